@@ -1,0 +1,2 @@
+//! The emu command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The bundled kernel and its disk image.
