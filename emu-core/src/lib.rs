@@ -1,1 +1,6 @@
-//! Processor and memory.
+//! Processor and memory of the emu PC emulator: state, decoder cache, interpreter, paging, segmentation, exceptions.
+//!
+//! This crate does no host I/O and reads no host clock: time and everything else from outside come as arguments.
+
+pub mod bus;
+pub mod mem;

@@ -1,0 +1,307 @@
+//! The map from physical addresses to frames and to the board.
+//!
+//! RAM takes the first frames of the backing mapping; ROM images and video memory take frames behind it.
+//! Whoever changes the map or what a frame may do bumps [`Memory::epoch`]; translation caches that remember
+//! an older epoch are stale.
+
+use std::io;
+
+use super::page::{Frame, FrameNumber, PhysPage, code_chunks};
+use super::{PAGE_SIZE, Ram};
+
+/// Physical addresses have this many bits (CPUID leaf 8000_0008h says the same).
+pub const PHYSICAL_BITS: u32 = 40;
+
+/// Why guest memory could not be set up.
+#[derive(Debug)]
+pub enum MemoryError {
+    /// The size is not a multiple of 4 KiB, or too large.
+    Size(u64),
+    /// The host refused the mapping.
+    Host(io::Error),
+}
+
+impl std::fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Size(size) => write!(f, "guest memory of {size} bytes: expected a multiple of 4096"),
+            Self::Host(error) => write!(f, "the host refused guest memory: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for MemoryError {}
+
+/// Guest physical memory.
+#[derive(Debug)]
+pub struct Memory {
+    ram: Ram,
+    ram_size: u64,
+    next_frame: FrameNumber,
+    pages: Vec<PhysPage>,
+    frames: Vec<Frame>,
+    a20_mask: u64,
+    epoch: u64,
+    code_writes: Vec<FrameNumber>,
+}
+
+impl Memory {
+    /// Sets up `ram_size` bytes of RAM and room for `extra` bytes of ROM and video memory. The map is empty.
+    ///
+    /// # Errors
+    /// When a size is not a multiple of 4 KiB or the host refuses.
+    pub fn new(ram_size: u64, extra: u64) -> Result<Self, MemoryError> {
+        if ram_size == 0 || ram_size % PAGE_SIZE != 0 || ram_size > 1 << (PHYSICAL_BITS - 1) {
+            return Err(MemoryError::Size(ram_size));
+        }
+        if extra % PAGE_SIZE != 0 || extra > 1 << 32 {
+            return Err(MemoryError::Size(extra));
+        }
+        let total = ram_size + extra;
+        let ram = Ram::new(total).map_err(MemoryError::Host)?;
+        let frames = usize::try_from(total / PAGE_SIZE).map_err(|_| MemoryError::Size(total))?;
+        // The first 4 GiB of addresses, and as much above them as RAM could need.
+        let pages = (1 << 20) + usize::try_from(ram_size / PAGE_SIZE).unwrap_or(0);
+        Ok(Self {
+            ram,
+            ram_size,
+            next_frame: (ram_size / PAGE_SIZE) as FrameNumber,
+            pages: vec![PhysPage::NONE; pages],
+            frames: vec![Frame::default(); frames],
+            a20_mask: u64::MAX,
+            epoch: 1,
+            code_writes: Vec::new(),
+        })
+    }
+
+    /// A handle to the backing mapping.
+    pub fn ram(&self) -> &Ram {
+        &self.ram
+    }
+
+    /// Bytes of RAM (without ROM and video memory).
+    pub fn ram_size(&self) -> u64 {
+        self.ram_size
+    }
+
+    /// Changes with every change of the map, of A20, or of what a frame's writes must notice.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Takes `len` bytes (a multiple of 4 KiB) of frames behind RAM, for a ROM image or video memory.
+    ///
+    /// # Panics
+    /// When [`Memory::new`] was not given enough `extra`.
+    pub fn allocate(&mut self, len: u64) -> FrameNumber {
+        let first = self.next_frame;
+        self.next_frame += (len / PAGE_SIZE) as FrameNumber;
+        assert!(
+            self.next_frame as usize <= self.frames.len(),
+            "the board asked for less extra memory than it uses"
+        );
+        first
+    }
+
+    /// Writes bytes straight into frames, from the start of `frame` on (loading ROM images).
+    pub fn fill(&mut self, frame: FrameNumber, bytes: &[u8]) {
+        self.ram.write_slice(self.host_of(frame), bytes);
+        let frames = bytes.len().div_ceil(PAGE_SIZE as usize);
+        for number in frame..frame + frames as FrameNumber {
+            self.frame_written(number, 0, PAGE_SIZE);
+        }
+    }
+
+    /// Maps `len` bytes of physical addresses from `address` on; `page(n)` says what the n-th page is.
+    ///
+    /// Addresses above the end of the table are ignored, as on a bus where nothing answers.
+    pub fn map(&mut self, address: u64, len: u64, page: impl Fn(FrameNumber) -> PhysPage) {
+        let first = (address / PAGE_SIZE) as usize;
+        for number in 0..(len / PAGE_SIZE) as usize {
+            if let Some(slot) = self.pages.get_mut(first + number) {
+                *slot = page(number as FrameNumber);
+            }
+        }
+        self.epoch += 1;
+    }
+
+    /// What lies at a physical address, after the A20 gate.
+    #[inline]
+    pub fn page(&self, address: u64) -> PhysPage {
+        self.pages.get((address / PAGE_SIZE) as usize).copied().unwrap_or(PhysPage::NONE)
+    }
+
+    /// Opens (`true`) or closes the A20 gate: closed, address bit 20 is always 0.
+    pub fn set_a20(&mut self, open: bool) {
+        let mask = if open { u64::MAX } else { !(1 << 20) };
+        if mask != self.a20_mask {
+            self.a20_mask = mask;
+            self.epoch += 1;
+        }
+    }
+
+    /// True when the A20 gate is open.
+    pub fn a20(&self) -> bool {
+        self.a20_mask == u64::MAX
+    }
+
+    /// Applies the A20 gate to an address that a processor puts on its bus.
+    #[inline]
+    pub fn gate_a20(&self, address: u64) -> u64 {
+        address & self.a20_mask
+    }
+
+    /// Host address of the first byte of a frame.
+    #[inline]
+    pub fn host_of(&self, frame: FrameNumber) -> usize {
+        self.ram.host(frame as usize * PAGE_SIZE as usize)
+    }
+
+    /// What is known of a frame.
+    #[inline]
+    pub fn frame(&self, frame: FrameNumber) -> Frame {
+        self.frames[frame as usize]
+    }
+
+    /// Notes that `size` bytes at `offset` of `frame` are now decoded as instructions. Writes to them will
+    /// be found in [`take_code_writes`](Self::take_code_writes).
+    pub fn mark_code(&mut self, frame: FrameNumber, offset: u64, size: u64) {
+        let slot = &mut self.frames[frame as usize];
+        if slot.code == 0 {
+            // Fast write paths to this frame may exist and must go.
+            self.epoch += 1;
+        }
+        slot.code |= code_chunks(offset, size);
+    }
+
+    /// Notes that `frame` holds no decoded instructions any more.
+    pub fn clear_code(&mut self, frame: FrameNumber) {
+        self.frames[frame as usize].code = 0;
+    }
+
+    /// Notes a write of `size` bytes at `offset` of `frame`. True when it hit decoded instructions.
+    #[inline]
+    pub fn frame_written(&mut self, frame: FrameNumber, offset: u64, size: u64) -> bool {
+        let slot = &mut self.frames[frame as usize];
+        slot.dirty = true;
+        let hit = slot.code & code_chunks(offset, size) != 0;
+        if hit && self.code_writes.last() != Some(&frame) {
+            self.code_writes.push(frame);
+        }
+        hit
+    }
+
+    /// True when decoded instructions were written since the last [`take_code_writes`](Self::take_code_writes).
+    #[inline]
+    pub fn has_code_writes(&self) -> bool {
+        !self.code_writes.is_empty()
+    }
+
+    /// The frames whose decoded instructions were overwritten since the last call.
+    pub fn take_code_writes(&mut self) -> Vec<FrameNumber> {
+        std::mem::take(&mut self.code_writes)
+    }
+
+    /// Numbers of the frames written since the last call, in ascending order.
+    pub fn take_dirty(&mut self) -> Vec<FrameNumber> {
+        let mut dirty = Vec::new();
+        for (number, frame) in self.frames.iter_mut().enumerate() {
+            if std::mem::take(&mut frame.dirty) {
+                dirty.push(number as FrameNumber);
+            }
+        }
+        self.epoch += 1;
+        dirty
+    }
+
+    /// Reads physical memory as a bus master does: RAM and ROM only, ones where nothing (or a chip) lies.
+    pub fn read_bytes(&self, address: u64, out: &mut [u8]) {
+        for_each_page(address, out.len(), |at, range| {
+            let out = &mut out[range];
+            match self.page(at).read_frame() {
+                Some(frame) => self.ram.read_slice(self.host_of(frame) + (at % PAGE_SIZE) as usize, out),
+                None => out.fill(0xff),
+            }
+        });
+    }
+
+    /// Writes physical memory as a bus master does: RAM only; what goes elsewhere vanishes.
+    pub fn write_bytes(&mut self, address: u64, bytes: &[u8]) {
+        for_each_page(address, bytes.len(), |at, range| {
+            if let Some(frame) = self.page(at).write_frame() {
+                let (offset, bytes) = (at % PAGE_SIZE, &bytes[range]);
+                self.ram.write_slice(self.host_of(frame) + offset as usize, bytes);
+                self.frame_written(frame, offset, bytes.len() as u64);
+            }
+        });
+    }
+}
+
+/// Splits a physical range at page boundaries: calls back with each part's address and its range of bytes.
+fn for_each_page(address: u64, len: usize, mut each: impl FnMut(u64, std::ops::Range<usize>)) {
+    let mut done = 0;
+    while done < len {
+        let at = address.wrapping_add(done as u64);
+        let part = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(len - done);
+        each(at, done..done + part);
+        done += part;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let mut mem = Memory::new(0x10000, 0x2000).unwrap();
+        mem.map(0, 0x10000, PhysPage::ram);
+        mem
+    }
+
+    #[test]
+    fn a_bus_master_sees_ones_where_nothing_answers() {
+        let mem = memory();
+        let mut out = [0; 4];
+        mem.read_bytes(0xfffe, &mut out);
+        assert_eq!(out, [0, 0, 0xff, 0xff]);
+        mem.read_bytes(0xffff_ffff_ffff_fffe, &mut out);
+        assert_eq!(out, [0xff, 0xff, 0, 0]);
+    }
+
+    #[test]
+    fn writes_to_code_are_reported_once_by_chunk() {
+        let mut mem = memory();
+        mem.mark_code(1, 0x40, 4);
+        mem.write_bytes(0x1000, &[1]);
+        assert!(!mem.has_code_writes());
+        mem.write_bytes(0x1043, &[1]);
+        mem.write_bytes(0x1043, &[2]);
+        assert_eq!(mem.take_code_writes(), [1]);
+    }
+
+    #[test]
+    fn rom_keeps_its_contents() {
+        let mut mem = memory();
+        let frame = mem.allocate(0x1000);
+        mem.fill(frame, &[0x55]);
+        mem.map(0xff000, 0x1000, |n| PhysPage::rom(frame + n));
+        mem.write_bytes(0xff000, &[0xaa]);
+        let mut out = [0];
+        mem.read_bytes(0xff000, &mut out);
+        assert_eq!(out, [0x55]);
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_refused() {
+        assert!(Memory::new(0, 0).is_err());
+        assert!(Memory::new(4097, 0).is_err());
+    }
+
+    #[test]
+    fn dirty_frames_are_told_once() {
+        let mut mem = memory();
+        mem.write_bytes(0x2fff, &[1, 2]);
+        assert_eq!(mem.take_dirty(), [2, 3]);
+        assert!(mem.take_dirty().is_empty());
+    }
+}
