@@ -1,7 +1,15 @@
 //! Chips of the emu PC emulator and the board that wires them.
 //!
 //! Every chip is plain state in one file, told the time with each access and answering with the time of its
-//! next event. Chips never name each other: [`pc`] connects their pins.
+//! next event. Chips never name each other: the board (`pc`) connects their pins.
+
 #![forbid(unsafe_code)]
 
+pub mod ata;
+pub mod block;
+pub mod dma;
+pub mod fw_cfg;
+pub mod i8254;
 pub mod i8259a;
+pub mod pci;
+pub mod vga;
