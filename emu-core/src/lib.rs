@@ -4,3 +4,4 @@
 
 pub mod bus;
 pub mod mem;
+pub mod softfloat;
