@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use emu_core::bus::OPEN_BUS;
-use emu_core::mem::Memory;
+use emu_core::mem::{Memory, PAGE_SIZE};
 
 /// Selector register: 16 bits, write only.
 pub const SELECTOR: u16 = 0x510;
@@ -201,12 +201,17 @@ impl FwCfg {
     }
 
     fn read_by_dma(&mut self, mem: &mut Memory, address: u64, length: u32) {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; PAGE_SIZE as usize];
         let (mut address, mut left) = (address, length as usize);
         while left > 0 {
-            let part = left.min(buffer.len());
-            self.next_bytes(&mut buffer[..part]);
-            mem.write_bytes(address, &buffer[..part]);
+            let part = left.min((PAGE_SIZE - address % PAGE_SIZE) as usize);
+            // Up to 4 GiB may be asked for: what would vanish anyway is not copied.
+            if mem.page(address).write_frame().is_some() {
+                self.next_bytes(&mut buffer[..part]);
+                mem.write_bytes(address, &buffer[..part]);
+            } else {
+                self.offset = self.offset.saturating_add(part as u32);
+            }
             address = address.wrapping_add(part as u64);
             left -= part;
         }
@@ -218,6 +223,7 @@ mod tests {
     use emu_core::mem::page::PhysPage;
 
     use super::*;
+    use crate::random::Random;
 
     fn memory() -> Memory {
         let mut mem = Memory::new(0x10000, 0).unwrap();
@@ -289,15 +295,14 @@ mod tests {
         let run = || {
             let (mut device, mut mem) = (FwCfg::new(), memory());
             device.add_file("etc/e820", &[1; 20]);
-            let (mut state, mut sum) = (1u64, 0u64);
+            let (mut random, mut sum) = (Random::new(1), 0u32);
             for _ in 0..10_000 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                let (port, size) = (0x510 + (state >> 33) as u16 % 12, 1 << ((state >> 40) % 3));
-                if state >> 63 == 0 {
-                    sum = sum.rotate_left(1) ^ u64::from(device.port_read(port, size));
+                let (port, size) = (0x510 + random.below(12) as u16, random.size());
+                if random.below(2) == 0 {
+                    sum = sum.rotate_left(1) ^ device.port_read(port, size);
                 } else {
                     // Addresses stay small, so that commands are found in memory now and then.
-                    device.port_write(&mut mem, port, size, ((state >> 20) as u32 & 0xffff).swap_bytes());
+                    device.port_write(&mut mem, port, size, random.below(0x1_0000).swap_bytes());
                 }
             }
             (device, sum)

@@ -11,5 +11,10 @@ pub mod dma;
 pub mod fw_cfg;
 pub mod i8254;
 pub mod i8259a;
+pub mod mc146818;
 pub mod pci;
+pub mod uart16550;
 pub mod vga;
+
+#[cfg(test)]
+mod random;

@@ -1,0 +1,213 @@
+//! Data between backend and host: DRQ blocks by PIO, chunks by DMA.
+
+use emu_core::bus::Tick;
+
+use super::disk::{AtaDisk, Phase, Step, read_error, write_error};
+use super::geometry::Form;
+use super::{error, timing};
+use crate::block::{BlockRequest, BlockResult, SECTOR_SIZE};
+
+/// Sectors that are fetched, or gathered for DMA, at once.
+const CHUNK: u32 = 256;
+
+/// What happens to the sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Read,
+    Write,
+    Verify,
+}
+
+/// A command that moves sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    pub kind: Kind,
+    pub form: Form,
+    pub dma: bool,
+    /// Next sector.
+    pub lba: u64,
+    /// Sectors to go.
+    pub left: u32,
+    /// Sectors in a DRQ block.
+    pub block: u32,
+    /// Sectors to ask the backend for at once; 1 after an error, to find the sector that is bad.
+    pub chunk: u32,
+}
+
+impl AtaDisk {
+    /// Begins a command that moves `file.sectors` sectors in DRQ blocks of `block`.
+    pub(super) fn begin(&mut self, kind: Kind, ext: bool, dma: bool, block: u32, now: Tick) {
+        let form = self.file.form(ext);
+        let lba = match self.file.address(form, self.settings.geometry) {
+            Ok(lba) => lba,
+            Err(error) => return self.busy(now, timing::COMMAND, Step::Finish { error }),
+        };
+        let left = self.file.sectors(ext);
+        self.settings.power = 0xff;
+        self.transfer = Some(Transfer { kind, form, dma, lba, left, block, chunk: CHUNK });
+        match kind {
+            Kind::Read | Kind::Verify => self.fetch(now),
+            Kind::Write => self.busy(now, timing::NEXT_BLOCK, Step::AskForData),
+        }
+    }
+
+    /// Asks the backend for the next sectors.
+    fn fetch(&mut self, now: Tick) {
+        let Some(transfer) = self.transfer else { return };
+        let there = self.backend.sectors().saturating_sub(transfer.lba);
+        let sectors = u64::from(transfer.left.min(transfer.chunk)).min(there) as u32;
+        if sectors == 0 {
+            return self.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
+        }
+        self.submit(BlockRequest::Read { lba: transfer.lba, count: sectors });
+        self.busy(now, timing::READ, Step::Fetched { sectors });
+    }
+
+    pub(super) fn fetched(&mut self, sectors: u32, answer: BlockResult, now: Tick) {
+        let Some(transfer) = &mut self.transfer else { return };
+        match answer {
+            Ok(data) if data.len() == sectors as usize * SECTOR_SIZE => {
+                if transfer.kind == Kind::Verify {
+                    self.sectors_done(sectors);
+                    return self.fetch_or_finish(now);
+                }
+                self.buffer = data;
+                self.position = 0;
+                self.offer_block();
+            }
+            Err(_) if sectors > 1 => {
+                transfer.chunk = 1;
+                self.fetch(now);
+            }
+            Err(error) => self.finish(read_error(error)),
+            Ok(_) => self.finish(error::UNC),
+        }
+    }
+
+    /// Data for the host: by PIO one DRQ block with an interrupt, by DMA all that is here.
+    pub(super) fn offer_block(&mut self) {
+        self.block_start = self.position;
+        self.block_end = self.buffer.len();
+        match self.transfer {
+            Some(transfer) if transfer.dma => self.phase = Phase::DmaIn,
+            transfer => {
+                let block = transfer.map_or(1, |transfer| transfer.block) as usize * SECTOR_SIZE;
+                self.block_end = self.block_end.min(self.position + block);
+                self.phase = Phase::PioIn;
+                self.interrupt = true;
+            }
+        }
+    }
+
+    /// The host has taken a whole block (or, by DMA, everything).
+    fn block_taken(&mut self, sectors: u32, now: Tick) {
+        self.sectors_done(sectors);
+        match self.transfer {
+            Some(transfer) if transfer.left > 0 && self.position < self.buffer.len() => {
+                self.busy(now, timing::NEXT_BLOCK, Step::OfferBlock);
+            }
+            Some(transfer) if transfer.dma || transfer.left > 0 => self.fetch_or_finish(now),
+            _ => {
+                // The last block of a PIO read ends the command without a further interrupt.
+                let pending = self.interrupt;
+                self.finish(0);
+                self.interrupt = pending;
+            }
+        }
+    }
+
+    fn fetch_or_finish(&mut self, now: Tick) {
+        match self.transfer {
+            Some(transfer) if transfer.left > 0 => self.fetch(now),
+            _ => self.finish(0),
+        }
+    }
+
+    fn sectors_done(&mut self, sectors: u32) {
+        if let Some(transfer) = &mut self.transfer {
+            transfer.lba += u64::from(sectors);
+            transfer.left = transfer.left.saturating_sub(sectors);
+        }
+    }
+
+    /// Room for data of the host: one DRQ block by PIO, up to a chunk by DMA.
+    pub(super) fn ask_for_data(&mut self, interrupt: bool) {
+        let Some(transfer) = self.transfer else { return };
+        let sectors = transfer.left.min(if transfer.dma { CHUNK } else { transfer.block });
+        self.buffer.clear();
+        self.block_end = sectors as usize * SECTOR_SIZE;
+        self.phase = if transfer.dma { Phase::DmaOut } else { Phase::PioOut };
+        self.interrupt |= interrupt && !transfer.dma;
+    }
+
+    /// The host has sent the whole block.
+    fn block_given(&mut self, now: Tick) {
+        let Some(transfer) = self.transfer else { return };
+        let there = self.backend.sectors().saturating_sub(transfer.lba);
+        let sent = (self.buffer.len() / SECTOR_SIZE) as u64;
+        let sectors = sent.min(there) as u32;
+        if sectors == 0 {
+            return self.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
+        }
+        let mut data = std::mem::take(&mut self.buffer);
+        data.truncate(sectors as usize * SECTOR_SIZE);
+        self.submit(BlockRequest::Write { lba: transfer.lba, data });
+        if !self.settings.write_cache {
+            self.submit(BlockRequest::Flush);
+        }
+        let all = u64::from(sectors) == sent;
+        self.busy(now, timing::WRITE, Step::Written { sectors, all });
+    }
+
+    pub(super) fn written(&mut self, sectors: u32, all: bool, answer: BlockResult) {
+        if let Err(error) = answer {
+            return self.finish(write_error(error));
+        }
+        self.sectors_done(sectors);
+        match self.transfer {
+            _ if !all => self.finish(error::IDNF),
+            Some(transfer) if transfer.left > 0 => self.ask_for_data(true),
+            _ => self.finish(0),
+        }
+    }
+
+    /// The host reads one word of the data register.
+    pub(super) fn read_data(&mut self, now: Tick) -> u16 {
+        if self.phase != Phase::PioIn {
+            return 0;
+        }
+        let mut word = [0; 2];
+        self.take(&mut word, now);
+        u16::from_le_bytes(word)
+    }
+
+    /// The host writes one word to the data register.
+    pub(super) fn write_data(&mut self, word: u16, now: Tick) {
+        if self.phase == Phase::PioOut {
+            self.give(&word.to_le_bytes(), now);
+        }
+    }
+
+    /// Bytes for the host, up to the end of the block.
+    pub(super) fn take(&mut self, out: &mut [u8], now: Tick) -> usize {
+        let Some(ready) = self.buffer.get(self.position..self.block_end) else { return 0 };
+        let taken = ready.len().min(out.len());
+        out[..taken].copy_from_slice(&ready[..taken]);
+        self.position += taken;
+        if self.position == self.block_end {
+            self.block_taken(((self.block_end - self.block_start) / SECTOR_SIZE) as u32, now);
+        }
+        taken
+    }
+
+    /// Bytes of the host, up to the end of the block.
+    pub(super) fn give(&mut self, bytes: &[u8], now: Tick) -> usize {
+        let room = self.block_end.saturating_sub(self.buffer.len());
+        let given = room.min(bytes.len());
+        self.buffer.extend_from_slice(&bytes[..given]);
+        if self.buffer.len() == self.block_end {
+            self.block_given(now);
+        }
+        given
+    }
+}

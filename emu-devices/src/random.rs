@@ -1,0 +1,27 @@
+//! Repeatable random numbers for the tests of chips.
+
+/// A linear congruential generator (Knuth's MMIX constants), its upper half used.
+pub struct Random(u64);
+
+impl Random {
+    /// Starts a sequence.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+
+    /// The next number below `limit`.
+    pub fn below(&mut self, limit: u32) -> u32 {
+        (u64::from(self.next()) * u64::from(limit) >> 32) as u32
+    }
+
+    /// An access size: 1, 2 or 4.
+    pub fn size(&mut self) -> u8 {
+        1 << self.below(3)
+    }
+}
