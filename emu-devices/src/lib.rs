@@ -9,10 +9,14 @@ pub mod ata;
 pub mod block;
 pub mod dma;
 pub mod fw_cfg;
+pub mod i8042;
 pub mod i8254;
 pub mod i8259a;
+pub mod keys;
 pub mod mc146818;
 pub mod pci;
+pub mod ps2_keyboard;
+pub mod ps2_mouse;
 pub mod uart16550;
 pub mod vga;
 
