@@ -31,6 +31,7 @@ mod rem;
 mod round;
 mod scale;
 mod sqrt;
+mod transcendental;
 
 pub use add::{add, add_unpacked, sub, sub_unpacked};
 pub use bcd::{from_bcd, to_bcd};
@@ -47,3 +48,6 @@ pub use rem::{Remainder, RemainderKind, remainder};
 pub use round::{Out, round_to_integral};
 pub use scale::scale;
 pub use sqrt::sqrt;
+pub use transcendental::{
+    arctangent, cosine, power_of_two_minus_one, sine, tangent, y_log2, y_log2_plus_one,
+};

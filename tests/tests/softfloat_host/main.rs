@@ -13,6 +13,7 @@ mod sse_silicon;
 mod x87;
 mod x87_memory;
 mod x87_silicon;
+mod x87_transcendental;
 
 /// Random cases per instruction.
 const CASES: u32 = 200_000;

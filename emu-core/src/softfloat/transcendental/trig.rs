@@ -1,0 +1,94 @@
+//! FSIN, FCOS, FSINCOS and FPTAN.
+
+use super::wide::{Wide, alternating_series, inverse_factorials};
+use crate::softfloat::{Class, Env, F80, Flags, Format, Out, Unpacked, nan};
+
+/// Half of the 66-bit pi, in units of 2^-65. SDM vol. 1, "Approximation of Pi".
+const HALF_PI: u128 = 0xc90f_daa2_2168_c234_c >> 2;
+
+const SINE: [u128; 17] = inverse_factorials(1, 2);
+const COSINE: [u128; 17] = inverse_factorials(0, 2);
+
+/// Below this exponent the second term of every series is less than a quarter unit in the last place.
+const TINY: i32 = -33;
+
+/// FSIN: sine of an angle in radians; `None` from 2^63 on, where C2 is set and nothing else happens.
+pub fn sine(a: F80, env: &Env) -> Option<Out<F80>> {
+    let a = a.unpack();
+    evaluate(&a, env, F80::zero(a.sign), sine_wide)
+}
+
+/// FCOS: cosine, likewise.
+pub fn cosine(a: F80, env: &Env) -> Option<Out<F80>> {
+    evaluate(&a.unpack(), env, F80::pack(false, F80::EMAX, 1 << 63), cosine_wide)
+}
+
+/// FPTAN: tangent, likewise. The instruction then pushes 1.0.
+pub fn tangent(a: F80, env: &Env) -> Option<Out<F80>> {
+    let a = a.unpack();
+    evaluate(&a, env, F80::zero(a.sign), |a| {
+        let x = Wide::from_unpacked(a);
+        if a.exponent < TINY { x } else { sine_wide(a).over(cosine_wide(a)) }
+    })
+}
+
+fn evaluate(a: &Unpacked, env: &Env, of_zero: F80, function: fn(&Unpacked) -> Wide) -> Option<Out<F80>> {
+    let flags = match a.class {
+        Class::Zero => return Some(Out::new(of_zero, Flags::NONE)),
+        Class::Infinity => return Some(nan::invalid()),
+        Class::Normal if a.exponent >= 63 => return None,
+        Class::Normal => Flags::NONE,
+        Class::Denormal => Flags::DENORMAL,
+        _ => return Some(nan::propagate_one(a)),
+    };
+    if env.traps(flags) {
+        return Some(Out::new(F80::indefinite(), flags));
+    }
+    Some(function(a).finish(env, flags))
+}
+
+/// Quadrant, modulo 4, and signed rest, at most a quarter of pi, of the magnitude.
+fn reduce(a: &Unpacked) -> (u8, Wide) {
+    let magnitude = Wide::from_unpacked(a).with_sign(false);
+    if a.exponent < -1 {
+        return (0, magnitude);
+    }
+    let angle = u128::from(a.significand) << (a.exponent + 2);
+    let (turns, rest) = (angle / HALF_PI, angle % HALF_PI);
+    let past_middle = 2 * rest > HALF_PI;
+    let rest = if past_middle { HALF_PI - rest } else { rest };
+    ((turns as u8).wrapping_add(u8::from(past_middle)) & 3, Wide::from_fixed(past_middle, rest, 62))
+}
+
+/// Sine of an angle of at most a quarter of pi.
+fn small_sine(x: Wide) -> Wide {
+    if x.exponent < TINY {
+        return x.just_below();
+    }
+    x.times(Wide::from_fixed(false, alternating_series(&SINE, x.times(x).fraction()), 0))
+}
+
+/// Cosine of an angle of at most a quarter of pi.
+fn small_cosine(x: Wide) -> Wide {
+    if x.exponent < TINY {
+        return Wide::ONE.just_below();
+    }
+    Wide::from_fixed(false, alternating_series(&COSINE, x.times(x).fraction()), 0)
+}
+
+fn sine_wide(a: &Unpacked) -> Wide {
+    let (quadrant, x) = reduce(a);
+    let value = if quadrant & 1 == 0 { small_sine(x) } else { small_cosine(x) };
+    let negative = value.sign ^ (quadrant & 2 != 0) ^ a.sign;
+    value.with_sign(negative)
+}
+
+fn cosine_wide(a: &Unpacked) -> Wide {
+    let (quadrant, x) = reduce(a);
+    match quadrant {
+        0 => small_cosine(x),
+        1 => small_sine(x).with_sign(!x.sign),
+        2 => small_cosine(x).with_sign(true),
+        _ => small_sine(x),
+    }
+}
