@@ -28,15 +28,13 @@ pub fn sqrt<F: Format>(a: F, env: &Env) -> Out<F> {
 
 /// Largest integer whose square is at most `radicand`, which is at least 2^126.
 fn integer_root(radicand: u128) -> u64 {
-    // The 53-bit estimate is off by less than 2^12; one Newton step leaves at most a unit or two.
+    // The 53-bit estimate is off by less than 2^12: one Newton step, for which the upper bits of the difference of
+    // at most 2^77 are enough, leaves a unit or two.
     let estimate = (radicand as f64).sqrt();
     let mut root = if estimate >= 18_446_744_073_709_551_615.0 { u64::MAX } else { estimate as u64 };
     let square = u128::from(root) * u128::from(root);
-    if square <= radicand {
-        root = root.saturating_add(((radicand - square) >> 1) as u64 / root);
-    } else {
-        root -= ((square - radicand) >> 1) as u64 / root;
-    }
+    let step = (square.abs_diff(radicand) >> 16) as u64 / (root >> 15);
+    root = if square <= radicand { root.saturating_add(step) } else { root - step };
     while u128::from(root) * u128::from(root) > radicand {
         root -= 1;
     }

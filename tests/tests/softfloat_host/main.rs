@@ -10,6 +10,7 @@
 mod random;
 mod sse;
 mod sse_silicon;
+mod sse_unmasked;
 mod x87;
 mod x87_memory;
 mod x87_silicon;
