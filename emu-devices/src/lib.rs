@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod apic_message;
+pub mod apic_timer;
 pub mod ata;
 pub mod block;
 pub mod dma;
@@ -13,6 +15,7 @@ pub mod i8042;
 pub mod i8254;
 pub mod i8259a;
 pub mod keys;
+pub mod local_apic;
 pub mod mc146818;
 pub mod pci;
 pub mod ps2_keyboard;
