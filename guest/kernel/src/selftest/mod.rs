@@ -1,0 +1,3 @@
+//! Self-test.
+/// x
+pub fn command(_: &str) {}
