@@ -18,7 +18,7 @@ pub fn sub<F: Format>(a: F, b: F, env: &Env) -> Out<F> {
 /// a - b on operands of any format.
 #[inline]
 pub fn sub_unpacked<F: Format>(a: Unpacked, b: Unpacked, env: &Env) -> Out<F> {
-    add_unpacked(a, Unpacked { sign: b.sign != !b.is_nan(), ..b }, env)
+    add_unpacked(a, Unpacked { sign: b.sign ^ !b.is_nan(), ..b }, env)
 }
 
 /// a + b on operands of any format.

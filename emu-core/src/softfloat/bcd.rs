@@ -32,7 +32,7 @@ pub fn to_bcd(a: F80, env: &Env) -> Out<[u8; 10]> {
     for byte in &mut bytes[..9] {
         let two = (rest % 100) as u8;
         rest /= 100;
-        *byte = two / 10 << 4 | two % 10;
+        *byte = ((two / 10) << 4) | (two % 10);
     }
     bytes[9] = u8::from(a.sign) << 7;
     Out { value: bytes, flags: Flags::PRECISION.when(inexact), rounded_up }

@@ -18,3 +18,14 @@ mod x87_transcendental;
 
 /// Random cases per instruction.
 const CASES: u32 = 200_000;
+
+/// Leaves the test, saying so, when the host lacks an instruction set.
+macro_rules! require {
+    ($feature:tt) => {
+        if !std::arch::is_x86_feature_detected!($feature) {
+            eprintln!("SKIPPED: this host's processor has no {}", $feature);
+            return;
+        }
+    };
+}
+use require;

@@ -64,12 +64,36 @@ impl Random {
         F::pack(self.below(2) != 0, field, integer_bit << 63 | self.fraction())
     }
 
-    /// Two values, often near each other.
+    /// Two values, often near each other, or with a product or quotient at the edge of the range.
     pub fn pair<F: Format>(&mut self) -> (F, F) {
         let a = self.value::<F>();
-        if self.below(3) != 0 {
-            return (a, self.value());
+        match self.below(6) {
+            0 | 1 => self.near(a),
+            2 => self.edge(),
+            _ => (a, self.value()),
         }
+    }
+
+    /// Two values whose product, or quotient, is a power of two give or take some units in the last place, around
+    /// the smallest normal number or the overflow threshold.
+    fn edge<F: Format>(&mut self) -> (F, F) {
+        let a = self.bits() | 1 << 63;
+        let target = if self.below(4) == 0 { F::EMAX } else { F::EMIN } + self.below(4) as i32 - 2;
+        let first = target / 2 + self.below(40) as i32 - 20;
+        let is_product = self.below(2) == 0;
+        let (b, second) = if is_product {
+            (((1 << 127) / u128::from(a)) as u64, target - first)
+        } else {
+            (a, first - target)
+        };
+        let unit = 1 << (64 - F::PRECISION);
+        let b = b.wrapping_add(unit * self.below(5)).wrapping_sub(2 * unit) | 1 << 63;
+        let field = |exponent: i32| (exponent + F::EMAX).clamp(1, 2 * F::EMAX);
+        (F::pack(self.below(2) != 0, field(first), a), F::pack(self.below(2) != 0, field(second), b))
+    }
+
+    /// A value and another one near it.
+    fn near<F: Format>(&mut self, a: F) -> (F, F) {
         let unpacked = a.unpack();
         let field = unpacked.exponent + F::EMAX + self.below(5) as i32 - 2;
         let significand = match self.below(3) {

@@ -71,6 +71,7 @@ fn minimum_and_maximum_match_the_host() {
 
 #[test]
 fn fused_multiply_add_matches_the_host() {
+    crate::require!("fma");
     const PLAIN: Negate = Negate { product: false, addend: false };
     const BOTH: Negate = Negate { product: true, addend: true };
     /// Which of the three registers are multiplicand, multiplier and addend.
@@ -157,6 +158,7 @@ fn comparison_matches_the_host() {
 
 #[test]
 fn conversion_between_formats_matches_the_host() {
+    crate::require!("f16c");
     let mut random = Random::new("formats");
     for _ in 0..CASES {
         let mxcsr = random.mxcsr();
@@ -191,6 +193,7 @@ fn conversion_between_formats_matches_the_host() {
 
 #[test]
 fn every_half_precision_neighbourhood_is_rounded_as_the_host_does() {
+    crate::require!("f16c");
     for half in 0..=u16::MAX {
         let base = soft::single_from_half(F16(half), &Env::default()).value.0;
         for offset in [0u32, 1, 0xfff, 0x1000, 0x1001, 0x1fff] {
@@ -242,6 +245,24 @@ fn conversion_to_integers_matches_the_host() {
 }
 
 #[test]
+fn conversion_to_unsigned_integers_matches_the_host() {
+    crate::require!("avx512f");
+    let forms: [(&str, Integer, Silicon3); 2] = [
+        ("vcvtsd2usi 32", Integer::U32, silicon::vcvtsd2usi32),
+        ("vcvtsd2usi 64", Integer::U64, silicon::vcvtsd2usi64),
+    ];
+    for (name, integer, host) in forms {
+        let mut random = Random::new(name);
+        for _ in 0..CASES {
+            let a = random.near_integer::<F64>();
+            let mxcsr = random.mxcsr();
+            let out = soft::to_integer(a, integer, &Env::from_mxcsr(mxcsr));
+            agree(name, mxcsr, [a.0, 0, 0], (out.value, out.flags.0), host(mxcsr, a.0, 0, 0));
+        }
+    }
+}
+
+#[test]
 fn conversion_from_integers_matches_the_host() {
     let mut random = Random::new("integers");
     for _ in 0..CASES {
@@ -269,6 +290,7 @@ fn conversion_from_integers_matches_the_host() {
 
 #[test]
 fn rounding_to_integral_matches_the_host() {
+    crate::require!("sse4.1");
     let mut random = Random::new("round");
     for _ in 0..CASES {
         let mxcsr = random.mxcsr();

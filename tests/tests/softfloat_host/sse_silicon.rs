@@ -74,6 +74,8 @@ template! {
     cvttsd2si64 "cvttsd2si {a}, {x}"
     cvtss2si32 "cvtss2si {a:e}, {x}"
     cvtss2si64 "cvtss2si {a}, {x}"
+    vcvtsd2usi32 "vcvtsd2usi {a:e}, {x}"
+    vcvtsd2usi64 "vcvtsd2usi {a}, {x}"
     cvtsi32sd "cvtsi2sd {x}, {a:e}\nmovq {a}, {x}"
     cvtsi64sd "cvtsi2sd {x}, {a}\nmovq {a}, {x}"
     cvtsi32ss "cvtsi2ss {x}, {a:e}\nmovd {a:e}, {x}"

@@ -148,6 +148,7 @@ fn f32_of(bits: u64) -> F32 {
 
 #[test]
 fn unmasked_arithmetic_exceptions_match_the_host() {
+    crate::require!("fma");
     check("addsd", addsd, 64, doubles, |[a, b, _], env| bits64(soft::add(F64(a), F64(b), env)));
     check("subss", subss, 32, singles, |[a, b, _], env| bits32(soft::sub(f32_of(a), f32_of(b), env)));
     check("mulsd", mulsd, 64, doubles, |[a, b, _], env| bits64(soft::mul(F64(a), F64(b), env)));
@@ -163,6 +164,7 @@ fn unmasked_arithmetic_exceptions_match_the_host() {
 
 #[test]
 fn unmasked_conversion_exceptions_match_the_host() {
+    crate::require!("f16c");
     check("cvtss2sd", cvtss2sd, 64, singles, |[_, b, _], env| {
         bits64(soft::convert::<F32, F64>(f32_of(b), env))
     });

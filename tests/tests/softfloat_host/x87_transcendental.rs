@@ -48,9 +48,19 @@ fn check(name: &str, ours: Ours, host: Silicon, draw: fn(&mut Random) -> (F80, F
     }
 }
 
-/// An angle with an exponent up to 2^70.
+/// Half of the 66-bit pi, in units of 2^-65.
+const HALF_PI: u128 = 0x3_243f_6a88_85a3_08d3;
+
+/// An angle below 2^63 for the most part, now and then next to a multiple of half pi, where the host's pi shows.
 fn angle(random: &mut Random) -> (F80, F80) {
     let value = random.value::<F80>();
+    if random.below(8) == 0 {
+        let multiple = u128::from(random.bits() >> 20 >> random.below(44) | 1) * HALF_PI;
+        let shift = multiple.leading_zeros();
+        let significand = (multiple << shift >> 64) as u64 ^ random.below(4);
+        let field = F80::EMAX + 62 - shift as i32;
+        return (F80::pack(random.below(2) != 0, field, significand | 1 << 63), F80::default());
+    }
     if random.below(4) == 0 {
         return (value, F80::default());
     }

@@ -4,7 +4,7 @@ use super::wide::{Wide, alternating_series, inverse_factorials};
 use crate::softfloat::{Class, Env, F80, Flags, Format, Out, Unpacked, nan};
 
 /// Half of the 66-bit pi, in units of 2^-65. SDM vol. 1, "Approximation of Pi".
-const HALF_PI: u128 = 0xc90f_daa2_2168_c234_c >> 2;
+const HALF_PI: u128 = 0xc_90fd_aa22_168c_234c >> 2;
 
 const SINE: [u128; 17] = inverse_factorials(1, 2);
 const COSINE: [u128; 17] = inverse_factorials(0, 2);
@@ -26,10 +26,7 @@ pub fn cosine(a: F80, env: &Env) -> Option<Out<F80>> {
 /// FPTAN: tangent, likewise. The instruction then pushes 1.0.
 pub fn tangent(a: F80, env: &Env) -> Option<Out<F80>> {
     let a = a.unpack();
-    evaluate(&a, env, F80::zero(a.sign), |a| {
-        let x = Wide::from_unpacked(a);
-        if a.exponent < TINY { x } else { sine_wide(a).over(cosine_wide(a)) }
-    })
+    evaluate(&a, env, F80::zero(a.sign), tangent_wide)
 }
 
 fn evaluate(a: &Unpacked, env: &Env, of_zero: F80, function: fn(&Unpacked) -> Wide) -> Option<Out<F80>> {
@@ -87,8 +84,20 @@ fn cosine_wide(a: &Unpacked) -> Wide {
     let (quadrant, x) = reduce(a);
     match quadrant {
         0 => small_cosine(x),
-        1 => small_sine(x).with_sign(!x.sign),
+        1 => small_sine(x).negated(),
         2 => small_cosine(x).with_sign(true),
         _ => small_sine(x),
     }
+}
+
+fn tangent_wide(a: &Unpacked) -> Wide {
+    let (quadrant, x) = reduce(a);
+    let value = match (quadrant & 1, x.exponent < TINY) {
+        (0, true) => x, // x + x^3 / 3
+        (0, false) => small_sine(x).over(small_cosine(x)),
+        // The cotangent: 1 / x - x / 3 - x^3 / 45
+        (_, true) => Wide::ONE.over(x).minus(x.over(Wide::from_fixed(false, 3, 127))).negated(),
+        (_, false) => small_cosine(x).over(small_sine(x)).negated(),
+    };
+    value.with_sign(value.sign ^ a.sign)
 }

@@ -49,6 +49,11 @@ impl Wide {
         Self { sign, ..self }
     }
 
+    /// The same magnitude with the other sign.
+    pub fn negated(self) -> Self {
+        Self { sign: !self.sign, ..self }
+    }
+
     /// Times a power of two.
     pub fn scaled(self, power: i32) -> Self {
         Self { exponent: self.exponent + power, ..self }
@@ -90,7 +95,7 @@ impl Wide {
 
     /// Difference.
     pub fn minus(self, other: Self) -> Self {
-        self.plus(Self { sign: !other.sign, ..other })
+        self.plus(other.negated())
     }
 
     /// Product.
@@ -124,8 +129,8 @@ impl Wide {
 pub fn multiply_high(a: u128, b: u128) -> u128 {
     const LOW: u128 = u64::MAX as u128;
     let (a1, a0, b1, b0) = (a >> 64, a & LOW, b >> 64, b & LOW);
-    let middle = (a0 * b0 >> 64) + (a1 * b0 & LOW) + (a0 * b1 & LOW);
-    a1 * b1 + (a1 * b0 >> 64) + (a0 * b1 >> 64) + (middle >> 64)
+    let middle = ((a0 * b0) >> 64) + ((a1 * b0) & LOW) + ((a0 * b1) & LOW);
+    a1 * b1 + ((a1 * b0) >> 64) + ((a0 * b1) >> 64) + (middle >> 64)
 }
 
 /// One 64-bit digit of the quotient of `high.next` by a normalized divisor above `high`, and the remainder.
