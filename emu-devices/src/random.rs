@@ -17,7 +17,7 @@ impl Random {
 
     /// The next number below `limit`.
     pub fn below(&mut self, limit: u32) -> u32 {
-        (u64::from(self.next()) * u64::from(limit) >> 32) as u32
+        ((u64::from(self.next()) * u64::from(limit)) >> 32) as u32
     }
 
     /// An access size: 1, 2 or 4.

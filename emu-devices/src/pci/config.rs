@@ -9,6 +9,8 @@ pub const COMMAND_MASTER: u16 = 1 << 2;
 
 /// Offsets of the header (PCI 2.1, "Configuration Space Organization").
 pub mod header {
+    #![allow(missing_docs, reason = "the names are the specification's")]
+
     pub const VENDOR_ID: u8 = 0x00;
     pub const DEVICE_ID: u8 = 0x02;
     pub const COMMAND: u8 = 0x04;
