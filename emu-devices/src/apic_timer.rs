@@ -69,7 +69,7 @@ impl ApicTimer {
     /// Pulses for one count: 2, 4, ... 128, 1.
     fn divisor(&self) -> u64 {
         let code = self.divide & 3 | (self.divide & 8) >> 1;
-        1 << (code + 1 & 7)
+        1 << ((code + 1) & 7)
     }
 
     /// Current-count register. Only right after [`expire`](Self::expire) with the same time.

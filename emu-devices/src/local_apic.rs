@@ -390,7 +390,7 @@ impl LocalApic {
             ESR => self.esr,
             ICR_LOW => self.icr as u32,
             ICR_HIGH if !self.x2apic() => (self.icr >> 32) as u32,
-            LVT..=LVT_LAST => self.lvt[(offset - LVT >> 4) as usize],
+            LVT..=LVT_LAST => self.lvt[((offset - LVT) >> 4) as usize],
             INITIAL_COUNT => self.timer.initial(),
             CURRENT_COUNT => self.timer.current(now),
             DIVIDE => self.timer.divide(),
@@ -416,7 +416,7 @@ impl LocalApic {
             ICR_HIGH if !self.x2apic() => {
                 self.icr = self.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32;
             }
-            LVT..=LVT_LAST => self.write_lvt((offset - LVT >> 4) as usize, value),
+            LVT..=LVT_LAST => self.write_lvt(((offset - LVT) >> 4) as usize, value),
             INITIAL_COUNT => self.timer.set_initial(value, now),
             DIVIDE => self.timer.set_divide(value, now),
             _ => return None,
@@ -554,7 +554,7 @@ impl LocalApic {
             EOI | ESR => 0,
             SVR => 0x1ff,
             ICR_LOW => 0xffff_ffff_000c_cfff,
-            LVT..=LVT_LAST => u64::from(LVT_WRITABLE[(offset - LVT >> 4) as usize]),
+            LVT..=LVT_LAST => u64::from(LVT_WRITABLE[((offset - LVT) >> 4) as usize]),
             INITIAL_COUNT => 0xffff_ffff,
             DIVIDE => 0xb,
             _ => return None,

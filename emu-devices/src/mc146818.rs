@@ -205,7 +205,7 @@ impl Mc146818 {
 
     fn encode(&self, value: u64) -> u8 {
         let value = (value % 100) as u8;
-        if self.binary() { value } else { (value / 10) << 4 | value % 10 }
+        if self.binary() { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
     fn decode_hour(&self, value: u8) -> u64 {

@@ -477,7 +477,7 @@ mod tests {
         let mut uart = uart();
         uart.write8(1, 1, 0);
         for number in 1..=8 {
-            assert_eq!(uart.irq(), false, "after {} characters", number - 1);
+            assert!(!uart.irq(), "after {} characters", number - 1);
             uart.receive(number, 0);
         }
         assert_eq!(uart.read8(2, 0), 0xc4);

@@ -1,0 +1,311 @@
+//! The board: a PC with the i440FX and PIIX3, its addresses and interrupts as QEMU's `pc` machine has them.
+//!
+//! Wiring: ISA IRQ n goes to the 8259A pair and to pin n of the I/O APIC (IRQ 0 to pin 2); the 8259A's INT
+//! goes to LINT0 of every local APIC; PIRQA# to PIRQD# go where the PIIX3 routes them among the ISA IRQs.
+//!
+//! | IRQ | source | IRQ | source |
+//! | --- | --- | --- | --- |
+//! | 0 | 8254 counter 0 | 8 | MC146818 |
+//! | 1 | 8042 keyboard | 9 | power management (SCI) |
+//! | 3 | COM2 | 12 | 8042 mouse |
+//! | 4 | COM1 | 13 | FERR# |
+//! | | | 14, 15 | ATA channels |
+//!
+//! The parts of the board: [`bus`] (accesses from the processor), [`interrupts`] (wires and messages), [`map`]
+//! (physical memory), [`firmware`] (what the board tells its firmware).
+//! Left out: the 8237 DMA controllers, the HPET, system-management mode, moving the pages of the APICs.
+
+mod bus;
+mod firmware;
+mod interrupts;
+mod map;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use emu_core::bus::{Access, NEVER, Tick};
+use emu_core::mem::{Memory, MemoryError};
+
+use crate::ata::{AtaChannel, AtaDisk};
+use crate::block::BlockBackend;
+use crate::debug_ports::DebugPorts;
+use crate::fw_cfg::FwCfg;
+use crate::i8042::I8042;
+use crate::i8254::I8254;
+use crate::i8259a::PicPair;
+use crate::io_apic::IoApic;
+use crate::keys::Key;
+use crate::local_apic::LocalApic;
+use crate::mc146818::Mc146818;
+use crate::pci::Pci;
+use crate::system_control::SystemControl;
+use crate::uart16550::{ByteSource, Uart16550};
+use crate::vga::{Image, TextScreen, Vga};
+
+use map::MemoryMap;
+
+/// Most processors that there can be (APIC ID FFh means everybody).
+pub const MAX_CPUS: usize = 255;
+/// Most disks: two channels of two.
+pub const MAX_DISKS: usize = 4;
+
+/// What kind of PC.
+#[derive(Debug)]
+pub struct PcConfig {
+    /// Bytes of RAM, a multiple of 4 KiB, at least 1 MiB.
+    pub ram_size: u64,
+    /// Processors, 1 to [`MAX_CPUS`].
+    pub cpus: usize,
+    /// The firmware, 64 KiB to 16 MiB in steps of 4 KiB. It ends at 4 GiB; its last 128 KiB also at 1 MiB.
+    pub bios: Vec<u8>,
+    /// The VGA's expansion ROM, up to 128 KiB. It answers at its PCI address, and at C0000h until shadowed.
+    pub vga_rom: Option<Vec<u8>>,
+    /// Where to put QEMU's isa-debug-exit.
+    pub debug_exit_port: Option<u16>,
+    /// Disks: primary master and slave, secondary master and slave.
+    pub disks: Vec<Box<dyn BlockBackend>>,
+    /// What the clock shows at power-on, in seconds since the beginning of 1970.
+    pub start_time: u64,
+}
+
+impl Default for PcConfig {
+    /// 256 MiB, one processor, no disks, no firmware.
+    fn default() -> Self {
+        Self {
+            ram_size: 256 << 20,
+            cpus: 1,
+            bios: Vec::new(),
+            vga_rom: None,
+            debug_exit_port: None,
+            disks: Vec::new(),
+            start_time: 0,
+        }
+    }
+}
+
+/// Why there is no such PC.
+#[derive(Debug)]
+pub enum PcError {
+    /// So many bytes of RAM.
+    RamSize(u64),
+    /// A firmware image of so many bytes.
+    BiosSize(usize),
+    /// A VGA ROM of so many bytes.
+    VgaRomSize(usize),
+    /// So many processors.
+    Cpus(usize),
+    /// So many disks.
+    Disks(usize),
+    /// Guest memory could not be set up.
+    Memory(MemoryError),
+}
+
+impl fmt::Display for PcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RamSize(size) => {
+                write!(f, "{size} bytes of RAM: expected a multiple of 4096, at least 1 MiB")
+            }
+            Self::BiosSize(size) => {
+                write!(f, "a firmware image of {size} bytes: expected 64 KiB to 16 MiB in steps of 4 KiB")
+            }
+            Self::VgaRomSize(size) => write!(f, "a VGA ROM of {size} bytes: expected up to 128 KiB"),
+            Self::Cpus(count) => write!(f, "{count} processors: expected 1 to {MAX_CPUS}"),
+            Self::Disks(count) => write!(f, "{count} disks: expected up to {MAX_DISKS}"),
+            Self::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PcError {}
+
+/// Where a serial port's characters come from. The source is the host's, so it is no part of the state.
+#[derive(Default)]
+struct Source(Option<Box<dyn ByteSource>>);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Source(..)" } else { "None" })
+    }
+}
+
+/// The board with all its chips.
+#[derive(Debug)]
+pub struct Pc {
+    pic: PicPair,
+    pit: I8254,
+    rtc: Mc146818,
+    keyboard: I8042,
+    serial: [Uart16550; 2],
+    sources: [Source; 2],
+    control: SystemControl,
+    debug: DebugPorts,
+    debug_exit_port: Option<u16>,
+    apics: Vec<LocalApic>,
+    io_apic: IoApic,
+    pci: Pci,
+    ata: [AtaChannel; 2],
+    vga: Vga,
+    fw_cfg: FwCfg,
+    map: MemoryMap,
+    /// Levels of the ISA interrupt lines, as the interrupt controllers know them.
+    irqs: u16,
+    /// Levels of PIRQA# to PIRQD# (true is asserted).
+    pirqs: [bool; 4],
+    /// Latch behind FERR#, cleared by port F0h.
+    fpu_error: bool,
+    /// Level of FERR#.
+    ferr: bool,
+    /// Rises of OUT 0 that the interrupt controllers know of.
+    timer_rises: u64,
+    /// When the next chip has something to do.
+    next_event: Tick,
+}
+
+impl Pc {
+    /// Builds the board and its memory, in power-on state.
+    ///
+    /// # Errors
+    /// When there is no such PC, or the host refuses the memory.
+    pub fn new(config: PcConfig) -> Result<(Self, Memory), PcError> {
+        let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, disks, start_time } = config;
+        if !(1..=MAX_CPUS).contains(&cpus) {
+            return Err(PcError::Cpus(cpus));
+        }
+        if disks.len() > MAX_DISKS {
+            return Err(PcError::Disks(disks.len()));
+        }
+        let vga_rom = vga_rom.unwrap_or_default();
+        let pci = Pci::new(vga_rom.len() as u32);
+        let (map, mem) = MemoryMap::new(ram_size, &bios, &vga_rom, pci.vga.rom_size())?;
+        let mut rtc = Mc146818::new(start_time, 0);
+        firmware::fill_cmos(&mut rtc, ram_size, cpus);
+        let mut ata = [AtaChannel::new(), AtaChannel::new()];
+        for (number, disk) in disks.into_iter().enumerate() {
+            let serial = format!("EMU{:05}", number + 1);
+            ata[number / 2].attach(number % 2, AtaDisk::new(disk, "EMU HARDDISK", &serial));
+        }
+        let mut pc = Self {
+            pic: PicPair::new(),
+            pit: I8254::new(0),
+            rtc,
+            keyboard: I8042::new(),
+            serial: [Uart16550::new(), Uart16550::new()],
+            sources: [Source::default(), Source::default()],
+            control: SystemControl::new(),
+            debug: DebugPorts::new(),
+            debug_exit_port,
+            apics: (0..cpus).map(|cpu| LocalApic::new(cpu as u8)).collect(),
+            io_apic: IoApic::new(),
+            pci,
+            ata,
+            vga: Vga::new(),
+            fw_cfg: firmware::fw_cfg(ram_size, cpus),
+            map,
+            irqs: 0,
+            pirqs: [false; 4],
+            fpu_error: false,
+            ferr: false,
+            timer_rises: 0,
+            next_event: NEVER,
+        };
+        let mut mem = mem;
+        pc.power_on(&mut Access { cpu: 0, now: 0, mem: &mut mem });
+        Ok((pc, mem))
+    }
+
+    /// Power-on or hard reset of every chip.
+    fn power_on(&mut self, at: &mut Access<'_>) {
+        let now = at.now;
+        self.pic = PicPair::new();
+        self.pit = I8254::new(now);
+        self.rtc.reset(now);
+        self.keyboard = I8042::new();
+        self.serial.iter_mut().for_each(Uart16550::reset);
+        self.control = SystemControl::new();
+        for (cpu, apic) in self.apics.iter_mut().enumerate() {
+            *apic = LocalApic::new(cpu as u8);
+        }
+        self.io_apic = IoApic::new();
+        self.pci.reset();
+        self.ata.iter_mut().for_each(|channel| channel.reset(now));
+        self.vga.reset();
+        self.fw_cfg.reset();
+        (self.irqs, self.pirqs) = (0, [false; 4]);
+        (self.fpu_error, self.ferr) = (false, false);
+        self.timer_rises = 0;
+        at.mem.set_a20(true);
+        self.map.update(&self.pci, at.mem);
+        self.settle(at);
+    }
+
+    /// Takes what the guest has sent through a serial port (0 is COM1).
+    pub fn serial_output(&mut self, port: usize) -> Vec<u8> {
+        self.serial[port & 1].take_output()
+    }
+
+    /// Queues characters for a serial port; returns how many there was room for.
+    pub fn serial_input(&mut self, at: &mut Access<'_>, port: usize, bytes: &[u8]) -> usize {
+        let count = self.serial[port & 1].send(bytes, at.now);
+        self.settle(at);
+        count
+    }
+
+    /// Connects a serial port to a source that is asked when the guest can take a character.
+    pub fn set_console_source(&mut self, at: &mut Access<'_>, port: usize, source: Box<dyn ByteSource>) {
+        self.sources[port & 1] = Source(Some(source));
+        self.serial[port & 1].set_source(true, at.now);
+        self.settle(at);
+    }
+
+    /// Takes what the guest wrote to the debug console.
+    pub fn debugcon_output(&mut self) -> Vec<u8> {
+        self.debug.take_output()
+    }
+
+    /// The last POST code.
+    pub fn post_code(&self) -> u8 {
+        self.debug.post_code()
+    }
+
+    /// A key goes down or up.
+    pub fn key_event(&mut self, at: &mut Access<'_>, key: Key, pressed: bool) {
+        self.keyboard.key(key, pressed, at.now);
+        self.settle(at);
+    }
+
+    /// The mouse moves (right, up, wheel towards the user) and holds `buttons` (bits 2:0: middle, right, left).
+    pub fn mouse_event(&mut self, at: &mut Access<'_>, right: i32, up: i32, wheel: i32, buttons: u8) {
+        self.keyboard.mouse(right, up, wheel, buttons, at.now);
+        self.settle(at);
+    }
+
+    /// Presses the power button.
+    pub fn press_power_button(&mut self, at: &mut Access<'_>) {
+        self.pci.pm.press_power_button();
+        self.settle(at);
+    }
+
+    /// The characters on the screen, `None` in graphics modes.
+    pub fn text_screen(&self, now: Tick) -> Option<TextScreen> {
+        self.vga.text_screen(now)
+    }
+
+    /// What a monitor shows.
+    pub fn screen(&self, now: Tick) -> Image {
+        self.vga.render(now)
+    }
+
+    /// True (the default, for virtual time): disks answer after their fixed latency, and the board waits for
+    /// the host if need be. False (for host time): they answer when the host has done the work.
+    pub fn set_disks_wait_for_host(&mut self, wait: bool) {
+        self.ata.iter_mut().for_each(|channel| channel.set_wait_for_host(wait));
+    }
+
+    /// Asserts or releases INTA# to INTD# (`pin` 0 to 3) of a PCI slot.
+    pub fn set_pci_interrupt(&mut self, at: &mut Access<'_>, slot: u8, pin: u8, asserted: bool) {
+        self.pirqs[usize::from(crate::pci::pirq_of(slot, pin) & 3)] = asserted;
+        self.settle(at);
+    }
+}

@@ -1,0 +1,58 @@
+//! What the board tells its firmware about itself: CMOS bytes and fw_cfg items, where QEMU's `pc` has them.
+
+use super::map::split_ram;
+use crate::fw_cfg::{FwCfg, key};
+use crate::mc146818::Mc146818;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+/// Kinds of memory of the e820 list.
+const E820_RAM: u32 = 1;
+/// Boot order: hard disk, then floppy, then CD. Low nibble first; the third is in the upper nibble of 38h.
+const BOOT_FIRST: u8 = 0x12;
+const BOOT_THIRD: u8 = 0x30;
+/// Coprocessor and PS/2 mouse present, no floppy, 80-column display by the VGA BIOS.
+const EQUIPMENT: u8 = 0x06;
+
+/// Fills the CMOS memory.
+pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize) {
+    let (low, high) = split_ram(ram_size);
+    let mut word = |index: u8, value: u64| {
+        rtc.set_memory(index, value as u8);
+        rtc.set_memory(index + 1, (value >> 8) as u8);
+    };
+    let extended = (low.saturating_sub(MIB) / KIB).min(0xffff);
+    word(0x15, 640);
+    word(0x17, extended);
+    word(0x30, extended);
+    word(0x34, (low.saturating_sub(16 * MIB) / (64 * KIB)).min(0xffff));
+    let above = high / (64 * KIB);
+    word(0x5b, above & 0xffff);
+    rtc.set_memory(0x5d, (above >> 16) as u8);
+    rtc.set_memory(0x10, 0); // no floppy drives
+    rtc.set_memory(0x14, EQUIPMENT);
+    rtc.set_memory(0x38, BOOT_THIRD);
+    rtc.set_memory(0x3d, BOOT_FIRST);
+    rtc.set_memory(0x5f, (cpus - 1) as u8);
+}
+
+/// The firmware configuration device with what every PC has.
+pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
+    let (low, high) = split_ram(ram_size);
+    let mut device = FwCfg::new();
+    device.set_item(key::RAM_SIZE, &ram_size.to_le_bytes());
+    device.set_item(key::NO_GRAPHIC, &0u16.to_le_bytes());
+    device.set_item(key::CPU_COUNT, &(cpus as u16).to_le_bytes());
+    device.set_item(key::MAX_CPUS, &(cpus as u16).to_le_bytes());
+    device.set_item(key::BOOT_MENU, &0u16.to_le_bytes());
+    let mut e820 = Vec::new();
+    for (start, len) in [(0, low), (1u64 << 32, high)] {
+        if len != 0 {
+            e820.extend(start.to_le_bytes());
+            e820.extend(len.to_le_bytes());
+            e820.extend(E820_RAM.to_le_bytes());
+        }
+    }
+    device.add_file("etc/e820", &e820);
+    device
+}
