@@ -6,8 +6,9 @@
  * alias below 1 MiB has gone: hence protected mode with a code segment based at FFFF0000h.
  *
  * Out: F0000h-FFFFFh and C0000h-C7FFFh are RAM, filled from ROM, and writable until shadow_protect.
- * C8000h-DFFFFh stay on the bus, for expansion ROMs; E0000h-EFFFFh stay ROM.
- * Clobbers EAX, ECX, EDX, ESI, EDI, ES.
+ * C8000h-DFFFFh stay on the bus, for expansion ROMs; E0000h-EFFFFh stay ROM. The local APIC, which
+ * lies above 1 MiB too, is set up in passing. In: SS = 0.
+ * Clobbers EAX, EBX, ECX, EDX, ESI, EDI, ES.
  */
 #include "common.inc"
 
@@ -54,14 +55,19 @@ shadow_enable:
     mov ecx, 0x8000 / 4
     rep movsd [edi], [esi]
     FAR_JUMP LOW_CS, 2f
-2:  mov ax, REAL_DATA                   // 64 KiB limits again before real mode
+2:  mov ax, REAL_DATA
+    mov ss, ax                          // same base as before, now with a stack to call on
+    call local_apic_init                // wants the flat DS
+    mov ax, REAL_DATA                   // 64 KiB limits again before real mode
     mov ds, ax
     mov es, ax
     mov eax, cr0
     and al, 0xFE
     mov cr0, eax
     FAR_JUMP BIOS_SEG, 3f
-3:  pop ds
+3:  xor ax, ax
+    mov ss, ax
+    pop ds
     push ds
     pop es
     ret

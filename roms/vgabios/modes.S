@@ -192,10 +192,10 @@ clear_memory:
     call is_graphics
     mov al, 0
     jc 1f
-    mov eax, 0x07200720
-    mov cx, 0x8000 / 4
     call text_segment
     mov dx, es
+    mov eax, 0x07200720
+    mov cx, 0x8000 / 4
 1:  mov es, dx
     xor di, di
     rep stosd
