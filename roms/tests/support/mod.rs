@@ -172,12 +172,17 @@ impl Drop for Machine {
     }
 }
 
+/// QEMU's words for an image as IDE disk number `index`.
+pub fn drive(image: &Path, index: usize) -> String {
+    format!("file={},format=raw,if=ide,index={index}", image.display())
+}
+
 /// Boots a guest from a disk of its own, 16 MiB, as drive 80h, and returns its log.
 pub fn run_guest(name: &str, arguments: &[&str]) -> String {
     let folder = scratch(name);
     let image = folder.join("disk.img");
     disk(&image, &assemble(name, &folder), 16 << 11);
-    let drive = format!("file={},format=raw,if=ide,index=0", image.display());
+    let drive = drive(&image, 0);
     let mut all = vec!["-drive", &drive];
     all.extend(arguments);
     Machine::start(&folder, &all).passed()
