@@ -281,7 +281,7 @@ impl Vga {
     /// Writes the registers in memory (BAR 2). The extension's are sixteen bits wide.
     pub fn registers_write(&mut self, offset: u64, size: u8, value: u64, _now: Tick) {
         if (REGISTERS_VBE..0x516).contains(&offset) {
-            if size >= 2 && offset % 2 == 0 {
+            if size >= 2 && offset.is_multiple_of(2) {
                 self.write_vbe((offset - REGISTERS_VBE) as u16 / 2, value as u16);
             }
             return;

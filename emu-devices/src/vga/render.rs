@@ -52,8 +52,8 @@ impl Vga {
 
         let frame = self.beam(now).frame;
         let blink = Blink {
-            cursor: frame / CURSOR_BLINK % 2 == 0,
-            characters: !self.attribute.blink() || frame / CHARACTER_BLINK % 2 == 0,
+            cursor: (frame / CURSOR_BLINK).is_multiple_of(2),
+            characters: (frame / CHARACTER_BLINK).is_multiple_of(2),
         };
         let panning = self.attribute.panning(dots as u32);
         let mut line_dots = Vec::new();
