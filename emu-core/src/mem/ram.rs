@@ -39,11 +39,12 @@ scalar!(u8 u16 u32 u64 u128);
 pub struct Ram {
     base: *mut u8,
     len: usize,
-    map: Arc<MmapRaw>,
+    /// Keeps the mapping alive.
+    _map: Arc<MmapRaw>,
     file: Option<Arc<File>>,
 }
 
-// SAFETY: `base` points into the mapping that `map` (itself Send and Sync) keeps alive, and is only
+// SAFETY: `base` points into the mapping that `_map` (itself Send and Sync) keeps alive, and is only
 // dereferenced as plain integers. Two threads that write through it at once would race as two guest
 // processors do; the machine runs its processors in turns on one thread.
 unsafe impl Send for Ram {}
@@ -56,7 +57,7 @@ impl Ram {
     pub fn new(len: u64) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let (map, file) = Self::map(len)?;
-        Ok(Self { base: map.as_mut_ptr(), len, map: Arc::new(map), file: file.map(Arc::new) })
+        Ok(Self { base: map.as_mut_ptr(), len, _map: Arc::new(map), file: file.map(Arc::new) })
     }
 
     #[cfg(target_os = "linux")]

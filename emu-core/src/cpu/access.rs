@@ -1,0 +1,316 @@
+//! Access to guest memory by segment and offset, or by linear address.
+//!
+//! The fast path checks the offset against the segment's ranges, looks the page up in the translation cache
+//! with one subtraction and goes straight to host memory. Everything else (faults, chips, page crossings,
+//! pages that need notice) is [`Cpu::read_slow`] and [`Cpu::write_slow`].
+
+use super::eflags;
+use super::{Cpu, Fallible, Fault, SS, Width};
+use crate::mem::PAGE_SIZE;
+use crate::mmu::Want;
+use crate::mmu::tlb::Context;
+
+/// A place that was found writable: where a read-modify-write puts its result.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Host address, or 0 for the slow path.
+    host: usize,
+    linear: u64,
+}
+
+/// Is `linear` canonical for addresses of `bits` significant bits?
+#[inline]
+pub fn canonical(linear: u64, bits: u32) -> bool {
+    let unused = 64 - bits;
+    ((linear << unused) as i64 >> unused) as u64 == linear
+}
+
+impl Cpu {
+    /// Is `linear` canonical in the current paging mode?
+    #[inline]
+    pub fn canonical(&self, linear: u64) -> bool {
+        canonical(linear, if self.cr4 & super::control::CR4_LA57 != 0 { 57 } else { 48 })
+    }
+
+    /// Linear address of an access of `size` bytes at `offset`, after the segment's checks.
+    ///
+    /// # Errors
+    /// #GP(0), or #SS(0) for SS, when the segment does not permit the access.
+    #[inline(always)]
+    pub fn linear(&self, segment: usize, offset: u64, size: u64, write: bool) -> Fallible<u64> {
+        let s = &self.seg[segment & 7];
+        let (first, last) = if write { s.write } else { s.read };
+        if offset < first || offset.wrapping_add(size - 1) > last {
+            return self.segment_violation(segment);
+        }
+        Ok(s.base.wrapping_add(offset) & self.linear_mask)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn segment_violation(&self, segment: usize) -> Fallible<u64> {
+        Err(if segment == SS { Fault::SS0 } else { Fault::GP0 })
+    }
+
+    /// Reads through a segment.
+    ///
+    /// # Errors
+    /// Segment violations, #PF, #AC.
+    #[inline(always)]
+    pub fn read<W: Width>(&mut self, segment: usize, offset: u64) -> Fallible<W> {
+        let linear = self.linear(segment, offset, W::BYTES, false)?;
+        let entry = self.tlb.read(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - W::BYTES {
+            return Ok(self.ram.load((entry.host + within) as usize));
+        }
+        self.read_slow(segment, linear, W::BYTES).map(W::from_u64)
+    }
+
+    /// Writes through a segment.
+    ///
+    /// # Errors
+    /// Segment violations, #PF, #AC; nothing is written then.
+    #[inline(always)]
+    pub fn write<W: Width>(&mut self, segment: usize, offset: u64, value: W) -> Fallible {
+        let linear = self.linear(segment, offset, W::BYTES, true)?;
+        let entry = self.tlb.write(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - W::BYTES {
+            self.ram.store((entry.host + within) as usize, value);
+            return Ok(());
+        }
+        self.write_slow(segment, linear, W::BYTES, value.u64())
+    }
+
+    /// Reads a value that will be written back: checks for the write first.
+    ///
+    /// # Errors
+    /// Segment violations, #PF (as for a write), #AC.
+    #[inline(always)]
+    pub fn read_for_write<W: Width>(&mut self, segment: usize, offset: u64) -> Fallible<(W, Place)> {
+        let linear = self.linear(segment, offset, W::BYTES, true)?;
+        let entry = self.tlb.write(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - W::BYTES {
+            let host = (entry.host + within) as usize;
+            return Ok((self.ram.load(host), Place { host, linear }));
+        }
+        self.linear(segment, offset, W::BYTES, false)?;
+        self.check_write(segment, linear, W::BYTES)?;
+        let value = self.read_slow(segment, linear, W::BYTES)?;
+        Ok((W::from_u64(value), Place { host: 0, linear }))
+    }
+
+    /// Writes to a place that [`read_for_write`](Self::read_for_write) found.
+    ///
+    /// # Errors
+    /// None in practice: the check came before.
+    #[inline(always)]
+    pub fn write_back<W: Width>(&mut self, place: Place, value: W) -> Fallible {
+        if place.host != 0 {
+            self.ram.store(place.host, value);
+            return Ok(());
+        }
+        self.write_slow(super::DS, place.linear, W::BYTES, value.u64())
+    }
+
+    /// Checks that `size` bytes (up to a page) at `offset` of a segment can be written, without writing.
+    ///
+    /// # Errors
+    /// As for the write.
+    pub fn probe_write(&mut self, segment: usize, offset: u64, size: u64) -> Fallible {
+        let linear = self.linear(segment, offset, size, true)?;
+        self.check_write(segment, linear, size)
+    }
+
+    fn check_write(&mut self, segment: usize, linear: u64, size: u64) -> Fallible {
+        self.check_linear(segment, linear, size)?;
+        self.translate(linear, Want::Write)?;
+        let end = linear.wrapping_add(size - 1) & self.linear_mask;
+        if (linear ^ end) & !(PAGE_SIZE - 1) != 0 {
+            self.translate(end & !(PAGE_SIZE - 1), Want::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Canonical and alignment checks.
+    fn check_linear(&self, segment: usize, linear: u64, size: u64) -> Fallible {
+        if self.linear_mask == u64::MAX
+            && !(self.canonical(linear) && self.canonical(linear.wrapping_add(size - 1)))
+        {
+            return Err(if segment == SS { Fault::SS0 } else { Fault::GP0 });
+        }
+        if self.context == Context::Watched
+            && self.cpl == 3
+            && self.flags.system() & eflags::AC != 0
+            && linear & (size - 1) != 0
+            && size.is_power_of_two()
+        {
+            return Err(Fault::AC);
+        }
+        Ok(())
+    }
+
+    /// Reads `size` bytes (1 to 8) the thorough way. `segment` only tells #SS from #GP.
+    ///
+    /// # Errors
+    /// #GP(0) or #SS(0) for an address that is not canonical, #AC, #PF.
+    #[cold]
+    #[inline(never)]
+    pub fn read_slow(&mut self, segment: usize, linear: u64, size: u64) -> Fallible<u64> {
+        self.counters.slow_accesses += 1;
+        self.check_linear(segment, linear, size)?;
+        let room = PAGE_SIZE - linear % PAGE_SIZE;
+        let low = self.translate(linear, Want::Read)?.physical;
+        if room >= size {
+            self.fill_read(linear, low);
+            return Ok(self.read_physical(low, size));
+        }
+        let next = linear.wrapping_add(room) & self.linear_mask;
+        let high = self.translate(next, Want::Read)?.physical;
+        let low_value = self.read_bytes_physical(low, room);
+        let high_value = self.read_bytes_physical(high, size - room);
+        Ok(low_value | high_value << (8 * room))
+    }
+
+    /// Writes `size` bytes (1 to 8) the thorough way. `segment` only tells #SS from #GP.
+    ///
+    /// # Errors
+    /// #GP(0) or #SS(0) for an address that is not canonical, #AC, #PF; nothing is written then.
+    #[cold]
+    #[inline(never)]
+    pub fn write_slow(&mut self, segment: usize, linear: u64, size: u64, value: u64) -> Fallible {
+        self.counters.slow_accesses += 1;
+        self.check_linear(segment, linear, size)?;
+        let room = PAGE_SIZE - linear % PAGE_SIZE;
+        let low = self.translate(linear, Want::Write)?.physical;
+        if room >= size {
+            self.write_physical(low, size, value);
+            self.fill_write(linear, low);
+            return Ok(());
+        }
+        let next = linear.wrapping_add(room) & self.linear_mask;
+        let high = self.translate(next, Want::Write)?.physical;
+        self.write_bytes_physical(low, room, value);
+        self.write_bytes_physical(high, size - room, value >> (8 * room));
+        Ok(())
+    }
+
+    fn fill_read(&mut self, linear: u64, physical: u64) {
+        let mem = &self.system().mem;
+        let physical = mem.gate_a20(physical);
+        if let Some(frame) = mem.page(physical).read_frame() {
+            let host = mem.host_of(frame);
+            self.tlb.fill(self.context, linear, host, false);
+        }
+    }
+
+    fn fill_write(&mut self, linear: u64, physical: u64) {
+        let mem = &self.system().mem;
+        let physical = mem.gate_a20(physical);
+        let page = mem.page(physical);
+        if let Some(frame) = page.write_frame()
+            && page.read_frame() == Some(frame)
+            && mem.frame(frame).fast_write()
+        {
+            let host = mem.host_of(frame);
+            self.tlb.fill(self.context, linear, host, true);
+        }
+    }
+
+    /// Reads `size` bytes (1 to 8) within one page of physical memory.
+    pub fn read_physical(&mut self, physical: u64, size: u64) -> u64 {
+        let mem = &self.system().mem;
+        let physical = mem.gate_a20(physical);
+        let page = mem.page(physical);
+        if let Some(frame) = page.read_frame() {
+            let host = mem.host_of(frame) + (physical % PAGE_SIZE) as usize;
+            let ram = mem.ram();
+            return match size {
+                1 => u64::from(ram.load::<u8>(host)),
+                2 => u64::from(ram.load::<u16>(host)),
+                4 => u64::from(ram.load::<u32>(host)),
+                8 => ram.load::<u64>(host),
+                _ => {
+                    let mut bytes = [0; 8];
+                    ram.read_slice(host, &mut bytes[..size as usize]);
+                    u64::from_le_bytes(bytes)
+                }
+            };
+        }
+        if page.is_mmio() {
+            return self.with_bus(|bus, at| bus.mmio_read(at, physical, size as u8));
+        }
+        u64::MAX >> (64 - 8 * size)
+    }
+
+    /// Writes `size` bytes (1 to 8) within one page of physical memory.
+    pub fn write_physical(&mut self, physical: u64, size: u64, value: u64) {
+        let mem = &mut self.system_mut().mem;
+        let physical = mem.gate_a20(physical);
+        let page = mem.page(physical);
+        if let Some(frame) = page.write_frame() {
+            let host = mem.host_of(frame) + (physical % PAGE_SIZE) as usize;
+            mem.ram().write_slice(host, &value.to_le_bytes()[..size as usize]);
+            mem.frame_written(frame, physical % PAGE_SIZE, size);
+            self.note_memory_changes();
+        } else if page.is_mmio() {
+            self.with_bus(|bus, at| bus.mmio_write(at, physical, size as u8, value));
+        }
+    }
+
+    /// Part of an access that crosses a page: chips see it byte by byte.
+    fn read_bytes_physical(&mut self, physical: u64, size: u64) -> u64 {
+        (0..size).fold(0, |value, n| value | self.read_physical(physical + n, 1) << (8 * n))
+    }
+
+    fn write_bytes_physical(&mut self, physical: u64, size: u64, value: u64) {
+        for n in 0..size {
+            self.write_physical(physical + n, 1, value >> (8 * n) & 0xff);
+        }
+    }
+
+    /// Reads 1 to 8 bytes of a system structure (descriptor table, TSS) at a linear address, as supervisor.
+    ///
+    /// # Errors
+    /// #GP(0) for an address that is not canonical, #PF.
+    pub fn read_system(&mut self, linear: u64, size: u64) -> Fallible<u64> {
+        let linear = self.system_address(linear)?;
+        let room = PAGE_SIZE - linear % PAGE_SIZE;
+        let low = self.translate_system(linear, Want::Read)?.physical;
+        if room >= size {
+            return Ok(self.read_physical(low, size));
+        }
+        let next = self.system_address(linear.wrapping_add(room))?;
+        let high = self.translate_system(next, Want::Read)?.physical;
+        Ok(self.read_bytes_physical(low, room) | self.read_bytes_physical(high, size - room) << (8 * room))
+    }
+
+    /// Writes 1 to 8 bytes of a system structure at a linear address, as supervisor.
+    ///
+    /// # Errors
+    /// #GP(0) for an address that is not canonical, #PF; nothing is written then.
+    pub fn write_system(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
+        let linear = self.system_address(linear)?;
+        let room = PAGE_SIZE - linear % PAGE_SIZE;
+        let low = self.translate_system(linear, Want::Write)?.physical;
+        if room >= size {
+            self.write_physical(low, size, value);
+            return Ok(());
+        }
+        let next = self.system_address(linear.wrapping_add(room))?;
+        let high = self.translate_system(next, Want::Write)?.physical;
+        self.write_bytes_physical(low, room, value);
+        self.write_bytes_physical(high, size - room, value >> (8 * room));
+        Ok(())
+    }
+
+    fn system_address(&self, linear: u64) -> Fallible<u64> {
+        if self.long_mode() {
+            if self.canonical(linear) { Ok(linear) } else { Err(Fault::GP0) }
+        } else {
+            Ok(linear & 0xffff_ffff)
+        }
+    }
+}

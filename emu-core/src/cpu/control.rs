@@ -1,0 +1,186 @@
+//! Control registers and EFER: their bits, and the rules for writing them.
+//! SDM 3A, "Control Registers"; SDM 2B, "MOV—Move to/from Control Registers".
+
+use super::{Cpu, Fallible, Fault};
+
+/// Protection enable.
+pub const CR0_PE: u64 = 1 << 0;
+/// Monitor coprocessor.
+pub const CR0_MP: u64 = 1 << 1;
+/// Emulation: no x87.
+pub const CR0_EM: u64 = 1 << 2;
+/// Task switched.
+pub const CR0_TS: u64 = 1 << 3;
+/// Extension type, always one.
+pub const CR0_ET: u64 = 1 << 4;
+/// Numeric error reported as #MF.
+pub const CR0_NE: u64 = 1 << 5;
+/// Supervisor writes respect read-only pages.
+pub const CR0_WP: u64 = 1 << 16;
+/// Alignment mask.
+pub const CR0_AM: u64 = 1 << 18;
+/// Not write-through.
+pub const CR0_NW: u64 = 1 << 29;
+/// Cache disable.
+pub const CR0_CD: u64 = 1 << 30;
+/// Paging.
+pub const CR0_PG: u64 = 1 << 31;
+const CR0_ALL: u64 =
+    CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+
+/// Virtual-8086 mode extensions.
+pub const CR4_VME: u64 = 1 << 0;
+/// Protected-mode virtual interrupts.
+pub const CR4_PVI: u64 = 1 << 1;
+/// RDTSC only at CPL 0.
+pub const CR4_TSD: u64 = 1 << 2;
+/// Debugging extensions.
+pub const CR4_DE: u64 = 1 << 3;
+/// 4 MiB pages.
+pub const CR4_PSE: u64 = 1 << 4;
+/// Physical-address extension.
+pub const CR4_PAE: u64 = 1 << 5;
+/// Machine check.
+pub const CR4_MCE: u64 = 1 << 6;
+/// Global pages.
+pub const CR4_PGE: u64 = 1 << 7;
+/// RDPMC at any CPL.
+pub const CR4_PCE: u64 = 1 << 8;
+/// FXSAVE, FXRSTOR and SSE.
+pub const CR4_OSFXSR: u64 = 1 << 9;
+/// Unmasked SIMD exceptions raise #XM.
+pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
+/// User-mode instruction prevention.
+pub const CR4_UMIP: u64 = 1 << 11;
+/// 57-bit linear addresses.
+pub const CR4_LA57: u64 = 1 << 12;
+/// RDFSBASE and its like.
+pub const CR4_FSGSBASE: u64 = 1 << 16;
+/// Process-context identifiers.
+pub const CR4_PCIDE: u64 = 1 << 17;
+/// XSAVE.
+pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// Supervisor-mode execution prevention.
+pub const CR4_SMEP: u64 = 1 << 20;
+/// Supervisor-mode access prevention.
+pub const CR4_SMAP: u64 = 1 << 21;
+
+/// SYSCALL enable.
+pub const EFER_SCE: u64 = 1 << 0;
+/// Long mode enable.
+pub const EFER_LME: u64 = 1 << 8;
+/// Long mode active.
+pub const EFER_LMA: u64 = 1 << 10;
+/// Execute-disable enable.
+pub const EFER_NXE: u64 = 1 << 11;
+
+impl Cpu {
+    /// CR4 bits that this processor has.
+    pub const CR4_ALL: u64 = CR4_TSD
+        | CR4_DE
+        | CR4_PSE
+        | CR4_PAE
+        | CR4_MCE
+        | CR4_PGE
+        | CR4_PCE
+        | CR4_OSFXSR
+        | CR4_OSXMMEXCPT
+        | CR4_UMIP
+        | CR4_FSGSBASE
+        | CR4_SMEP
+        | CR4_SMAP;
+
+    /// MOV to CR0.
+    ///
+    /// # Errors
+    /// #GP(0) for combinations that the SDM forbids.
+    pub fn write_cr0(&mut self, value: u64) -> Fallible {
+        let set = |bit: u64| value & bit != 0;
+        if value >> 32 != 0 || set(CR0_PG) && !set(CR0_PE) || set(CR0_NW) && !set(CR0_CD) {
+            return Err(Fault::GP0);
+        }
+        let value = value & CR0_ALL | CR0_ET;
+        let (old_paging, paging) = (self.cr0 & CR0_PG != 0, set(CR0_PG));
+        if paging && !old_paging {
+            if self.efer & EFER_LME != 0 {
+                if self.cr4 & CR4_PAE == 0 || self.seg[super::CS].rights.long() {
+                    return Err(Fault::GP0);
+                }
+                self.efer |= EFER_LMA;
+            } else if self.cr4 & CR4_PAE != 0 {
+                self.load_pdptes(self.cr3)?;
+            }
+        } else if !paging && old_paging {
+            if self.code_size() == 64 || self.cr4 & CR4_PCIDE != 0 {
+                return Err(Fault::GP0);
+            }
+            self.efer &= !EFER_LMA;
+        }
+        let changed = self.cr0 ^ value;
+        self.cr0 = value;
+        if changed & (CR0_PG | CR0_WP | CR0_PE) != 0 {
+            self.flush_tlb();
+        }
+        self.update_mode();
+        Ok(())
+    }
+
+    /// MOV to CR3.
+    ///
+    /// # Errors
+    /// #GP(0) for reserved bits, or PDPTEs with reserved bits in PAE paging.
+    pub fn write_cr3(&mut self, value: u64) -> Fallible {
+        if self.efer & EFER_LMA != 0 {
+            if value >> self.physical_bits != 0 {
+                return Err(Fault::GP0);
+            }
+        } else if self.cr0 & CR0_PG != 0 && self.cr4 & CR4_PAE != 0 {
+            self.load_pdptes(value)?;
+        }
+        self.cr3 = value;
+        self.flush_tlb();
+        Ok(())
+    }
+
+    /// MOV to CR4.
+    ///
+    /// # Errors
+    /// #GP(0) for reserved bits and for combinations that the SDM forbids.
+    pub fn write_cr4(&mut self, value: u64) -> Fallible {
+        if value & !Self::CR4_ALL != 0 {
+            return Err(Fault::GP0);
+        }
+        let changed = self.cr4 ^ value;
+        if self.efer & EFER_LMA != 0 && value & CR4_PAE == 0 {
+            return Err(Fault::GP0);
+        }
+        let pae_paging = self.cr0 & CR0_PG != 0 && self.efer & EFER_LMA == 0 && value & CR4_PAE != 0;
+        if pae_paging && changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP) != 0 {
+            self.load_pdptes(self.cr3)?;
+        }
+        self.cr4 = value;
+        if changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP) != 0 {
+            self.flush_tlb();
+        }
+        self.update_mode();
+        Ok(())
+    }
+
+    /// WRMSR to EFER.
+    ///
+    /// # Errors
+    /// #GP(0) for reserved bits, and for changing LME while paging is on.
+    pub fn write_efer(&mut self, value: u64) -> Fallible {
+        if value & !(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE) != 0
+            || self.cr0 & CR0_PG != 0 && (self.efer ^ value) & EFER_LME != 0
+        {
+            return Err(Fault::GP0);
+        }
+        let changed = self.efer ^ value;
+        self.efer = value & !EFER_LMA | self.efer & EFER_LMA;
+        if changed & EFER_NXE != 0 {
+            self.flush_tlb();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! Model-specific registers. SDM vol. 4, "Architectural MSRs".
+
+use super::control::EFER_LMA;
+use super::{Cpu, FS, Fallible, Fault, GS};
+
+/// MSR numbers.
+pub mod number {
+    #![allow(missing_docs)] // The names are the manual's.
+    pub const TSC: u32 = 0x10;
+    pub const APIC_BASE: u32 = 0x1b;
+    pub const TSC_ADJUST: u32 = 0x3b;
+    pub const BIOS_UPDT_TRIG: u32 = 0x79;
+    pub const BIOS_SIGN_ID: u32 = 0x8b;
+    pub const MTRRCAP: u32 = 0xfe;
+    pub const SYSENTER_CS: u32 = 0x174;
+    pub const SYSENTER_ESP: u32 = 0x175;
+    pub const SYSENTER_EIP: u32 = 0x176;
+    pub const MCG_CAP: u32 = 0x179;
+    pub const MCG_STATUS: u32 = 0x17a;
+    pub const MISC_ENABLE: u32 = 0x1a0;
+    pub const MTRR_PHYSBASE0: u32 = 0x200;
+    pub const MTRR_PHYSMASK7: u32 = 0x20f;
+    pub const MTRR_FIX64K_00000: u32 = 0x250;
+    pub const MTRR_FIX16K_80000: u32 = 0x258;
+    pub const MTRR_FIX16K_A0000: u32 = 0x259;
+    pub const MTRR_FIX4K_C0000: u32 = 0x268;
+    pub const MTRR_FIX4K_F8000: u32 = 0x26f;
+    pub const PAT: u32 = 0x277;
+    pub const MTRR_DEF_TYPE: u32 = 0x2ff;
+    pub const TSC_DEADLINE: u32 = 0x6e0;
+    pub const X2APIC_FIRST: u32 = 0x800;
+    pub const X2APIC_LAST: u32 = 0x8ff;
+    pub const EFER: u32 = 0xc000_0080;
+    pub const STAR: u32 = 0xc000_0081;
+    pub const LSTAR: u32 = 0xc000_0082;
+    pub const CSTAR: u32 = 0xc000_0083;
+    pub const FMASK: u32 = 0xc000_0084;
+    pub const FS_BASE: u32 = 0xc000_0100;
+    pub const GS_BASE: u32 = 0xc000_0101;
+    pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
+    pub const TSC_AUX: u32 = 0xc000_0103;
+}
+
+use number as msr;
+
+/// Registers that only hold a value.
+#[derive(Clone, Debug)]
+pub struct Msrs {
+    /// IA32_STAR.
+    pub star: u64,
+    /// IA32_LSTAR.
+    pub lstar: u64,
+    /// IA32_CSTAR.
+    pub cstar: u64,
+    /// IA32_FMASK.
+    pub fmask: u64,
+    /// IA32_KERNEL_GS_BASE.
+    pub kernel_gs_base: u64,
+    /// IA32_TSC_AUX.
+    pub tsc_aux: u64,
+    /// IA32_SYSENTER_CS.
+    pub sysenter_cs: u64,
+    /// IA32_SYSENTER_ESP.
+    pub sysenter_esp: u64,
+    /// IA32_SYSENTER_EIP.
+    pub sysenter_eip: u64,
+    /// What the time-stamp counter is ahead of guest time.
+    pub tsc_offset: u64,
+    /// IA32_TSC_ADJUST.
+    pub tsc_adjust: u64,
+    /// IA32_PAT.
+    pub pat: u64,
+    /// IA32_MISC_ENABLE.
+    pub misc_enable: u64,
+    /// IA32_BIOS_SIGN_ID.
+    pub bios_sign_id: u64,
+    /// IA32_MCG_STATUS.
+    pub mcg_status: u64,
+    /// IA32_MTRR_PHYSBASE0, PHYSMASK0, and so on to PHYSMASK7.
+    pub mtrr_variable: [u64; 16],
+    /// The fixed-range MTRRs in ascending order of address.
+    pub mtrr_fixed: [u64; 11],
+    /// IA32_MTRR_DEF_TYPE.
+    pub mtrr_def_type: u64,
+}
+
+impl Default for Msrs {
+    fn default() -> Self {
+        Self {
+            star: 0,
+            lstar: 0,
+            cstar: 0,
+            fmask: 0,
+            kernel_gs_base: 0,
+            tsc_aux: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
+            tsc_offset: 0,
+            tsc_adjust: 0,
+            pat: 0x0007_0406_0007_0406,
+            misc_enable: 1,
+            bios_sign_id: 0,
+            mcg_status: 0,
+            mtrr_variable: [0; 16],
+            mtrr_fixed: [0; 11],
+            mtrr_def_type: 0,
+        }
+    }
+}
+
+/// Memory types that exist: UC, WC, WT, WP, WB.
+fn memory_type(value: u64) -> bool {
+    matches!(value, 0 | 1 | 4 | 5 | 6)
+}
+
+/// Eight memory types in a row; PAT also knows UC- (7).
+fn memory_types(value: u64, uncached_minus: bool) -> bool {
+    value.to_le_bytes().iter().all(|&t| memory_type(u64::from(t)) || uncached_minus && t == 7)
+}
+
+fn fixed_index(number: u32) -> Option<usize> {
+    match number {
+        msr::MTRR_FIX64K_00000 => Some(0),
+        msr::MTRR_FIX16K_80000 | msr::MTRR_FIX16K_A0000 => {
+            Some((number - msr::MTRR_FIX16K_80000) as usize + 1)
+        }
+        msr::MTRR_FIX4K_C0000..=msr::MTRR_FIX4K_F8000 => Some((number - msr::MTRR_FIX4K_C0000) as usize + 3),
+        _ => None,
+    }
+}
+
+impl Cpu {
+    /// The time-stamp counter: guest nanoseconds and what software added.
+    pub fn tsc(&self) -> u64 {
+        self.now().wrapping_add(self.msrs.tsc_offset)
+    }
+
+    /// RDMSR.
+    ///
+    /// # Errors
+    /// #GP(0) for a register that does not exist.
+    pub fn read_msr(&mut self, number: u32) -> Fallible<u64> {
+        let m = &self.msrs;
+        Ok(match number {
+            msr::TSC => self.tsc(),
+            msr::APIC_BASE | msr::TSC_DEADLINE | msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
+                return self.with_bus(|bus, at| bus.msr_read(at, number)).ok_or(Fault::GP0);
+            }
+            msr::TSC_ADJUST => m.tsc_adjust,
+            msr::BIOS_SIGN_ID => m.bios_sign_id,
+            msr::MTRRCAP => 0x508,
+            msr::SYSENTER_CS => m.sysenter_cs,
+            msr::SYSENTER_ESP => m.sysenter_esp,
+            msr::SYSENTER_EIP => m.sysenter_eip,
+            msr::MCG_CAP => 0,
+            msr::MCG_STATUS => m.mcg_status,
+            msr::MISC_ENABLE => m.misc_enable,
+            msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
+                m.mtrr_variable[(number - msr::MTRR_PHYSBASE0) as usize]
+            }
+            msr::PAT => m.pat,
+            msr::MTRR_DEF_TYPE => m.mtrr_def_type,
+            msr::EFER => self.efer,
+            msr::STAR => m.star,
+            msr::LSTAR => m.lstar,
+            msr::CSTAR => m.cstar,
+            msr::FMASK => m.fmask,
+            msr::FS_BASE => self.seg[FS].base,
+            msr::GS_BASE => self.seg[GS].base,
+            msr::KERNEL_GS_BASE => m.kernel_gs_base,
+            msr::TSC_AUX => m.tsc_aux,
+            _ => match fixed_index(number) {
+                Some(index) => m.mtrr_fixed[index],
+                None => return Err(Fault::GP0),
+            },
+        })
+    }
+
+    /// WRMSR.
+    ///
+    /// # Errors
+    /// #GP(0) for a register that does not exist or cannot be written, and for values it cannot take.
+    pub fn write_msr(&mut self, number: u32, value: u64) -> Fallible {
+        let check = |fits: bool| if fits { Ok(()) } else { Err(Fault::GP0) };
+        match number {
+            msr::TSC => {
+                let offset = value.wrapping_sub(self.now());
+                let moved = offset.wrapping_sub(self.msrs.tsc_offset);
+                self.msrs.tsc_adjust = self.msrs.tsc_adjust.wrapping_add(moved);
+                self.msrs.tsc_offset = offset;
+            }
+            msr::TSC_ADJUST => {
+                let moved = value.wrapping_sub(self.msrs.tsc_adjust);
+                self.msrs.tsc_offset = self.msrs.tsc_offset.wrapping_add(moved);
+                self.msrs.tsc_adjust = value;
+            }
+            msr::APIC_BASE | msr::TSC_DEADLINE | msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
+                return self.with_bus(|bus, at| bus.msr_write(at, number, value)).ok_or(Fault::GP0);
+            }
+            msr::BIOS_UPDT_TRIG => {}
+            msr::BIOS_SIGN_ID => self.msrs.bios_sign_id = value,
+            msr::SYSENTER_CS => self.msrs.sysenter_cs = value,
+            msr::SYSENTER_ESP => {
+                check(self.canonical(value))?;
+                self.msrs.sysenter_esp = value;
+            }
+            msr::SYSENTER_EIP => {
+                check(self.canonical(value))?;
+                self.msrs.sysenter_eip = value;
+            }
+            msr::MCG_STATUS => {
+                check(value == 0)?;
+                self.msrs.mcg_status = value;
+            }
+            msr::MISC_ENABLE => self.msrs.misc_enable = value,
+            msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
+                let base = number & 1 == 0;
+                let reserved = self.reserved_address_bits() | 0xfff0_0000_0000_0000;
+                check(value & reserved == 0)?;
+                check(if base {
+                    value & 0xf00 == 0 && memory_type(value & 0xff)
+                } else {
+                    value & 0x7ff == 0
+                })?;
+                self.msrs.mtrr_variable[(number - msr::MTRR_PHYSBASE0) as usize] = value;
+            }
+            msr::PAT => {
+                check(memory_types(value, true))?;
+                self.msrs.pat = value;
+            }
+            msr::MTRR_DEF_TYPE => {
+                check(value & !0xcff == 0 && memory_type(value & 0xff))?;
+                self.msrs.mtrr_def_type = value;
+            }
+            msr::EFER => return self.write_efer(value & !EFER_LMA | self.efer & EFER_LMA),
+            msr::STAR => self.msrs.star = value,
+            msr::LSTAR | msr::CSTAR | msr::FS_BASE | msr::GS_BASE | msr::KERNEL_GS_BASE => {
+                check(self.canonical(value))?;
+                match number {
+                    msr::LSTAR => self.msrs.lstar = value,
+                    msr::CSTAR => self.msrs.cstar = value,
+                    msr::FS_BASE => self.seg[FS].base = value,
+                    msr::GS_BASE => self.seg[GS].base = value,
+                    _ => self.msrs.kernel_gs_base = value,
+                }
+            }
+            msr::FMASK => {
+                check(value >> 32 == 0)?;
+                self.msrs.fmask = value;
+            }
+            msr::TSC_AUX => {
+                check(value >> 32 == 0)?;
+                self.msrs.tsc_aux = value;
+            }
+            _ => {
+                let index = fixed_index(number).ok_or(Fault::GP0)?;
+                check(memory_types(value, false))?;
+                self.msrs.mtrr_fixed[index] = value;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Push and pop, on the current stack and on one that is about to become current.
+
+use super::{Cpu, Fallible, Fault, RSP, SS, Segment, Width};
+use crate::mmu::Want;
+
+impl Cpu {
+    /// The stack pointer, cut to the stack's size.
+    #[inline(always)]
+    pub fn stack_pointer(&self) -> u64 {
+        self.regs[RSP] & self.stack_mask
+    }
+
+    /// Sets the stack pointer; a 16-bit stack leaves the upper part of ESP alone.
+    #[inline(always)]
+    pub fn set_stack_pointer(&mut self, value: u64) {
+        self.regs[RSP] = if self.stack_mask == 0xffff {
+            self.regs[RSP] & !0xffff | value & 0xffff
+        } else {
+            value & self.stack_mask
+        };
+    }
+
+    /// Pushes a value.
+    ///
+    /// # Errors
+    /// As for the write; the stack pointer stays then.
+    #[inline(always)]
+    pub fn push<W: Width>(&mut self, value: W) -> Fallible {
+        let pointer = self.stack_pointer().wrapping_sub(W::BYTES) & self.stack_mask;
+        self.write::<W>(SS, pointer, value)?;
+        self.set_stack_pointer(pointer);
+        Ok(())
+    }
+
+    /// The value `depth` bytes above the stack pointer, without popping it.
+    ///
+    /// # Errors
+    /// As for the read.
+    #[inline(always)]
+    pub fn peek<W: Width>(&mut self, depth: u64) -> Fallible<W> {
+        let pointer = self.stack_pointer().wrapping_add(depth) & self.stack_mask;
+        self.read::<W>(SS, pointer)
+    }
+
+    /// Pops a value.
+    ///
+    /// # Errors
+    /// As for the read; the stack pointer stays then.
+    #[inline(always)]
+    pub fn pop<W: Width>(&mut self) -> Fallible<W> {
+        let value = self.peek::<W>(0)?;
+        self.drop_stack(W::BYTES);
+        Ok(value)
+    }
+
+    /// Moves the stack pointer up.
+    #[inline(always)]
+    pub fn drop_stack(&mut self, bytes: u64) {
+        self.set_stack_pointer(self.stack_pointer().wrapping_add(bytes));
+    }
+
+    /// Reads a value of 2, 4 or 8 bytes at `depth`.
+    ///
+    /// # Errors
+    /// As for the read.
+    pub fn peek_sized(&mut self, size: u64, depth: u64) -> Fallible<u64> {
+        match size {
+            2 => self.peek::<u16>(depth).map(u64::from),
+            4 => self.peek::<u32>(depth).map(u64::from),
+            _ => self.peek::<u64>(depth),
+        }
+    }
+}
+
+/// A stack that is being filled before SS:RSP point to it (privilege changes, task switches): pushes check
+/// and write, and nothing of the processor changes.
+#[derive(Clone, Copy, Debug)]
+pub struct NewStack {
+    /// SS as it will be.
+    pub segment: Segment,
+    /// RSP as it will be.
+    pub pointer: u64,
+    /// Bits of the stack pointer that count.
+    pub mask: u64,
+    /// Bits of a linear address that count.
+    pub linear_mask: u64,
+    /// Error code of a limit violation.
+    pub error: u16,
+    /// Privilege level of the accesses.
+    pub cpl: u8,
+}
+
+impl NewStack {
+    /// Pushes `size` bytes (2, 4 or 8) of `value`.
+    ///
+    /// # Errors
+    /// #SS for the limit or a non-canonical address, #PF.
+    pub fn push(&mut self, cpu: &mut Cpu, size: u64, value: u64) -> Fallible {
+        let pointer = self.pointer.wrapping_sub(size) & self.mask;
+        let (first, last) = self.segment.write;
+        if pointer < first || pointer.wrapping_add(size - 1) > last {
+            return Err(Fault::ss(self.error));
+        }
+        let linear = self.segment.base.wrapping_add(pointer) & self.linear_mask;
+        if self.linear_mask == u64::MAX && !cpu.canonical(linear) {
+            return Err(Fault::ss(self.error));
+        }
+        let saved = std::mem::replace(&mut cpu.cpl, self.cpl);
+        let done = cpu.write_linear(linear, size, value);
+        cpu.cpl = saved;
+        done?;
+        self.pointer = self.pointer & !self.mask | pointer;
+        Ok(())
+    }
+}
+
+impl Cpu {
+    /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level.
+    fn write_linear(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
+        let last = linear.wrapping_add(size - 1) & self.linear_mask;
+        let low = self.translate(linear, Want::Write)?.physical;
+        if (linear ^ last) & !0xfff == 0 {
+            self.write_physical(low, size, value);
+            return Ok(());
+        }
+        let high = self.translate(last & !0xfff, Want::Write)?.physical;
+        let room = 0x1000 - linear % 0x1000;
+        for n in 0..size {
+            let at = if n < room { low + n } else { high + n - room };
+            self.write_physical(at, 1, value >> (8 * n) & 0xff);
+        }
+        Ok(())
+    }
+}

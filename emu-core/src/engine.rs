@@ -1,0 +1,56 @@
+//! What the interpreter and the translator have in common: they retire the same instructions with the same
+//! results and take every event at the same count.
+
+use crate::bus::Request;
+use crate::cpu::Cpu;
+
+/// An instruction (or a corner of one) that the emulator lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unimplemented {
+    /// CS selector.
+    pub cs: u16,
+    /// Its offset.
+    pub rip: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its disassembly.
+    pub text: String,
+}
+
+impl std::fmt::Display for Unimplemented {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not implemented: {} at {:04x}:{:x}, bytes", self.text, self.cs, self.rip)?;
+        self.bytes.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+    }
+}
+
+/// Why an engine stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The count was reached.
+    Limit,
+    /// HLT, or waiting for a start-up IPI, and nothing is due.
+    Halted,
+    /// The board wants something.
+    Request(Request),
+    /// A triple fault; `fault_chain` tells the story.
+    Shutdown,
+    /// The run cannot go on.
+    Unimplemented(Unimplemented),
+}
+
+/// Something that executes guest instructions.
+pub trait Engine {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Runs `cpu`, which holds the system, until its count of retired instructions reaches `until` or something
+    /// else stops it.
+    fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit;
+
+    /// Forgets everything derived from guest memory.
+    fn clear(&mut self, cpu: &mut Cpu);
+
+    /// Blocks decoded or translated, and pages dropped because their code was overwritten.
+    fn counters(&self) -> (u64, u64);
+}

@@ -1,0 +1,102 @@
+//! What happens between two instructions: time, requests, interrupts, traps.
+//! SDM 3A, "Priority Among Simultaneous Exceptions and Interrupts".
+
+use crate::cpu::interrupt::Source;
+use crate::cpu::{Cpu, Fallible, Fault, attention, eflags};
+use crate::engine::Exit;
+
+/// BS, single step, in DR6.
+const DR6_BS: u64 = 1 << 14;
+
+impl Cpu {
+    /// Takes what is due, in order of priority, and sets the next deadline. `what` holds bits of [`attention`].
+    ///
+    /// # Errors
+    /// #DB, or faults while an interrupt is delivered.
+    pub fn take_events(&mut self, what: u32, until: u64) -> Fallible<Option<Exit>> {
+        if self.system().bus.next_event() <= self.now() {
+            self.with_bus(|bus, at| bus.advance(at));
+            if self.attention & attention::MEMORY != 0 {
+                // Memory first: another round comes back here.
+                self.attention |= what;
+                return Ok(None);
+            }
+        }
+        if let Some(request) = self.system_mut().bus.take_request() {
+            self.attention |= what & !attention::REQUEST;
+            return Ok(Some(Exit::Request(request)));
+        }
+        self.attention &= attention::TRAP;
+        self.take_signals();
+        if self.attention & attention::TRAP != 0 && self.retired > self.trap_pending {
+            self.attention &= !attention::TRAP;
+            if self.inhibit_traps_at != self.retired {
+                self.dr[6] |= DR6_BS;
+                return Err(Fault::DB);
+            }
+        }
+        if !self.wait_for_sipi {
+            self.take_interrupt()?;
+        }
+        if self.retired >= until {
+            return Ok(Some(Exit::Limit));
+        }
+        if self.halted || self.wait_for_sipi {
+            return Ok(Some(Exit::Halted));
+        }
+        self.set_deadline(until);
+        Ok(None)
+    }
+
+    fn take_signals(&mut self) {
+        let number = self.number;
+        let signals = self.system_mut().bus.take_signals(number);
+        if signals.init {
+            self.init();
+            self.system_mut().bus.init(number);
+            self.attention &= !attention::TRAP;
+        }
+        if let Some(vector) = signals.sipi
+            && self.wait_for_sipi
+        {
+            self.start_up(vector);
+        }
+        self.nmi_pending |= signals.nmi;
+    }
+
+    fn take_interrupt(&mut self) -> Fallible {
+        if self.inhibit_at == self.retired {
+            return Ok(());
+        }
+        if self.nmi_pending && !self.nmi_blocked {
+            self.nmi_pending = false;
+            self.nmi_blocked = true;
+            self.halted = false;
+            self.counters.interrupts += 1;
+            return self.deliver(2, Source::External, None);
+        }
+        if self.flags.system() & eflags::IF != 0 && self.system().bus.intr(self.number) {
+            self.halted = false;
+            self.counters.interrupts += 1;
+            let vector = self.with_bus(|bus, at| bus.acknowledge(at));
+            return self.deliver(vector, Source::External, None);
+        }
+        Ok(())
+    }
+
+    /// The count at which this must be looked at again.
+    fn set_deadline(&mut self, until: u64) {
+        let system = self.system();
+        let due = system.clock.count_at(system.bus.next_event());
+        // A board that says "now" again and again still lets the guest go on.
+        self.deadline = until.min(due.max(self.retired + 1));
+        if self.inhibit_at == self.retired {
+            self.deadline = self.retired + 1;
+        }
+        if self.flags.system() & eflags::TF != 0 {
+            self.deadline = self.retired + 1;
+            self.trap_pending = self.retired;
+            self.attention |= attention::TRAP;
+        }
+    }
+}

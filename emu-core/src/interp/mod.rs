@@ -1,0 +1,240 @@
+//! The interpreter: portable, safe, and the reference for every other engine.
+
+pub mod events;
+pub mod op;
+pub mod sem;
+pub mod table;
+
+use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+
+use crate::cpu::{CS, Cpu, Fallible, Fault, RIP, attention, eflags};
+use crate::decode::cache::CodeCache;
+use crate::decode::{MAX_LENGTH, Undecoded, decode};
+use crate::engine::{Engine, Exit, Unimplemented};
+use crate::mem::PAGE_SIZE;
+use crate::mmu::Want;
+use crate::mmu::tlb::Context;
+use op::{NO_TRAP, Op, WRITES_RIP};
+
+/// The interpreter.
+#[derive(Debug, Default)]
+pub struct Interpreter {
+    cache: CodeCache,
+}
+
+impl Engine for Interpreter {
+    fn name(&self) -> &'static str {
+        "interp"
+    }
+
+    fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
+        cpu.deadline = cpu.retired;
+        cpu.attention |= attention::INTERRUPTS | attention::MEMORY | attention::REQUEST;
+        loop {
+            if (cpu.attention != 0 || cpu.retired >= cpu.deadline)
+                && let Some(exit) = self.attend(cpu, until)
+            {
+                return exit;
+            }
+            let done = match self.run_block(cpu) {
+                Ok(()) => Ok(()),
+                Err(Fault::Exception(exception)) => {
+                    // A delivered fault counts as one, so that a guest that only faults still makes progress.
+                    cpu.retired += 1;
+                    cpu.deliver_exception(exception)
+                }
+                Err(other) => Err(other),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Fault::Unimplemented) => return Exit::Unimplemented(describe(cpu)),
+                Err(_) => return Exit::Shutdown,
+            }
+        }
+    }
+
+    fn clear(&mut self, cpu: &mut Cpu) {
+        self.cache.clear(&mut cpu.system_mut().mem);
+    }
+
+    fn counters(&self) -> (u64, u64) {
+        (self.cache.decoded, self.cache.dropped)
+    }
+}
+
+impl Interpreter {
+    /// Looks at everything that may have happened outside; `Some` when the run must stop.
+    fn attend(&mut self, cpu: &mut Cpu, until: u64) -> Option<Exit> {
+        loop {
+            let what = cpu.attention;
+            cpu.attention = what & attention::TRAP;
+            if what & attention::MEMORY != 0 {
+                self.cache.invalidate(&mut cpu.system_mut().mem);
+                let epoch = cpu.system().mem.epoch();
+                if epoch != cpu.epoch {
+                    cpu.epoch = epoch;
+                    cpu.flush_tlb();
+                }
+            }
+            match cpu.take_events(what, until) {
+                Ok(Some(exit)) => return Some(exit),
+                Ok(None) => {}
+                Err(Fault::Exception(exception)) => {
+                    if let Err(fault) = cpu.deliver_exception(exception) {
+                        debug_assert_eq!(fault, Fault::Shutdown);
+                        return Some(Exit::Shutdown);
+                    }
+                }
+                Err(_) => return Some(Exit::Shutdown),
+            }
+            if cpu.attention & !attention::TRAP == 0 && cpu.retired < cpu.deadline {
+                return None;
+            }
+        }
+    }
+
+    /// Runs one block, or as much of it as the deadline permits.
+    #[inline]
+    fn run_block(&mut self, cpu: &mut Cpu) -> Fallible {
+        let rip = cpu.regs[RIP];
+        let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
+        let code_size = cpu.code_size();
+        let Some(frame) = fetch_frame(cpu, linear)? else {
+            return step_uncached(cpu, linear, code_size);
+        };
+        let offset = (linear % PAGE_SIZE) as usize;
+        let mem = &mut cpu.outside.as_deref_mut().expect("the running processor holds the system").mem;
+        let Some(ops) = self.cache.block(mem, frame, offset, code_size) else {
+            return step_uncached(cpu, linear, code_size);
+        };
+        if mem.epoch() != cpu.epoch {
+            // The frame got its first code: fast writes to it must go.
+            cpu.attention |= attention::MEMORY;
+            return Ok(());
+        }
+        let mut count = ops.len().min((cpu.deadline - cpu.retired) as usize);
+        if code_size != 64 {
+            let limit = u64::from(cpu.seg[CS].limit);
+            while rip + u64::from(ops[count - 1].end) - 1 > limit {
+                count -= 1;
+                if count == 0 {
+                    return Err(Fault::GP0);
+                }
+            }
+        }
+        execute(cpu, &ops[..count])
+    }
+}
+
+/// Executes instructions one after the other until one asks to stop.
+#[inline]
+fn execute(cpu: &mut Cpu, ops: &[Op]) -> Fallible {
+    let start = cpu.regs[RIP];
+    cpu.stop = false;
+    let mut last = &ops[0];
+    let mut retired = 0;
+    for op in ops {
+        cpu.done = retired;
+        if let Err(fault) = (op.run)(cpu, op) {
+            cpu.done = 0;
+            cpu.retired += u64::from(retired);
+            cpu.regs[RIP] = start.wrapping_add(u64::from(op.start));
+            return Err(fault);
+        }
+        retired += 1;
+        last = op;
+        if cpu.stop {
+            break;
+        }
+    }
+    cpu.done = 0;
+    cpu.retired += u64::from(retired);
+    if last.flags & WRITES_RIP == 0 {
+        cpu.regs[RIP] = last.next(cpu);
+    } else if last.flags & NO_TRAP != 0 {
+        cpu.attention &= !attention::TRAP;
+    }
+    Ok(())
+}
+
+/// The frame from which `linear` is executed; `None` when no frame lies there (a chip, or nothing).
+#[inline]
+fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
+    let context = if cpu.cpl == 3 { Context::User } else { Context::Supervisor };
+    if let Some(frame) = cpu.tlb.fetch(context, linear) {
+        return Ok(Some(frame));
+    }
+    if cpu.linear_mask == u64::MAX && !cpu.canonical(linear) {
+        return Err(Fault::GP0);
+    }
+    let physical = cpu.translate(linear, Want::Execute)?.physical;
+    let mem = &cpu.system().mem;
+    let frame = mem.page(mem.gate_a20(physical)).read_frame();
+    if let Some(frame) = frame {
+        cpu.tlb.fill_fetch(context, linear, frame);
+    }
+    Ok(frame)
+}
+
+/// Fetches, decodes and runs one instruction that cannot be cached: it crosses a page, or lies in no frame.
+#[cold]
+fn step_uncached(cpu: &mut Cpu, linear: u64, code_size: u32) -> Fallible {
+    let op = fetch_op(cpu, linear, code_size)?;
+    if code_size != 64 && cpu.regs[RIP] + u64::from(op.end) - 1 > u64::from(cpu.seg[CS].limit) {
+        return Err(Fault::GP0);
+    }
+    execute(cpu, &[op])
+}
+
+fn fetch_op(cpu: &mut Cpu, linear: u64, code_size: u32) -> Fallible<Op> {
+    let mut bytes = [0; MAX_LENGTH];
+    let room = ((PAGE_SIZE - linear % PAGE_SIZE) as usize).min(MAX_LENGTH);
+    fetch_bytes(cpu, linear, &mut bytes[..room])?;
+    match decode(&bytes[..room], code_size, 0) {
+        Ok(op) => Ok(op),
+        Err(Undecoded::TooShort) => {
+            let next = linear.wrapping_add(room as u64) & cpu.linear_mask;
+            fetch_bytes(cpu, next, &mut bytes[room..])?;
+            decode(&bytes, code_size, 0).map_err(|Undecoded::TooShort| Fault::GP0)
+        }
+    }
+}
+
+/// Fetches bytes within one page.
+fn fetch_bytes(cpu: &mut Cpu, linear: u64, bytes: &mut [u8]) -> Fallible {
+    if cpu.linear_mask == u64::MAX && !cpu.canonical(linear) {
+        return Err(Fault::GP0);
+    }
+    let physical = cpu.translate(linear, Want::Execute)?.physical;
+    for (byte, address) in bytes.iter_mut().zip(physical..) {
+        *byte = cpu.read_physical(address, 1) as u8;
+    }
+    Ok(())
+}
+
+/// Names the instruction at CS:RIP for the message that ends the run.
+fn describe(cpu: &mut Cpu) -> Unimplemented {
+    let code_size = cpu.code_size();
+    let linear = cpu.seg[CS].base.wrapping_add(cpu.regs[RIP]) & cpu.linear_mask;
+    let mut bytes = Vec::new();
+    for n in 0..MAX_LENGTH as u64 {
+        let mut byte = [0];
+        if fetch_bytes(cpu, linear.wrapping_add(n), &mut byte).is_err() {
+            break;
+        }
+        bytes.push(byte[0]);
+    }
+    let insn = Decoder::with_ip(code_size, &bytes, cpu.regs[RIP], DecoderOptions::NONE).decode();
+    bytes.truncate(insn.len());
+    let mut text = String::new();
+    IntelFormatter::new().format(&insn, &mut text);
+    Unimplemented { cs: cpu.seg[CS].selector, rip: cpu.regs[RIP], bytes, text }
+}
+
+impl Cpu {
+    /// True while single-stepping.
+    #[inline]
+    pub fn stepping(&self) -> bool {
+        self.flags.system() & eflags::TF != 0
+    }
+}

@@ -1,0 +1,302 @@
+//! System instructions: HLT, descriptor-table and task registers, CLTS, INVLPG, MSRs, CPUID, time stamps,
+//! SYSCALL and SYSENTER, SWAPGS, caches and fences.
+
+use iced_x86::Mnemonic as M;
+
+use crate::cpu::control::{CR0_TS, CR4_TSD, CR4_UMIP};
+use crate::cpu::segment::{is_null, kind};
+use crate::cpu::{Cpu, Fallible, Fault, GS, LDTR, RAX, RBX, RCX, RDX, TR, TableRegister, Width};
+use crate::interp::op::{Handler, Mem, Op, Reg, Source, Target};
+use crate::interp::table::{Form, Kind, Row, row, widths_wide};
+
+/// The rows of this family.
+pub const ROWS: &[Row] = &[
+    row(M::Hlt, |_| Some(hlt)),
+    row(M::Lgdt, |f| load_table::<true>(f)),
+    row(M::Lidt, |f| load_table::<false>(f)),
+    row(M::Sgdt, |f| Some(if f.code_size == 64 { store_table::<true, 8> } else { store_table::<true, 4> })),
+    row(M::Sidt, |f| Some(if f.code_size == 64 { store_table::<false, 8> } else { store_table::<false, 4> })),
+    row(M::Lldt, |f| Some(if f.kind(0) == Kind::Reg { lldt::<Reg<0>> } else { lldt::<Mem> })),
+    row(M::Ltr, |f| Some(if f.kind(0) == Kind::Reg { ltr::<Reg<0>> } else { ltr::<Mem> })),
+    row(M::Sldt, |f| store_selector::<LDTR>(f)),
+    row(M::Str, |f| store_selector::<TR>(f)),
+    row(M::Lmsw, |f| Some(if f.kind(0) == Kind::Reg { lmsw::<Reg<0>> } else { lmsw::<Mem> })),
+    row(M::Smsw, |f| match f.kind(0) {
+        Kind::Reg => widths_wide!(f.size(0), |W| smsw::<W, Reg<0>>),
+        _ => Some(smsw::<u16, Mem>),
+    }),
+    row(M::Clts, |_| Some(clts)),
+    row(M::Invlpg, |_| Some(invlpg)),
+    row(M::Invd, |_| Some(privileged_nop)),
+    row(M::Wbinvd, |_| Some(privileged_nop)),
+    row(M::Rdmsr, |_| Some(rdmsr)),
+    row(M::Wrmsr, |_| Some(wrmsr)),
+    row(M::Cpuid, |_| Some(cpuid)),
+    row(M::Rdtsc, |_| Some(rdtsc)),
+    row(M::Rdtscp, |_| Some(rdtscp)),
+    row(M::Rdpmc, |_| Some(rdpmc)),
+    row(M::Rdpid, |_| Some(rdpid)),
+    row(M::Syscall, |_| {
+        Some(|cpu, op| {
+            let next = op.next(cpu);
+            cpu.syscall(next)
+        })
+    }),
+    row(M::Sysret, |_| Some(|cpu, _| cpu.sysret(4))),
+    row(M::Sysretq, |_| Some(|cpu, _| cpu.sysret(8))),
+    row(M::Sysenter, |_| Some(|cpu, _| cpu.sysenter())),
+    row(M::Sysexit, |_| Some(|cpu, _| cpu.sysexit(4))),
+    row(M::Sysexitq, |_| Some(|cpu, _| cpu.sysexit(8))),
+    row(M::Swapgs, |_| Some(swapgs)),
+    row(M::Lfence, |_| Some(|_, _| Ok(()))),
+    row(M::Sfence, |_| Some(|_, _| Ok(()))),
+    row(M::Mfence, |_| Some(|_, _| Ok(()))),
+    row(M::Clflush, |_| Some(flush_line)),
+];
+
+fn supervisor(cpu: &Cpu) -> Fallible {
+    if cpu.protected() && cpu.cpl != 0 { Err(Fault::GP0) } else { Ok(()) }
+}
+
+/// Instructions that only exist in protected mode.
+fn protected_only(cpu: &Cpu) -> Fallible {
+    if cpu.paragraphs() { Err(Fault::UD) } else { Ok(()) }
+}
+
+/// UMIP takes SGDT, SIDT, SLDT, STR and SMSW away from user code.
+fn user_may_look(cpu: &Cpu) -> Fallible {
+    if cpu.cr4 & CR4_UMIP != 0 && cpu.cpl > 0 { Err(Fault::GP0) } else { Ok(()) }
+}
+
+/// HLT. SDM 2A, "HLT".
+fn hlt(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)?;
+    cpu.halted = true;
+    cpu.stop = true;
+    cpu.attention |= crate::cpu::attention::INTERRUPTS;
+    Ok(())
+}
+
+fn privileged_nop(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)
+}
+
+fn load_table<const GDT: bool>(f: &Form<'_>) -> Option<Handler> {
+    use iced_x86::Code::{Lgdt_m1632_16, Lidt_m1632_16};
+    Some(match (f.code_size, f.insn.code()) {
+        (64, _) => lgdt::<GDT, 8>,
+        (_, Lgdt_m1632_16 | Lidt_m1632_16) => lgdt::<GDT, 3>,
+        _ => lgdt::<GDT, 4>,
+    })
+}
+
+/// LGDT and LIDT with a base of `BYTES` bytes. SDM 2A, "LGDT/LIDT".
+fn lgdt<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    supervisor(cpu)?;
+    let address = op.address(cpu);
+    let limit = cpu.read::<u16>(op.segment(), address)?;
+    let at = op.cut_address(address.wrapping_add(2));
+    let base = if BYTES == 8 {
+        cpu.read::<u64>(op.segment(), at)?
+    } else {
+        u64::from(cpu.read::<u32>(op.segment(), at)?) & ((1 << (8 * BYTES)) - 1)
+    };
+    if !cpu.canonical(base) {
+        return Err(Fault::GP0);
+    }
+    let table = TableRegister { base, limit };
+    if GDT {
+        cpu.gdtr = table;
+    } else {
+        cpu.idtr = table;
+    }
+    Ok(())
+}
+
+/// SGDT and SIDT. SDM 2B, "SGDT", "SIDT".
+fn store_table<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    user_may_look(cpu)?;
+    let table = if GDT { cpu.gdtr } else { cpu.idtr };
+    let address = op.address(cpu);
+    let at = op.cut_address(address.wrapping_add(2));
+    cpu.probe_write(op.segment(), at, BYTES)?;
+    cpu.write(op.segment(), address, table.limit)?;
+    if BYTES == 8 {
+        cpu.write(op.segment(), at, table.base)
+    } else {
+        cpu.write(op.segment(), at, table.base as u32)
+    }
+}
+
+/// LLDT. SDM 2A, "LLDT".
+fn lldt<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    protected_only(cpu)?;
+    supervisor(cpu)?;
+    let selector = S::get::<u16>(cpu, op)?;
+    if is_null(selector) {
+        cpu.seg[LDTR] = Cpu::null(selector, 0);
+        return Ok(());
+    }
+    if selector & 4 != 0 {
+        return Err(Fault::gp(selector));
+    }
+    let descriptor = cpu.descriptor(selector, Fault::gp(selector))?;
+    let rights = descriptor.rights();
+    if rights.code_or_data() || rights.kind() != kind::LDT {
+        return Err(Fault::gp(selector));
+    }
+    if !rights.present() {
+        return Err(Fault::np(selector));
+    }
+    let high = if cpu.long_mode() { cpu.descriptor_high(&descriptor, selector)? } else { 0 };
+    let mut segment = descriptor.segment(selector);
+    segment.rights = rights;
+    segment.base |= high;
+    cpu.seg[LDTR] = segment;
+    Ok(())
+}
+
+/// LTR. SDM 2A, "LTR".
+fn ltr<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    protected_only(cpu)?;
+    supervisor(cpu)?;
+    let selector = S::get::<u16>(cpu, op)?;
+    if is_null(selector) {
+        return Err(Fault::GP0);
+    }
+    let descriptor = cpu.available_tss(selector)?;
+    let long = cpu.long_mode();
+    if long && descriptor.rights().kind() != kind::TSS_AVAILABLE {
+        return Err(Fault::gp(selector));
+    }
+    let high = if long { cpu.descriptor_high(&descriptor, selector)? } else { 0 };
+    cpu.write_system(descriptor.address + 5, 1, (descriptor.raw >> 40 | 2) & 0xff)?;
+    let mut segment = descriptor.segment(selector);
+    segment.rights = crate::cpu::Rights(descriptor.rights().0 | 2);
+    segment.base |= high;
+    cpu.seg[TR] = segment;
+    Ok(())
+}
+
+fn store_selector<const REGISTER: usize>(f: &Form<'_>) -> Option<Handler> {
+    match f.kind(0) {
+        Kind::Reg => widths_wide!(f.size(0), |W| sldt::<W, Reg<0>, REGISTER>),
+        _ => Some(sldt::<u16, Mem, REGISTER>),
+    }
+}
+
+/// SLDT and STR. SDM 2B at each.
+fn sldt<W: Width, D: Target, const REGISTER: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    protected_only(cpu)?;
+    user_may_look(cpu)?;
+    let selector = u64::from(cpu.seg[REGISTER].selector);
+    D::set(cpu, op, W::from_u64(selector))
+}
+
+/// LMSW: sets PE, MP, EM and TS, and cannot clear PE. SDM 2A, "LMSW".
+fn lmsw<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    supervisor(cpu)?;
+    let image = u64::from(S::get::<u16>(cpu, op)?) & 15;
+    let value = cpu.cr0 & !14 | image;
+    cpu.write_cr0(value)
+}
+
+/// SMSW. SDM 2B, "SMSW".
+fn smsw<W: Width, D: Target>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    user_may_look(cpu)?;
+    let value = W::from_u64(cpu.cr0);
+    D::set(cpu, op, value)
+}
+
+/// CLTS. SDM 2A, "CLTS".
+fn clts(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)?;
+    cpu.cr0 &= !CR0_TS;
+    Ok(())
+}
+
+/// INVLPG. SDM 2A, "INVLPG".
+fn invlpg(cpu: &mut Cpu, op: &Op) -> Fallible {
+    supervisor(cpu)?;
+    let linear = cpu.seg[op.segment()].base.wrapping_add(op.address(cpu)) & cpu.linear_mask;
+    cpu.tlb.flush_page(linear);
+    cpu.stop = true;
+    Ok(())
+}
+
+/// CLFLUSH: checked like a byte load. SDM 2A, "CLFLUSH".
+fn flush_line(cpu: &mut Cpu, op: &Op) -> Fallible {
+    Mem::get::<u8>(cpu, op).map(|_| ())
+}
+
+fn set_edx_eax(cpu: &mut Cpu, value: u64) {
+    cpu.regs[RAX] = value & 0xffff_ffff;
+    cpu.regs[RDX] = value >> 32;
+}
+
+/// RDMSR. SDM 2B, "RDMSR".
+fn rdmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)?;
+    let number = cpu.regs[RCX] as u32;
+    let value = cpu.read_msr(number)?;
+    set_edx_eax(cpu, value);
+    Ok(())
+}
+
+/// WRMSR. SDM 2D, "WRMSR".
+fn wrmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)?;
+    let number = cpu.regs[RCX] as u32;
+    let value = cpu.regs[RDX] << 32 | cpu.regs[RAX] & 0xffff_ffff;
+    cpu.stop = true;
+    cpu.write_msr(number, value)
+}
+
+/// CPUID. SDM 2A, "CPUID".
+fn cpuid(cpu: &mut Cpu, _: &Op) -> Fallible {
+    let [a, b, c, d] = cpu.cpuid(cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
+    cpu.regs[RAX] = u64::from(a);
+    cpu.regs[RBX] = u64::from(b);
+    cpu.regs[RCX] = u64::from(c);
+    cpu.regs[RDX] = u64::from(d);
+    Ok(())
+}
+
+fn time_stamp_allowed(cpu: &Cpu) -> Fallible {
+    if cpu.cr4 & CR4_TSD != 0 && cpu.protected() && cpu.cpl != 0 { Err(Fault::GP0) } else { Ok(()) }
+}
+
+/// RDTSC. SDM 2B, "RDTSC".
+fn rdtsc(cpu: &mut Cpu, _: &Op) -> Fallible {
+    time_stamp_allowed(cpu)?;
+    let value = cpu.tsc();
+    set_edx_eax(cpu, value);
+    Ok(())
+}
+
+/// RDTSCP. SDM 2B, "RDTSCP".
+fn rdtscp(cpu: &mut Cpu, op: &Op) -> Fallible {
+    rdtsc(cpu, op)?;
+    cpu.regs[RCX] = cpu.msrs.tsc_aux;
+    Ok(())
+}
+
+/// RDPMC: no counters are reported, so every number is out of range. SDM 2B, "RDPMC".
+fn rdpmc(_: &mut Cpu, _: &Op) -> Fallible {
+    Err(Fault::GP0)
+}
+
+/// RDPID. SDM 2B, "RDPID".
+fn rdpid(cpu: &mut Cpu, op: &Op) -> Fallible {
+    cpu.regs[usize::from(op.reg[0])] = cpu.msrs.tsc_aux;
+    Ok(())
+}
+
+/// SWAPGS. SDM 2B, "SWAPGS".
+fn swapgs(cpu: &mut Cpu, _: &Op) -> Fallible {
+    if cpu.cpl != 0 {
+        return Err(Fault::GP0);
+    }
+    std::mem::swap(&mut cpu.seg[GS].base, &mut cpu.msrs.kernel_gs_base);
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! The instruction table: every mnemonic that is implemented, with the function that picks its handler.
+//! Each family's file under [`sem`](super::sem) contributes its rows.
+
+use std::sync::OnceLock;
+
+use iced_x86::{Instruction, Mnemonic, OpKind};
+
+use super::op::Handler;
+use super::sem;
+
+/// Picks the handler for one form of an instruction; `None` when that form is not implemented.
+pub type Select = fn(&Form<'_>) -> Option<Handler>;
+
+/// One mnemonic.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// As iced names it.
+    pub mnemonic: Mnemonic,
+    /// Picks its handler.
+    pub select: Select,
+}
+
+/// Shorthand for [`Row`].
+pub const fn row(mnemonic: Mnemonic, select: Select) -> Row {
+    Row { mnemonic, select }
+}
+
+/// Where an operand is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such operand.
+    None,
+    /// A register.
+    Reg,
+    /// Memory.
+    Mem,
+    /// An immediate, also a branch target.
+    Imm,
+}
+
+/// What the choice of a handler depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// The decoded instruction.
+    pub insn: &'a Instruction,
+    /// Bits of the code segment: 16, 32 or 64.
+    pub code_size: u32,
+}
+
+impl Form<'_> {
+    /// Where operand `n` is.
+    pub fn kind(&self, n: u32) -> Kind {
+        if n >= self.insn.op_count() {
+            return Kind::None;
+        }
+        match self.insn.op_kind(n) {
+            OpKind::Register => Kind::Reg,
+            OpKind::Memory
+            | OpKind::MemorySegSI
+            | OpKind::MemorySegESI
+            | OpKind::MemorySegRSI
+            | OpKind::MemorySegDI
+            | OpKind::MemorySegEDI
+            | OpKind::MemorySegRDI
+            | OpKind::MemoryESDI
+            | OpKind::MemoryESEDI
+            | OpKind::MemoryESRDI => Kind::Mem,
+            _ => Kind::Imm,
+        }
+    }
+
+    /// Bytes of operand `n`: of the register, or of the memory access.
+    pub fn size(&self, n: u32) -> usize {
+        match self.kind(n) {
+            Kind::Reg => self.insn.op_register(n).size(),
+            Kind::Mem => self.insn.memory_size().size(),
+            _ => 0,
+        }
+    }
+
+    /// Kinds of operands 0 and 1, and bytes of operand 0.
+    pub fn shape(&self) -> (Kind, Kind, usize) {
+        (self.kind(0), self.kind(1), self.size(0))
+    }
+
+    /// Operand size in bytes of stack and branch instructions, from iced's code name where no operand shows it.
+    pub fn operand_size(&self) -> usize {
+        let size = self.insn.stack_pointer_increment().unsigned_abs() as usize;
+        if size == 0 { self.size(0) } else { size }
+    }
+}
+
+/// Instances of a generic function for the four widths: `widths!(size; function::<W>)`.
+macro_rules! widths {
+    ($size:expr, |$w:ident| $f:expr) => {
+        match $size {
+            1 => {
+                type $w = u8;
+                Some($f as $crate::interp::op::Handler)
+            }
+            2 => {
+                type $w = u16;
+                Some($f as $crate::interp::op::Handler)
+            }
+            4 => {
+                type $w = u32;
+                Some($f as $crate::interp::op::Handler)
+            }
+            8 => {
+                type $w = u64;
+                Some($f as $crate::interp::op::Handler)
+            }
+            _ => None,
+        }
+    };
+}
+
+/// Instances for the widths 2, 4 and 8.
+macro_rules! widths_wide {
+    ($size:expr, |$w:ident| $f:expr) => {
+        match $size {
+            2 => {
+                type $w = u16;
+                Some($f as $crate::interp::op::Handler)
+            }
+            4 => {
+                type $w = u32;
+                Some($f as $crate::interp::op::Handler)
+            }
+            8 => {
+                type $w = u64;
+                Some($f as $crate::interp::op::Handler)
+            }
+            _ => None,
+        }
+    };
+}
+
+pub(crate) use {widths, widths_wide};
+
+const FAMILIES: &[&[Row]] = &[
+    sem::arith::ROWS,
+    sem::muldiv::ROWS,
+    sem::bcd::ROWS,
+    sem::logic::ROWS,
+    sem::shift::ROWS,
+    sem::bits::ROWS,
+    sem::data::ROWS,
+    sem::stack::ROWS,
+    sem::control::ROWS,
+    sem::string::ROWS,
+    sem::flags::ROWS,
+    sem::segment::ROWS,
+    sem::system::ROWS,
+    sem::io::ROWS,
+];
+
+/// All rows.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    FAMILIES.iter().copied().flatten()
+}
+
+/// The row of a mnemonic.
+pub fn lookup(mnemonic: Mnemonic) -> Option<Select> {
+    static INDEX: OnceLock<Vec<Option<Select>>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| {
+        let mut index = vec![None; Mnemonic::values().len()];
+        for row in rows() {
+            index[row.mnemonic as usize] = Some(row.select);
+        }
+        index
+    });
+    index[mnemonic as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_mnemonic_has_two_rows() {
+        let mut seen = std::collections::HashSet::new();
+        for row in rows() {
+            assert!(seen.insert(row.mnemonic), "{:?} stands twice in the table", row.mnemonic);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A machine: processors, memory, board and engine, and the rules by which time passes.
+
+use std::any::Any;
+use std::fmt;
+
+use crate::bus::{Access, Bus, NEVER, Request, Tick};
+use crate::cpu::{Clock, Cpu, RIP, Segment, System};
+use crate::engine::{Engine, Exit, Unimplemented};
+use crate::hash::StateHash;
+use crate::mem::{Memory, PAGE_SIZE};
+
+/// Where guest time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSource {
+    /// From retired instructions, one a nanosecond; a halted guest skips to its next event. Repeatable.
+    Virtual,
+    /// From [`Machine::set_host_time`].
+    Host,
+}
+
+/// The exceptions that led to a triple fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultChain(pub String);
+
+impl fmt::Display for FaultChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "triple fault: {}", self.0)
+    }
+}
+
+/// Why [`Machine::run`] returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The count was reached.
+    Limit,
+    /// The guest switched itself off.
+    PowerOff,
+    /// The guest asked for a reset; [`Machine::reset`] does it.
+    Reset,
+    /// The guest wrote this value to the debug-exit port.
+    DebugExit(u32),
+    /// All processors are halted. In virtual time only when nothing will ever be due.
+    Halted {
+        /// When the board has something to do next.
+        next_event: Tick,
+    },
+    /// A triple fault: the processor shut down. [`Machine::reset`] goes on as a PC does.
+    TripleFault(FaultChain),
+    /// An instruction that is not implemented.
+    Unimplemented(Unimplemented),
+}
+
+/// Counts for `--stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Retired instructions; each REP iteration and each delivered fault counts as one.
+    pub instructions: u64,
+    /// Iterations of repeated string instructions beyond the first of each run.
+    pub rep_iterations: u64,
+    /// Exceptions delivered.
+    pub exceptions: u64,
+    /// External interrupts delivered.
+    pub interrupts: u64,
+    /// Translations that were filled into the cache.
+    pub tlb_fills: u64,
+    /// Flushes of the translation cache.
+    pub tlb_flushes: u64,
+    /// Memory accesses that took the slow path.
+    pub slow_accesses: u64,
+    /// Blocks decoded or translated.
+    pub blocks: u64,
+    /// Code pages dropped because they were overwritten.
+    pub code_invalidations: u64,
+}
+
+/// A whole machine.
+pub struct Machine {
+    cpu: Cpu,
+    engine: Box<dyn Engine>,
+    time: TimeSource,
+}
+
+impl Machine {
+    /// Puts a machine together, in its power-on state.
+    pub fn new(mem: Memory, bus: Box<dyn Bus>, engine: Box<dyn Engine>, time: TimeSource) -> Self {
+        let mut cpu = Cpu::new(0, mem.ram().clone());
+        cpu.attach(Box::new(System { mem, bus, clock: Clock::default() }));
+        Self { cpu, engine, time }
+    }
+
+    /// Runs until `until` instructions have retired in all, or something stops it sooner.
+    pub fn run(&mut self, until: u64) -> Stop {
+        loop {
+            match self.engine.run(&mut self.cpu, until) {
+                Exit::Limit => return Stop::Limit,
+                Exit::Request(Request::PowerOff) => return Stop::PowerOff,
+                Exit::Request(Request::Reset) => return Stop::Reset,
+                Exit::Request(Request::DebugExit(value)) => return Stop::DebugExit(value),
+                Exit::Shutdown => return Stop::TripleFault(FaultChain(self.cpu.describe_fault_chain())),
+                Exit::Unimplemented(what) => return Stop::Unimplemented(what),
+                Exit::Halted => {
+                    let next_event = self.cpu.system().bus.next_event();
+                    if self.time == TimeSource::Host || next_event == NEVER {
+                        return Stop::Halted { next_event };
+                    }
+                    self.skip_to(next_event);
+                }
+            }
+        }
+    }
+
+    fn skip_to(&mut self, time: Tick) {
+        let count = self.cpu.instructions();
+        self.cpu.system_mut().clock.set(count, time);
+    }
+
+    /// Instructions retired so far; each REP iteration counts as one.
+    pub fn instructions(&self) -> u64 {
+        self.cpu.instructions()
+    }
+
+    /// Guest time.
+    pub fn now(&self) -> Tick {
+        self.cpu.now()
+    }
+
+    /// Host time only: tells the guest what time it is. Time never goes back.
+    pub fn set_host_time(&mut self, now: Tick) {
+        if self.time == TimeSource::Host {
+            self.skip_to(now);
+        }
+    }
+
+    /// Where guest time comes from.
+    pub fn time_source(&self) -> TimeSource {
+        self.time
+    }
+
+    /// Reaches the board, as what it really is, between two runs.
+    ///
+    /// # Panics
+    /// When the board is not a `T`.
+    pub fn with_bus<T: Bus, R>(&mut self, touch: impl FnOnce(&mut T, &mut Access<'_>) -> R) -> R {
+        self.cpu.with_bus(|bus, at| {
+            let board =
+                (bus as &mut dyn Any).downcast_mut::<T>().expect("the machine was built with this board");
+            touch(board, at)
+        })
+    }
+
+    /// The processor.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// The processor, to change.
+    pub fn cpu_mut(&mut self) -> &mut Cpu {
+        &mut self.cpu
+    }
+
+    /// Offset of the next instruction.
+    pub fn rip(&self) -> u64 {
+        self.cpu.regs[RIP]
+    }
+
+    /// Hard reset of processors and board; time and counts go on, RAM keeps its contents.
+    pub fn reset(&mut self) {
+        self.cpu.with_bus(|bus, at| bus.reset(at));
+        self.cpu.reset();
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> Stats {
+        let (blocks, code_invalidations) = self.engine.counters();
+        let c = &self.cpu;
+        Stats {
+            instructions: c.instructions(),
+            rep_iterations: c.counters.rep_iterations,
+            exceptions: c.counters.exceptions,
+            interrupts: c.counters.interrupts,
+            tlb_fills: c.tlb.fills,
+            tlb_flushes: c.tlb.flushes,
+            slow_accesses: c.counters.slow_accesses,
+            blocks,
+            code_invalidations,
+        }
+    }
+
+    /// Name of the engine.
+    pub fn engine_name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    /// A hash of all architectural state and of the memory written since the last call.
+    pub fn state_hash(&mut self) -> u64 {
+        let mut hash = StateHash::default();
+        hash_cpu(&self.cpu, &mut hash);
+        let mem = &mut self.cpu.system_mut().mem;
+        let mut page = [0; PAGE_SIZE as usize];
+        for frame in mem.take_dirty() {
+            mem.ram().read_slice(mem.host_of(frame), &mut page);
+            hash.word(u64::from(frame));
+            hash.bytes(&page);
+        }
+        self.cpu.note_memory_changes();
+        hash.finish()
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("engine", &self.engine.name())
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
+}
+
+fn hash_segment(segment: &Segment, hash: &mut StateHash) {
+    let limit = u64::from(segment.limit);
+    hash.words(&[
+        segment.base,
+        limit << 32 | u64::from(segment.selector) << 16 | u64::from(segment.rights.0),
+    ]);
+}
+
+fn hash_cpu(cpu: &Cpu, hash: &mut StateHash) {
+    hash.words(&cpu.regs[..16]);
+    hash.words(&[cpu.regs[RIP], cpu.flags.get(), u64::from(cpu.cpl)]);
+    for segment in &cpu.seg {
+        hash_segment(segment, hash);
+    }
+    hash.words(&[cpu.cr0, cpu.cr2, cpu.cr3, cpu.cr4, cpu.efer]);
+    hash.words(&cpu.dr);
+    hash.words(&[cpu.gdtr.base, u64::from(cpu.gdtr.limit), cpu.idtr.base, u64::from(cpu.idtr.limit)]);
+    let f = &cpu.fpu;
+    for reg in &f.regs {
+        hash.words(&[reg.significand, u64::from(reg.sign_exponent)]);
+    }
+    hash.words(&[u64::from(f.control), u64::from(f.status_word()), u64::from(f.valid), u64::from(f.opcode)]);
+    hash.words(&[u64::from(f.instruction.0), f.instruction.1, u64::from(f.data.0), f.data.1]);
+    hash.words(&[u64::from(f.mxcsr), f.xcr0]);
+    for vector in &f.vectors {
+        hash.words(vector);
+    }
+    let m = &cpu.msrs;
+    hash.words(&[m.star, m.lstar, m.cstar, m.fmask, m.kernel_gs_base, m.tsc_aux, m.tsc_offset, m.pat]);
+    hash.words(&[m.sysenter_cs, m.sysenter_esp, m.sysenter_eip, m.misc_enable, m.mtrr_def_type]);
+    hash.words(&m.mtrr_variable);
+    hash.words(&m.mtrr_fixed);
+    hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), cpu.now()]);
+}

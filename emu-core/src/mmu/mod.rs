@@ -1,0 +1,15 @@
+//! From linear to physical addresses: the page walk ([`paging`]) and the cache of its results ([`tlb`]).
+
+pub mod paging;
+pub mod tlb;
+
+/// What an access wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Data read.
+    Read,
+    /// Data write, or read-modify-write.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}

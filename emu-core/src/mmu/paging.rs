@@ -1,0 +1,318 @@
+//! The page walk in all four forms: 32-bit (with PSE and PSE-36), PAE, 4-level and 5-level.
+//! SDM 3A, chapter "Paging": "32-Bit Paging", "PAE Paging", "4-Level Paging and 5-Level Paging",
+//! "Determination of Access Rights", "Page-Fault Exceptions".
+//!
+//! Left out: protection keys (CPUID does not report them).
+
+use super::Want;
+use crate::cpu::control::{
+    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
+};
+use crate::cpu::{Cpu, Fallible, Fault, eflags};
+use crate::mem::Memory;
+
+/// Present.
+const P: u64 = 1 << 0;
+/// Read/write.
+const RW: u64 = 1 << 1;
+/// User/supervisor.
+const US: u64 = 1 << 2;
+/// Accessed.
+const A: u64 = 1 << 5;
+/// Dirty.
+const D: u64 = 1 << 6;
+/// Page size: this entry maps a large page.
+const PS: u64 = 1 << 7;
+/// Execute-disable.
+const XD: u64 = 1 << 63;
+
+/// Bits of a #PF error code (SDM 3A, "Page-Fault Exceptions").
+pub mod error {
+    /// The fault was a violation of rights, not a page that is not present.
+    pub const PRESENT: u16 = 1 << 0;
+    /// The access was a write.
+    pub const WRITE: u16 = 1 << 1;
+    /// The access came from user mode.
+    pub const USER: u16 = 1 << 2;
+    /// A reserved bit was set in an entry.
+    pub const RESERVED: u16 = 1 << 3;
+    /// The access was an instruction fetch (reported with NX or SMEP only).
+    pub const FETCH: u16 = 1 << 4;
+}
+
+/// Result of a walk.
+#[derive(Clone, Copy, Debug)]
+pub struct Translation {
+    /// Physical address, not yet through the A20 gate.
+    pub physical: u64,
+    /// A write in the same context would be permitted, and the dirty bit is set.
+    pub writable: bool,
+}
+
+/// The rules for one walk: what is wanted, by whom, under which control bits.
+#[derive(Clone, Copy)]
+struct Rules {
+    want: Want,
+    user: bool,
+    /// AC overrides SMAP (explicit supervisor accesses only).
+    smap_lifted: bool,
+    write_protect: bool,
+    nx: bool,
+    smep: bool,
+    smap: bool,
+    /// Physical-address bits above the supported width must be zero.
+    reserved_address: u64,
+}
+
+impl Rules {
+    fn error_code(&self, present: bool, reserved: bool) -> u16 {
+        let bit = |on: bool, bit: u16| if on { bit } else { 0 };
+        bit(present, error::PRESENT)
+            | bit(self.want == Want::Write, error::WRITE)
+            | bit(self.user, error::USER)
+            | bit(reserved, error::RESERVED)
+            | bit(self.want == Want::Execute && (self.nx || self.smep), error::FETCH)
+    }
+
+    /// May a page with these combined rights be accessed? `user_page`, `writable`, `no_execute` are the
+    /// rights of all levels together.
+    fn permit(&self, user_page: bool, writable: bool, no_execute: bool) -> bool {
+        if self.user {
+            return user_page
+                && match self.want {
+                    Want::Read => true,
+                    Want::Write => writable,
+                    Want::Execute => !no_execute,
+                };
+        }
+        if self.want == Want::Execute {
+            return !no_execute && !(user_page && self.smep);
+        }
+        if user_page && self.smap && !self.smap_lifted {
+            return false;
+        }
+        self.want == Want::Read || writable || !self.write_protect
+    }
+}
+
+/// One level of a walk.
+#[derive(Clone, Copy)]
+struct Level {
+    /// Lowest linear-address bit of the index.
+    shift: u32,
+    /// Bits of index.
+    index_bits: u32,
+    /// An entry with PS set maps a page at this level.
+    large: bool,
+}
+
+const fn level(shift: u32, index_bits: u32, large: bool) -> Level {
+    Level { shift, index_bits, large }
+}
+
+const LONG: [Level; 5] =
+    [level(48, 9, false), level(39, 9, false), level(30, 9, true), level(21, 9, true), level(12, 9, false)];
+
+impl Cpu {
+    fn rules(&self, want: Want, user: bool, implicit: bool) -> Rules {
+        Rules {
+            want,
+            user,
+            smap_lifted: !implicit && self.flags.system() & eflags::AC != 0,
+            write_protect: self.cr0 & CR0_WP != 0,
+            nx: self.efer & EFER_NXE != 0,
+            smep: self.cr4 & CR4_SMEP != 0,
+            smap: self.cr4 & CR4_SMAP != 0,
+            reserved_address: self.reserved_address_bits(),
+        }
+    }
+
+    /// Physical-address bits that an entry must leave zero.
+    pub fn reserved_address_bits(&self) -> u64 {
+        0x000f_ffff_ffff_ffff & !((1 << self.physical_bits) - 1)
+    }
+
+    /// Translates a linear address for an access of the current privilege level, setting accessed and dirty
+    /// bits on the way.
+    ///
+    /// # Errors
+    /// #PF; the address stands in `fault_address`.
+    pub fn translate(&mut self, linear: u64, want: Want) -> Fallible<Translation> {
+        self.translate_as(linear, want, self.cpl == 3, false)
+    }
+
+    /// Translates for an access that the processor makes on its own account (descriptor tables, TSS): always
+    /// supervisor, and SMAP cannot be lifted.
+    ///
+    /// # Errors
+    /// #PF; the address stands in `fault_address`.
+    pub fn translate_system(&mut self, linear: u64, want: Want) -> Fallible<Translation> {
+        self.translate_as(linear, want, false, true)
+    }
+
+    fn translate_as(&mut self, linear: u64, want: Want, user: bool, implicit: bool) -> Fallible<Translation> {
+        if self.cr0 & CR0_PG == 0 {
+            return Ok(Translation { physical: linear & 0xffff_ffff, writable: true });
+        }
+        let rules = self.rules(want, user, implicit);
+        let walked = if self.efer & EFER_LMA != 0 {
+            let first = if self.cr4 & CR4_LA57 != 0 { 0 } else { 1 };
+            self.walk_wide(linear, &LONG[first..], self.cr3 & 0x000f_ffff_ffff_f000, rules, !0)
+        } else if self.cr4 & CR4_PAE != 0 {
+            self.walk_pae(linear, rules)
+        } else {
+            self.walk_32(linear, rules)
+        };
+        walked.map_err(|code| {
+            self.fault_address = linear;
+            Fault::pf(code)
+        })
+    }
+
+    fn walk_pae(&mut self, linear: u64, rules: Rules) -> Result<Translation, u16> {
+        // The four PDPTEs were loaded into the processor with CR3.
+        let pdpte = self.pdptes[(linear >> 30 & 3) as usize];
+        if pdpte & P == 0 {
+            return Err(rules.error_code(false, false));
+        }
+        self.walk_wide(linear, &LONG[3..], pdpte & 0x000f_ffff_ffff_f000, rules, !(0x7ff << 52))
+    }
+
+    /// Walks tables of 8-byte entries. `allowed`: bits 62:52 are reserved in PAE paging.
+    fn walk_wide(
+        &mut self,
+        linear: u64,
+        levels: &[Level],
+        root: u64,
+        rules: Rules,
+        allowed: u64,
+    ) -> Result<Translation, u16> {
+        let reserved = rules.reserved_address | !(allowed | XD) | if rules.nx { 0 } else { XD };
+        let (mut table, mut user, mut writable, mut no_execute) = (root, true, true, false);
+        let mut upper: [(u64, u64); 5] = [(0, 0); 5];
+        for (depth, level) in levels.iter().enumerate() {
+            let index = linear >> level.shift & ((1 << level.index_bits) - 1);
+            let address = table + index * 8;
+            let entry = self.read_entry(address, 8);
+            if entry & P == 0 {
+                return Err(rules.error_code(false, false));
+            }
+            let last = level.shift == 12;
+            let large = entry & PS != 0 && !last;
+            let alignment = if large && level.large { ((1u64 << level.shift) - 1) & !0x1fff } else { 0 };
+            if entry & (reserved | alignment) != 0 || large && !level.large {
+                return Err(rules.error_code(true, true));
+            }
+            user &= entry & US != 0;
+            writable &= entry & RW != 0;
+            no_execute |= rules.nx && entry & XD != 0;
+            if last || large {
+                if !rules.permit(user, writable, no_execute) {
+                    return Err(rules.error_code(true, false));
+                }
+                for &(address, entry) in &upper[..depth] {
+                    self.set_entry_bits(address, entry, A, 8);
+                }
+                let dirty = if rules.want == Want::Write { D } else { 0 };
+                self.set_entry_bits(address, entry, A | dirty, 8);
+                let mask = (1u64 << level.shift) - 1;
+                let physical = entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask;
+                let may_write = Rules { want: Want::Write, ..rules }.permit(user, writable, no_execute);
+                return Ok(Translation { physical, writable: may_write && (entry | dirty) & D != 0 });
+            }
+            upper[depth] = (address, entry);
+            table = entry & 0x000f_ffff_ffff_f000;
+        }
+        unreachable!("the last level maps a page")
+    }
+
+    /// Two levels of 4-byte entries; PDEs can map 4 MiB with 40-bit physical addresses (PSE-36).
+    fn walk_32(&mut self, linear: u64, rules: Rules) -> Result<Translation, u16> {
+        let rules = Rules { nx: false, ..rules };
+        let pde_address = (self.cr3 & 0xffff_f000) + (linear >> 22 & 0x3ff) * 4;
+        let pde = self.read_entry(pde_address, 4);
+        if pde & P == 0 {
+            return Err(rules.error_code(false, false));
+        }
+        let large = pde & PS != 0 && self.cr4 & CR4_PSE != 0;
+        if large {
+            // Bits 20:13 are address bits 39:32; bit 21 is reserved.
+            let high = pde >> 13 & 0xff;
+            if pde & 1 << 21 != 0 || high << 32 & rules.reserved_address != 0 {
+                return Err(rules.error_code(true, true));
+            }
+            let physical = high << 32 | pde & 0xffc0_0000 | linear & 0x003f_ffff;
+            return self.finish_32(rules, pde, pde_address, pde, physical);
+        }
+        let pte_address = (pde & 0xffff_f000) + (linear >> 12 & 0x3ff) * 4;
+        let pte = self.read_entry(pte_address, 4);
+        if pte & P == 0 {
+            return Err(rules.error_code(false, false));
+        }
+        let physical = pte & 0xffff_f000 | linear & 0xfff;
+        let done = self.finish_32(rules, pde & pte, pte_address, pte, physical)?;
+        self.set_entry_bits(pde_address, pde, A, 4);
+        Ok(done)
+    }
+
+    fn finish_32(
+        &mut self,
+        rules: Rules,
+        rights: u64,
+        address: u64,
+        entry: u64,
+        physical: u64,
+    ) -> Result<Translation, u16> {
+        let (user, writable) = (rights & US != 0, rights & RW != 0);
+        if !rules.permit(user, writable, false) {
+            return Err(rules.error_code(true, false));
+        }
+        let dirty = if rules.want == Want::Write { D } else { 0 };
+        self.set_entry_bits(address, entry, A | dirty, 4);
+        let may_write = Rules { want: Want::Write, ..rules }.permit(user, writable, false);
+        Ok(Translation { physical, writable: may_write && (entry | dirty) & D != 0 })
+    }
+
+    fn read_entry(&mut self, address: u64, size: usize) -> u64 {
+        let mem = &self.system().mem;
+        let address = mem.gate_a20(address);
+        read_table(mem, address, size)
+    }
+
+    fn set_entry_bits(&mut self, address: u64, entry: u64, bits: u64, size: usize) {
+        if entry & bits != bits {
+            let mem = &mut self.system_mut().mem;
+            let address = mem.gate_a20(address);
+            mem.write_bytes(address, &(entry | bits).to_le_bytes()[..size]);
+            self.note_memory_changes();
+        }
+    }
+
+    /// Loads the four PDPTEs for PAE paging (MOV to CR3, and MOV to CR0 or CR4 that turns it on).
+    ///
+    /// # Errors
+    /// #GP(0) when a present one has reserved bits set; nothing is changed then.
+    pub fn load_pdptes(&mut self, cr3: u64) -> Fallible {
+        let base = cr3 & 0xffff_ffe0;
+        let reserved = self.reserved_address_bits() | 0xfff0_0000_0000_01e6;
+        let mut pdptes = [0; 4];
+        for (slot, index) in pdptes.iter_mut().zip(0u64..) {
+            *slot = self.read_entry(base + index * 8, 8);
+            if *slot & P != 0 && *slot & reserved != 0 {
+                return Err(Fault::GP0);
+            }
+        }
+        self.pdptes = pdptes;
+        Ok(())
+    }
+}
+
+fn read_table(mem: &Memory, address: u64, size: usize) -> u64 {
+    match mem.page(address).read_frame() {
+        Some(frame) => {
+            let host = mem.host_of(frame) + (address & 0xfff) as usize;
+            if size == 8 { mem.ram().load::<u64>(host) } else { u64::from(mem.ram().load::<u32>(host)) }
+        }
+        None => u64::MAX >> (64 - 8 * size),
+    }
+}
