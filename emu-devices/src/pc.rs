@@ -17,6 +17,8 @@
 
 mod bus;
 mod firmware;
+#[cfg(test)]
+mod fuzz;
 mod interrupts;
 mod map;
 #[cfg(test)]
@@ -64,7 +66,7 @@ pub struct PcConfig {
     /// Where to put QEMU's isa-debug-exit.
     pub debug_exit_port: Option<u16>,
     /// Disks: primary master and slave, secondary master and slave.
-    pub disks: Vec<Box<dyn BlockBackend>>,
+    pub disks: [Option<Box<dyn BlockBackend>>; MAX_DISKS],
     /// What the clock shows at power-on, in seconds since the beginning of 1970.
     pub start_time: u64,
 }
@@ -78,7 +80,7 @@ impl Default for PcConfig {
             bios: Vec::new(),
             vga_rom: None,
             debug_exit_port: None,
-            disks: Vec::new(),
+            disks: [const { None }; MAX_DISKS],
             start_time: 0,
         }
     }
@@ -95,8 +97,6 @@ pub enum PcError {
     VgaRomSize(usize),
     /// So many processors.
     Cpus(usize),
-    /// So many disks.
-    Disks(usize),
     /// Guest memory could not be set up.
     Memory(MemoryError),
 }
@@ -112,7 +112,6 @@ impl fmt::Display for PcError {
             }
             Self::VgaRomSize(size) => write!(f, "a VGA ROM of {size} bytes: expected up to 128 KiB"),
             Self::Cpus(count) => write!(f, "{count} processors: expected 1 to {MAX_CPUS}"),
-            Self::Disks(count) => write!(f, "{count} disks: expected up to {MAX_DISKS}"),
             Self::Memory(error) => error.fmt(f),
         }
     }
@@ -173,9 +172,6 @@ impl Pc {
         if !(1..=MAX_CPUS).contains(&cpus) {
             return Err(PcError::Cpus(cpus));
         }
-        if disks.len() > MAX_DISKS {
-            return Err(PcError::Disks(disks.len()));
-        }
         let vga_rom = vga_rom.unwrap_or_default();
         let pci = Pci::new(vga_rom.len() as u32);
         let (map, mem) = MemoryMap::new(ram_size, &bios, &vga_rom, pci.vga.rom_size())?;
@@ -183,6 +179,7 @@ impl Pc {
         firmware::fill_cmos(&mut rtc, ram_size, cpus);
         let mut ata = [AtaChannel::new(), AtaChannel::new()];
         for (number, disk) in disks.into_iter().enumerate() {
+            let Some(disk) = disk else { continue };
             let serial = format!("EMU{:05}", number + 1);
             ata[number / 2].attach(number % 2, AtaDisk::new(disk, "EMU HARDDISK", &serial));
         }

@@ -63,8 +63,10 @@ const INPUT_LIMIT: usize = 1 << 16;
 /// Where characters come from that are not pushed in by [`Uart16550::send`]: asked one at a time, when the
 /// guest can take one.
 pub trait ByteSource {
-    /// The next byte. May block for the host, where the run must not depend on the host's time.
-    fn next(&mut self) -> NextByte;
+    /// The next byte. May block for the host, where the run must not depend on the host's time. `sent` is what
+    /// the guest has sent on this line and nobody fetched: a source that blocks passes it on first, because
+    /// whoever is at its other end may want to read before answering.
+    fn next(&mut self, sent: &mut Vec<u8>) -> NextByte;
 }
 
 /// Answer of a [`ByteSource`].
@@ -153,6 +155,11 @@ impl Uart16550 {
     /// Takes the characters that the guest has sent.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
+    }
+
+    /// The characters that the guest has sent and nobody fetched.
+    pub fn output_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.output
     }
 
     /// Queues characters for the guest; returns how many there was room for.

@@ -175,7 +175,8 @@ impl Pc {
     /// Gives a serial port its next character from the source behind it.
     fn ask_source(&mut self, port: usize, now: Tick) {
         let uart = &mut self.serial[port];
-        match self.sources[port].0.as_mut().map_or(NextByte::End, |source| source.next()) {
+        let source = self.sources[port].0.as_mut();
+        match source.map_or(NextByte::End, |source| source.next(uart.output_mut())) {
             NextByte::Byte(byte) => uart.receive(byte, now),
             NextByte::Later => uart.wait_until(now.saturating_add(SOURCE_PAUSE)),
             NextByte::End => {

@@ -197,7 +197,7 @@ fn serial_output_arrives_and_interrupts() {
 struct Text(std::vec::IntoIter<u8>);
 
 impl ByteSource for Text {
-    fn next(&mut self) -> NextByte {
+    fn next(&mut self, _sent: &mut Vec<u8>) -> NextByte {
         self.0.next().map_or(NextByte::End, NextByte::Byte)
     }
 }
