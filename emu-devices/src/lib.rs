@@ -29,4 +29,6 @@ pub mod uart16550;
 pub mod vga;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod random;
