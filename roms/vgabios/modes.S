@@ -34,11 +34,13 @@ int10_00:
     mov di, cs:[si + 4]                 // parameter record
     mov cl, cs:[si + 3]                 // palette
     push si
+    push di
     call program_registers
     test byte ptr ds:[BDA_VGA_FLAGS], 0x08          // default palette wanted?
     jnz 3f
     call load_palette
-3:  call set_variables
+3:  pop di
+    call set_variables
     pop si
     call is_graphics
     jc 4f

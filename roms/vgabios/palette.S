@@ -258,7 +258,7 @@ to_grey:
 2:  ret
 
 /* A mode's own palette. In: CL = 0 the 64 colours of rgbRGB, 1 monochrome, 2 the 256 of mode 13h.
- * Clobbers AX, BX, CX, DX, SI. */
+ * Clobbers AX, BX, CX, DX, SI, DI. */
 load_palette:
     xor al, al
     mov dx, VGA_DAC_WRITE

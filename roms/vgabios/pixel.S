@@ -187,8 +187,10 @@ graphics_read:
     add di, cx
     dec bp
     jnz 1b
+    cmp byte ptr ds:[BDA_VIDEO_MODE], MODE_256
+    je 7f
     call planes_end
-    mov dx, ds:[BDA_CHAR_HEIGHT]
+7:  mov dx, ds:[BDA_CHAR_HEIGHT]
     sub si, dx
     xor ax, ax
     mov es, ax
