@@ -206,7 +206,7 @@ fn box_lines(code: u8) -> Option<[u8; 4]> {
 }
 
 /// Draws the four arms from the cell's middle. A single line runs along the middle, a double one a dot
-/// to either side; an arm of a double line stops where it meets another double line's near side.
+/// to either side.
 fn box_glyph([up, down, left, right]: [u8; 4], height: usize) -> Glyph {
     let (mid_x, mid_y) = (3i32, height as i32 / 2 - 1);
     let (last_x, last_y) = (7, height as i32 - 1);
@@ -222,17 +222,18 @@ fn box_glyph([up, down, left, right]: [u8; 4], height: usize) -> Glyph {
             _ => &[-1, 1],
         }
     };
-    // How far an arm on track `t` reaches past the middle: to the crossing line's track on the arm's own
-    // side when that line turns or ends there, else to the far track.
-    let reach = |track: i32, crossing: u8, near: u8, far: u8| -> i32 {
-        match crossing {
-            2 if track == 0 => {
-                if far == 2 && near == 2 { -1 } else { 1 }
-            }
-            2 => {
-                let side = if track < 0 { near } else { far };
-                if side == 2 { -1 } else { 1 }
-            }
+    // How far the end of an arm's track lies past the middle. At a double line that is a dot: short of it
+    // when the double line goes on to that track's side, else beyond.
+    let reach = |track: i32, crossing: u8, negative_side: u8, positive_side: u8| -> i32 {
+        let goes_on = |side: u8| side == 2;
+        let stops_short = match track {
+            0 => goes_on(negative_side) && goes_on(positive_side),
+            t if t < 0 => goes_on(negative_side),
+            _ => goes_on(positive_side),
+        };
+        match (crossing, stops_short) {
+            (2, true) => -1,
+            (2, false) => 1,
             _ => 0,
         }
     };

@@ -38,9 +38,11 @@ mod tests {
     #[test]
     fn date_and_model_stand_where_the_at_has_them() {
         let date = &BIOS[0x1FFF5..0x1FFFD];
-        assert!(date.iter().enumerate().all(|(i, &c)| {
-            if i == 2 || i == 5 { c == b'/' } else { c.is_ascii_digit() }
-        }));
+        assert!(
+            date.iter()
+                .enumerate()
+                .all(|(i, &c)| { if i == 2 || i == 5 { c == b'/' } else { c.is_ascii_digit() } })
+        );
         assert_eq!(BIOS[0x1FFFE], 0xFC);
     }
 
