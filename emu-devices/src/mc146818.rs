@@ -100,6 +100,11 @@ impl Mc146818 {
         }
     }
 
+    /// A byte of memory, or a register as it stands.
+    pub fn memory(&self, index: u8) -> u8 {
+        self.registers[usize::from(index & 0x7f)]
+    }
+
     /// IRQ#, active here when true (IRQ 8).
     pub fn irq(&self) -> bool {
         self.registers[C] & C_IRQF != 0

@@ -34,6 +34,10 @@ pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize) {
     rtc.set_memory(0x38, BOOT_THIRD);
     rtc.set_memory(0x3d, BOOT_FIRST);
     rtc.set_memory(0x5f, (cpus - 1) as u8);
+    // The AT's checksum over its configuration bytes, high byte first.
+    let sum: u16 = (0x10..=0x2d).map(|index| u16::from(rtc.memory(index))).sum();
+    rtc.set_memory(0x2e, (sum >> 8) as u8);
+    rtc.set_memory(0x2f, sum as u8);
 }
 
 /// The firmware configuration device with what every PC has.
