@@ -1,2 +1,67 @@
-//! The emu command.
-fn main() {}
+//! The `emu` command: arguments, terminal, files and sockets around the machine.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod clock;
+mod console;
+mod disk_file;
+mod display;
+mod drive;
+mod events;
+mod hash_log;
+mod info;
+mod keys;
+mod machine;
+mod monitor;
+mod outcome;
+mod outputs;
+mod piped;
+mod run;
+mod say;
+mod screenshot;
+mod session;
+mod size;
+mod stats;
+mod terminal;
+mod typed;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use outcome::{Outcome, STATUS_HOST, STATUS_USAGE, Usage};
+use say::report;
+
+fn main() {
+    terminal::install_panic_hook();
+    let result = Cli::try_parse().map_err(anyhow::Error::new).and_then(|cli| match cli.command {
+        Some(Command::Info(args)) => info::run(&args),
+        Some(Command::Run(args)) => run::run(&args),
+        None => run::run(&cli.run),
+    });
+    terminal::restore();
+    std::process::exit(status(result));
+}
+
+/// The one place where results become exit statuses and errors become a line.
+fn status(result: anyhow::Result<Outcome>) -> i32 {
+    let error = match result {
+        Ok(Outcome::Signal(signal)) => {
+            events::die_of(signal);
+            return Outcome::Signal(signal).status();
+        }
+        Ok(outcome) => return outcome.status(),
+        Err(error) => error,
+    };
+    if let Some(error) = error.downcast_ref::<clap::Error>() {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            let _ = error.print();
+            return 0;
+        }
+        report!("{}", args::one_line(error));
+        return STATUS_USAGE;
+    }
+    report!("{}", format!("{error:#}").replace('\n', " "));
+    if error.downcast_ref::<Usage>().is_some() { STATUS_USAGE } else { STATUS_HOST }
+}

@@ -1,0 +1,252 @@
+//! The command line: one definition for each flag.
+//!
+//! Everything that can be told from the text alone is checked here, before any file is touched.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::console::SerialSpec;
+use crate::drive::DriveSpec;
+use crate::size;
+
+/// A full-system x86 PC emulator.
+#[derive(Debug, Parser)]
+#[command(
+    name = "emu",
+    version,
+    about = "A full-system x86 PC emulator.\n\nWithout options it boots the bundled kernel. Ctrl-A X leaves, Ctrl-A H helps.",
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    /// What to do; `run` when nothing is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a machine (the default)
+    Run(Box<RunArgs>),
+    /// Tell what is built in and what the host can do
+    Info(InfoArgs),
+}
+
+/// Options of `emu info`.
+#[derive(Clone, Debug, Args)]
+pub struct InfoArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `emu run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Engine that runs the guest's instructions
+    #[arg(long, value_name = "ENGINE", default_value = "interp")]
+    pub accel: Accel,
+
+    /// RAM, for example 512M or 2G
+    #[arg(short, long, value_name = "SIZE", default_value = "256M", value_parser = memory)]
+    pub memory: u64,
+
+    /// Processor model; `help` lists the models
+    #[arg(long, value_name = "MODEL", default_value = "max")]
+    pub cpu: String,
+
+    /// Firmware image instead of the bundled BIOS
+    #[arg(long, value_name = "FILE")]
+    pub bios: Option<PathBuf>,
+
+    /// A disk: FILE[,format=raw][,if=ide][,index=N][,snapshot=on]; a comma in FILE is written twice
+    #[arg(long = "drive", value_name = "FILE[,...]", value_parser = DriveSpec::parse)]
+    pub drives: Vec<DriveSpec>,
+
+    /// COM1, and when given again COM2: stdio, file:PATH, unix:PATH, tcp:HOST:PORT or none
+    #[arg(long = "serial", value_name = "BACKEND", value_parser = SerialSpec::parse)]
+    pub serial: Vec<SerialSpec>,
+
+    /// The screen: none, or text to draw the VGA text screen in this terminal
+    #[arg(long, value_name = "SCREEN", default_value = "none", value_parser = display)]
+    pub display: Display,
+
+    /// Write the screen to a PNG file when the machine stops
+    #[arg(long, value_name = "FILE.png")]
+    pub screenshot: Option<PathBuf>,
+
+    /// Write the bytes that the guest sends to port 0xE9 to FILE
+    #[arg(long, value_name = "FILE")]
+    pub debugcon: Option<PathBuf>,
+
+    /// Port that ends the run: writing V there gives exit status (V << 1) | 1
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    pub debug_exit: Option<u16>,
+
+    /// Guest time from retired instructions (repeatable) or from the host's clock
+    /// [default: host on a terminal, virtual otherwise]
+    #[arg(long, value_name = "SOURCE")]
+    pub time: Option<Time>,
+
+    /// Stop after N retired instructions (exit status 4)
+    #[arg(long, value_name = "N")]
+    pub max_insns: Option<u64>,
+
+    /// Stop after so much host time (exit status 124)
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+
+    /// Log count, RIP and a hash of the state every N retired instructions
+    #[arg(long, value_name = "N", requires = "hash_log")]
+    pub hash_every: Option<NonZeroU64>,
+
+    /// File for --hash-every
+    #[arg(long, value_name = "FILE", requires = "hash_every")]
+    pub hash_log: Option<PathBuf>,
+
+    /// Write counts and speed to FILE as JSON at exit
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+
+    /// A reset (also by triple fault) ends the run (exit status 3)
+    #[arg(long)]
+    pub no_reboot: bool,
+}
+
+/// `--accel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// The interpreter.
+    Interp,
+}
+
+/// `--display`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Display {
+    /// No screen is shown.
+    None,
+    /// The VGA text screen, drawn in the terminal.
+    Text,
+}
+
+/// `--time`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Time {
+    /// One nanosecond for each retired instruction; repeatable bit for bit.
+    Virtual,
+    /// The host's clock.
+    Host,
+}
+
+/// Least and most RAM that a machine may have.
+const MEMORY: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
+
+fn memory(text: &str) -> Result<u64, String> {
+    let bytes = size::parse(text)?;
+    if !MEMORY.contains(&bytes) {
+        return Err(format!(
+            "expected between {} and {}",
+            size::show(*MEMORY.start()),
+            size::show(*MEMORY.end())
+        ));
+    }
+    if bytes % (1 << 20) != 0 {
+        return Err("expected a whole number of megabytes".into());
+    }
+    Ok(bytes)
+}
+
+fn display(text: &str) -> Result<Display, String> {
+    match text {
+        "none" => Ok(Display::None),
+        "text" => Ok(Display::Text),
+        _ if text.starts_with("vnc") => Err("this version has no VNC server; expected none or text".into()),
+        _ => Err("expected none or text".into()),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => u16::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "expected a port from 0 to 0xffff, such as 0x501".into())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let expected = "expected a number of seconds, such as 10 or 0.5";
+    let value: f64 = text.parse().map_err(|_| expected.to_owned())?;
+    match Duration::try_from_secs_f64(value) {
+        Ok(time) if !time.is_zero() && time < Duration::from_secs(1 << 32) => Ok(time),
+        _ => Err(expected.into()),
+    }
+}
+
+/// The message of a command-line error in one line, without hints and usage.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    first.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, String> {
+        let cli = Cli::try_parse_from([&["emu"], args].concat()).map_err(|error| one_line(&error))?;
+        match cli.command {
+            Some(Command::Run(run)) => Ok(*run),
+            Some(Command::Info(_)) => Err("info".into()),
+            None => Ok(cli.run),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        assert_eq!(run(&["-m", "64M"]).unwrap().memory, 64 << 20);
+        assert_eq!(run(&["run", "-m", "64M"]).unwrap().memory, 64 << 20);
+        assert_eq!(run(&[]).unwrap().memory, 256 << 20);
+    }
+
+    #[test]
+    fn errors_are_one_line_that_names_the_option() {
+        for (args, part) in [
+            (&["-m", "5X"][..], "--memory"),
+            (&["-m", "0"], "between 1M and 64G"),
+            (&["-m", "1025K"], "whole number of megabytes"),
+            (&["--accel", "jit"], "--accel"),
+            (&["--display", "vnc=:1"], "VNC"),
+            (&["--smp", "2"], "--smp"),
+            (&["--debug-exit", "65536"], "--debug-exit"),
+            (&["--timeout=-1"], "seconds"),
+            (&["--timeout", "nan"], "seconds"),
+            (&["--hash-every", "5"], "--hash-log"),
+            (&["--hash-every", "0", "--hash-log", "x"], "--hash-every"),
+            (&["disk.img"], "disk.img"),
+        ] {
+            let message = run(args).unwrap_err();
+            assert!(message.contains(part) && !message.contains('\n'), "{args:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn ports_are_decimal_or_hexadecimal() {
+        assert_eq!(port("0x501"), Ok(0x501));
+        assert_eq!(port("1281"), Ok(0x501));
+        assert!(port("-1").is_err());
+    }
+}

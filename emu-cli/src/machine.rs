@@ -1,0 +1,246 @@
+//! Assembles a PC from what the command line asked for, and gives the main loop a grip on it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use emu_core::bus::{Access, TICKS_PER_SECOND, Tick};
+use emu_core::interp::Interpreter;
+use emu_core::machine::{Machine, Stats, Stop, TimeSource};
+use emu_devices::block::{BlockBackend, MemoryDisk};
+use emu_devices::keys::Key;
+use emu_devices::pc::{Pc, PcConfig};
+use emu_devices::vga::{Image, TextScreen};
+
+use crate::disk_file::DiskFile;
+use crate::drive::MAX_DRIVES;
+use crate::outcome::{Outcome, usage};
+use crate::piped::PipedInput;
+
+/// Serial ports of the board.
+pub const PORTS: usize = 2;
+
+/// Processor models that `--cpu` knows, with a word on each.
+pub const CPU_MODELS: [(&str, &str); 1] = [("max", "everything that emu implements (the default)")];
+
+/// Sizes that a firmware image may have.
+const BIOS_MIN: u64 = 64 << 10;
+const BIOS_MAX: u64 = 16 << 20;
+const BIOS_STEP: u64 = 4 << 10;
+
+/// The real-time clock's time at the start of a run in virtual time: 1 January 2026, so that runs repeat.
+const VIRTUAL_START: u64 = 1_767_225_600;
+
+/// Prints the processor models.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn list_cpu_models() -> Result<Outcome> {
+    let text: String = CPU_MODELS.iter().map(|(name, about)| format!("{name:<12} {about}\n")).collect();
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
+        result => result.map(|()| Outcome::Done).context("standard output"),
+    }
+}
+
+/// Checks `--cpu`.
+///
+/// # Errors
+/// When there is no such model.
+pub fn check_cpu_model(model: &str) -> Result<()> {
+    if !CPU_MODELS.iter().any(|(name, _)| *name == model) {
+        let names: Vec<&str> = CPU_MODELS.iter().map(|(name, _)| *name).collect();
+        usage!("--cpu {model}: expected {}", names.join(", "));
+    }
+    Ok(())
+}
+
+/// Reads a firmware image.
+///
+/// # Errors
+/// When it cannot be read or has no size that a firmware image can have.
+pub fn read_bios(path: &Path) -> Result<Vec<u8>> {
+    let context = || format!("--bios {}", path.display());
+    let meta = path.metadata().context("expected a firmware image").with_context(context)?;
+    let check = |size: u64| -> Result<()> {
+        if !(BIOS_MIN..=BIOS_MAX).contains(&size) || !size.is_multiple_of(BIOS_STEP) {
+            bail!("its size is {size} bytes; expected a firmware image: 64 KiB to 16 MiB in steps of 4 KiB");
+        }
+        Ok(())
+    };
+    if !meta.is_file() {
+        let found = if meta.is_dir() { "a directory" } else { "no plain file" };
+        return Err(anyhow::anyhow!("expected a firmware image, found {found}")).with_context(context);
+    }
+    check(meta.len()).with_context(context)?;
+    let mut image = Vec::new();
+    let file =
+        File::open(path).context("expected a firmware image that can be read").with_context(context)?;
+    file.take(BIOS_MAX + 1).read_to_end(&mut image).context("it cannot be read").with_context(context)?;
+    check(image.len() as u64).with_context(context)?;
+    Ok(image)
+}
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// Firmware instead of the bundled one.
+    pub bios: Option<Vec<u8>>,
+    /// The IDE disks. Without any there is the bundled one, in memory.
+    pub disks: [Option<DiskFile>; MAX_DRIVES],
+    /// Where guest time comes from.
+    pub time: TimeSource,
+    /// Port of the debug-exit device.
+    pub debug_exit: Option<u16>,
+    /// Standard input, for this serial port.
+    pub source: Option<(usize, PipedInput)>,
+}
+
+/// A PC with what the main loop needs to know of it.
+pub struct Guest {
+    machine: Machine,
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("instructions", &self.instructions()).finish_non_exhaustive()
+    }
+}
+
+impl Guest {
+    /// Puts the machine together, ready for its first instruction.
+    ///
+    /// # Errors
+    /// When the host has no memory for it.
+    pub fn assemble(parts: Parts) -> Result<Self> {
+        let mut disks = parts.disks.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>));
+        if disks.iter().all(Option::is_none) {
+            disks[0] = Some(Box::new(MemoryDisk::from(emu_guest::DISK_IMAGE)));
+        }
+        let config = PcConfig {
+            ram_size: parts.memory,
+            cpus: 1,
+            bios: parts.bios.unwrap_or_else(|| emu_roms::BIOS.to_vec()),
+            vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
+            debug_exit_port: parts.debug_exit,
+            disks,
+            start_time: start_time(parts.time),
+        };
+        let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;
+        pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
+        let mut machine = Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), parts.time);
+        if let Some((port, source)) = parts.source {
+            machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, Box::new(source)));
+        }
+        Ok(Self { machine })
+    }
+
+    fn with_pc<R>(&mut self, f: impl FnOnce(&mut Pc, &mut Access<'_>) -> R) -> R {
+        self.machine.with_bus(f)
+    }
+
+    /// Runs until `until` instructions have retired in all, or something comes up.
+    pub fn run(&mut self, until: u64) -> Stop {
+        self.machine.run(until)
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&mut self) {
+        self.machine.reset();
+    }
+
+    /// Instructions retired so far.
+    pub fn instructions(&self) -> u64 {
+        self.machine.instructions()
+    }
+
+    /// RIP of the first processor.
+    pub fn rip(&self) -> u64 {
+        self.machine.rip()
+    }
+
+    /// Guest time.
+    pub fn now(&self) -> Tick {
+        self.machine.now()
+    }
+
+    /// Tells the guest's clock in host time.
+    pub fn set_host_time(&mut self, now: Tick) {
+        self.machine.set_host_time(now);
+    }
+
+    /// Hash of all architectural state, and of the RAM touched since the last call.
+    pub fn state_hash(&mut self) -> u64 {
+        self.machine.state_hash()
+    }
+
+    /// Counts of what happened.
+    pub fn stats(&self) -> Stats {
+        self.machine.stats()
+    }
+
+    /// Name of the engine.
+    pub fn engine(&self) -> &'static str {
+        self.machine.engine_name()
+    }
+
+    /// Takes what the guest sent on a serial port.
+    pub fn take_serial(&mut self, port: usize) -> Vec<u8> {
+        self.with_pc(|pc, _| pc.serial_output(port))
+    }
+
+    /// Sends bytes to a serial port; returns how many there was room for.
+    pub fn serial_send(&mut self, port: usize, bytes: &[u8]) -> usize {
+        self.with_pc(|pc, at| pc.serial_input(at, port, bytes))
+    }
+
+    /// Takes what the guest wrote to port E9h.
+    pub fn take_debugcon(&mut self) -> Vec<u8> {
+        self.with_pc(|pc, _| pc.debugcon_output())
+    }
+
+    /// Presses or releases a key.
+    pub fn key(&mut self, key: Key, pressed: bool) {
+        self.with_pc(|pc, at| pc.key_event(at, key, pressed));
+    }
+
+    /// The text screen, `None` while graphics are shown.
+    pub fn text_screen(&mut self) -> Option<TextScreen> {
+        self.with_pc(|pc, at| pc.text_screen(at.now))
+    }
+
+    /// What a monitor would show.
+    pub fn picture(&mut self) -> Image {
+        self.with_pc(|pc, at| pc.screen(at.now))
+    }
+
+    /// A few lines on where the machine is, for the user.
+    pub fn describe(&self, standing: bool) -> String {
+        let seconds = self.now() as f64 / TICKS_PER_SECOND as f64;
+        let time = match self.machine.time_source() {
+            TimeSource::Virtual => "virtual",
+            TimeSource::Host => "host",
+        };
+        format!(
+            "{}, engine {}\n{} instructions, {seconds:.3} s of guest time ({time})\nrip {:016x}\n",
+            if standing { "stopped" } else { "running" },
+            self.engine(),
+            self.instructions(),
+            self.rip(),
+        )
+    }
+}
+
+/// Seconds since 1970 that the real-time clock starts with.
+fn start_time(time: TimeSource) -> u64 {
+    match time {
+        TimeSource::Virtual => VIRTUAL_START,
+        TimeSource::Host => {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(VIRTUAL_START, |time| time.as_secs())
+        }
+    }
+}

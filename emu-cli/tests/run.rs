@@ -1,0 +1,220 @@
+//! Runs of the real command with tiny firmware: exit statuses, outputs, and that a run repeats exactly.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use common::{Scratch, command, emu, emu_with_input, refused, stderr};
+
+/// `mov al, value; mov dx, 501h; out dx, al`
+fn exit_with(value: u8) -> Vec<u8> {
+    vec![0xb0, value, 0xba, 0x01, 0x05, 0xee]
+}
+
+/// `mov dx, port; mov al, value; out dx, al`
+fn out(port: u16, value: u8) -> Vec<u8> {
+    let [low, high] = port.to_le_bytes();
+    vec![0xba, low, high, 0xb0, value, 0xee]
+}
+
+/// `jmp $`
+const FOREVER: [u8; 2] = [0xeb, 0xfe];
+
+/// `lidt cs:[0F000h]` (zeros there); `int3`: a triple fault.
+const TRIPLE_FAULT: [u8; 7] = [0x2e, 0x0f, 0x01, 0x1e, 0x00, 0xf0, 0xcc];
+
+/// Sends back what comes in on COM1 at 115200 baud, up to and with a `q`; then writes 10h to the debug-exit port.
+fn echo() -> Vec<u8> {
+    let set_up = [out(0x3fb, 0x83), out(0x3f8, 1), out(0x3f9, 0), out(0x3fb, 0x03)].concat();
+    let wait = [0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb]; // mov dx, 3fdh; in al, dx; test al, 1; jz in
+    let send_back = [0xba, 0xf8, 0x03, 0xec, 0xee]; // mov dx, 3f8h; in al, dx; out dx, al
+    let until_q = [0x3c, b'q', 0x75, 0xef]; // cmp al, 'q'; jne wait
+    [&set_up[..], &wait, &send_back, &until_q, &exit_with(0x10)].concat()
+}
+
+#[test]
+fn the_debug_exit_port_gives_the_status() {
+    let scratch = Scratch::new("debug-exit");
+    let bios = scratch.bios(&[exit_with(0x10), FOREVER.to_vec()].concat());
+    let output = emu(&["--bios", &bios, "--debug-exit", "0x501", "--timeout", "60"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(33), ""));
+    let output = emu(&["--bios", &bios, "--max-insns", "1000"]);
+    assert_eq!(output.status.code(), Some(4), "without the option the port is not there");
+}
+
+#[test]
+fn limits_have_their_statuses() {
+    let scratch = Scratch::new("limits");
+    let bios = scratch.bios(&FOREVER);
+    let output = emu(&["--bios", &bios, "--max-insns", "100000"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(4), ""));
+    let output = emu(&["--bios", &bios, "--timeout", "0.2"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(124), ""));
+    let halted = scratch.bios(&[0xfa, 0xf4]); // cli; hlt
+    let output = emu(&["--bios", &halted, "--timeout", "0.2"]);
+    assert_eq!(output.status.code(), Some(124));
+}
+
+#[test]
+fn a_triple_fault_with_no_reboot_tells_the_chain() {
+    let scratch = Scratch::new("triple");
+    let bios = scratch.bios(&TRIPLE_FAULT);
+    let output = emu(&["--bios", &bios, "--no-reboot", "--timeout", "60"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).starts_with("emu: triple fault: "), "{}", stderr(&output));
+    let output = emu(&["--bios", &bios, "--max-insns", "10000"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(4), ""), "it is reset and goes on");
+}
+
+#[test]
+fn a_reset_starts_the_machine_again_or_ends_the_run() {
+    let scratch = Scratch::new("reset");
+    let bios = scratch.bios(&[out(0xe9, b'r'), out(0xcf9, 2), out(0xcf9, 6), FOREVER.to_vec()].concat());
+    let log = scratch.name("log");
+    let output = emu(&["--bios", &bios, "--no-reboot", "--debugcon", &log, "--timeout", "60"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(fs::read(&log).unwrap(), b"r");
+    let output = emu(&["--bios", &bios, "--max-insns", "1000", "--debugcon", &log]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(fs::read(&log).unwrap().starts_with(b"rrr"));
+}
+
+#[test]
+fn outputs_get_what_the_guest_writes() {
+    let scratch = Scratch::new("outputs");
+    let say = [out(0x3f8, b'1'), out(0x2f8, b'2'), out(0xe9, b'3'), exit_with(0)].concat();
+    let bios = scratch.bios(&say);
+    let (second, debugcon) = (scratch.write("second", b"older text"), scratch.name("debugcon"));
+    let second_port = format!("file:{second}");
+    let output = emu(&[
+        "--bios",
+        &bios,
+        "--debug-exit",
+        "0x501",
+        "--debugcon",
+        &debugcon,
+        "--serial",
+        "stdio",
+        "--serial",
+        &second_port,
+        "--timeout",
+        "60",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"1");
+    assert_eq!(fs::read(&second).unwrap(), b"2");
+    assert_eq!(fs::read(&debugcon).unwrap(), b"3");
+}
+
+#[test]
+fn standard_input_reaches_the_guest_and_the_run_repeats_exactly() {
+    let scratch = Scratch::new("repeat");
+    let bios = scratch.bios(&echo());
+    let logs = [scratch.name("first"), scratch.name("second")];
+    let args = |log| {
+        [
+            "--bios",
+            &bios,
+            "--debug-exit",
+            "0x501",
+            "--timeout",
+            "60",
+            "--hash-every",
+            "5000",
+            "--hash-log",
+            log,
+        ]
+        .map(str::to_owned)
+    };
+    let first = args(&logs[0]);
+    let output = emu_with_input(&first.each_ref().map(String::as_str), b"hello q and more");
+    assert_eq!(output.status.code(), Some(33), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"hello q");
+
+    // The same bytes from a slow writer, who waits for each to be sent back.
+    let second = args(&logs[1]);
+    let mut child = command(&second.each_ref().map(String::as_str))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for byte in b"hello q" {
+        thread::sleep(Duration::from_millis(20));
+        input.write_all(&[*byte]).unwrap();
+        let mut echo = [0];
+        output.read_exact(&mut echo).unwrap();
+        assert_eq!(echo[0], *byte);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(33));
+
+    let logs = logs.map(|log| fs::read_to_string(log).unwrap());
+    assert_eq!(logs[0], logs[1]);
+    let lines: Vec<&str> = logs[0].lines().collect();
+    assert!(lines.len() > 2 && lines.iter().all(|line| line.len() == 16 * 3 + 2), "{}", logs[0]);
+    assert!(lines[0].starts_with("0000000000001388 "));
+}
+
+#[test]
+fn statistics_are_json() {
+    let scratch = Scratch::new("stats");
+    let bios = scratch.bios(&FOREVER);
+    let stats = scratch.name("stats.json");
+    let output = emu(&["--bios", &bios, "--max-insns", "100000", "--stats", &stats]);
+    assert_eq!(output.status.code(), Some(4));
+    let stats: serde_json::Value = serde_json::from_slice(&fs::read(stats).unwrap()).unwrap();
+    assert_eq!(stats["instructions"], 100_000);
+    assert_eq!(stats["engine"], "interp");
+    for key in ["seconds", "mips", "exceptions", "interrupts"] {
+        assert!(stats[key].is_number(), "{key}: {stats}");
+    }
+}
+
+#[test]
+fn a_screenshot_is_a_png() {
+    let scratch = Scratch::new("screenshot");
+    let bios = scratch.bios(&FOREVER);
+    let file = scratch.name("screen.png");
+    let output = emu(&["--bios", &bios, "--max-insns", "1000", "--screenshot", &file]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(fs::read(file).unwrap().starts_with(b"\x89PNG\r\n\x1a\n"));
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_run_quietly() {
+    let scratch = Scratch::new("epipe");
+    let bios = scratch.bios(&[out(0x3f8, b'y'), vec![0xeb, 0xf8]].concat()); // jmp back to the start
+    let mut child = command(&["--bios", &bios, "--timeout", "60"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_disk_in_use_is_refused() {
+    let scratch = Scratch::new("lock");
+    let bios = scratch.bios(&[out(0x3f8, b'y'), FOREVER.to_vec()].concat());
+    let image = scratch.write("disk.img", &[0; 512 * 8]);
+    let mut child = command(&["--bios", &bios, "--drive", &image, "--timeout", "60"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut started = [0];
+    child.stdout.take().unwrap().read_exact(&mut started).unwrap();
+    refused(&["--drive", &image], 1, &["disk.img", "in use"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = emu(&["--bios", &bios, "--drive", &image, "--max-insns", "100"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+}
