@@ -149,14 +149,15 @@ impl Piix3Ide {
         config.set16(header::STATUS, STATUS_FAST_MEDIUM);
         config.allow(header::LATENCY_TIMER, &[0xf0]);
         config.set32(BMIBA, 0x0000_0001);
-        config.allow(BMIBA, &[0xf0, 0xff]);
+        // The sheet wires bits 31:16 to 0, but SeaBIOS sizes a base address by 32 bits, so all can be written.
+        config.allow(BMIBA, &[0xf0, 0xff, 0xff, 0xff]);
         config.allow(IDETIM, &[0xff, 0xf3, 0xff, 0xf3, 0xff]);
         Self { config, masters: [BusMaster::default(); 2] }
     }
 
     /// Where the bus-master registers answer now.
     pub fn bus_master_base(&self) -> Option<u16> {
-        let base = self.config.get16(BMIBA) & !(PORTS - 1);
+        let base = u16::try_from(self.config.get32(BMIBA)).ok()? & !(PORTS - 1);
         (self.config.command() & COMMAND_IO != 0 && base != 0).then_some(base)
     }
 
