@@ -13,6 +13,7 @@ const TASK_PRIORITY: u64 = 0x80;
 const EOI: u64 = 0xB0;
 const SPURIOUS: u64 = 0xF0;
 const ERROR_STATUS: u64 = 0x280;
+const INTERRUPT_COMMAND: u64 = 0x300;
 const LVT_TIMER: u64 = 0x320;
 const LVT_LINT0: u64 = 0x350;
 const LVT_LINT1: u64 = 0x360;
@@ -24,6 +25,7 @@ const DIVIDE: u64 = 0x3E0;
 const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
+const SHORTHAND_SELF: u32 = 1 << 18;
 const DELIVER_NMI: u32 = 4 << 8;
 
 const IO_VERSION: u8 = 1;
@@ -148,8 +150,12 @@ pub fn timer_periodic(count: u32) {
     write(INITIAL_COUNT, count);
 }
 
-/// Stops the timer.
-pub fn timer_stop() {
-    write(LVT_TIMER, MASKED | vector::APIC_TIMER as u32);
-    write(INITIAL_COUNT, 0);
+/// Sends an interrupt to this processor ("Interrupt Command Register", shorthand "self").
+pub fn send_to_self(vector: u64) {
+    write(INTERRUPT_COMMAND, SHORTHAND_SELF | vector as u32);
+}
+
+/// Sets the task priority: interrupts of this class (vector bits 7:4) and lower have to wait.
+pub fn set_task_priority(class: u32) {
+    write(TASK_PRIORITY, class << 4);
 }

@@ -38,6 +38,22 @@ pub fn cpuid(leaf: u32) -> CpuidResult {
     __cpuid_count(leaf, 0)
 }
 
+/// Does the processor call itself QEMU's translator (hypervisor leaf)? That one leaves some checks out for
+/// speed, and the self-test must not ask it for them.
+pub fn is_qemu_tcg() -> bool {
+    if cpuid(1).ecx & 1 << 31 == 0 {
+        return false;
+    }
+    let leaf = __cpuid(0x4000_0000);
+    [leaf.ebx, leaf.ecx, leaf.edx]
+        == [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")]
+}
+
+/// The vector for a stack access at a non-canonical address: #SS; QEMU's translator says #GP.
+pub fn non_canonical_stack_vector() -> u64 {
+    if is_qemu_tcg() { crate::idt::vector::GP } else { crate::idt::vector::SS }
+}
+
 /// Does CPUID report a local APIC?
 pub fn has_apic() -> bool {
     cpuid(1).edx & 1 << 9 != 0
@@ -56,6 +72,14 @@ pub fn has_syscall() -> bool {
 /// Does CPUID report global pages?
 pub fn has_pge() -> bool {
     cpuid(1).edx & 1 << 13 != 0
+}
+
+/// Reads CR2, the address of the last page fault.
+pub fn read_cr2() -> u64 {
+    let value: u64;
+    // SAFETY: reading has no effect.
+    unsafe { asm!("mov {}, cr2", out(reg) value, options(nostack, preserves_flags)) };
+    value
 }
 
 macro_rules! control_register {
@@ -80,7 +104,6 @@ macro_rules! control_register {
 }
 
 control_register!(read_cr0, write_cr0, "cr0");
-control_register!(read_cr2, write_cr2, "cr2");
 control_register!(read_cr3, write_cr3, "cr3");
 control_register!(read_cr4, write_cr4, "cr4");
 

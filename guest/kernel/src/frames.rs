@@ -50,13 +50,8 @@ pub fn alloc() -> Option<u64> {
             frames.free -= 1;
             return Some(frame);
         }
-        frames.take(1)
+        frames.take_fresh()
     })
-}
-
-/// `count` frames side by side. They are never given back.
-pub fn alloc_contiguous(count: u64) -> Option<u64> {
-    FRAMES.with(|frames| frames.take(count))
 }
 
 /// One frame full of zeros.
@@ -84,12 +79,12 @@ pub fn counts() -> (u64, u64) {
 }
 
 impl Frames {
-    fn take(&mut self, count: u64) -> Option<u64> {
-        let bytes = count * FRAME;
-        let range = self.ranges[..self.count].iter_mut().find(|range| range.1 - range.0 >= bytes)?;
+    /// The first fresh frame of the first range that has one.
+    fn take_fresh(&mut self) -> Option<u64> {
+        let range = self.ranges[..self.count].iter_mut().find(|range| range.0 < range.1)?;
         let frame = range.0;
-        range.0 += bytes;
-        self.free -= count;
+        range.0 += FRAME;
+        self.free -= 1;
         Some(frame)
     }
 }

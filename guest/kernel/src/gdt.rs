@@ -10,12 +10,8 @@ use core::cell::UnsafeCell;
 pub const KERNEL_CODE: u16 = 0x08;
 /// Kernel data.
 pub const KERNEL_DATA: u16 = 0x10;
-/// What STAR holds for SYSRET: user data follows at +8, user code at +16.
+/// What STAR holds for SYSRET: user data follows at +8 (selector 0x23 with RPL 3), user code at +16 (0x2B).
 pub const SYSRET_BASE: u16 = 0x18;
-/// User data, with RPL 3.
-pub const USER_DATA: u16 = 0x20 | 3;
-/// User code, with RPL 3.
-pub const USER_CODE: u16 = 0x28 | 3;
 /// The task state segment; its descriptor is 16 bytes long.
 pub const TSS: u16 = 0x30;
 /// A data segment that is not present, for the self-test.

@@ -138,6 +138,12 @@ pub fn counts() -> (u64, u64) {
 
 /// Reads whole sectors.
 pub fn read(lba: u64, form: Form, sectors: &mut [[u16; WORDS]]) -> Result<(), DiskError> {
+    check_range(lba, form, sectors.len())?;
+    read_unchecked(lba, form, sectors)
+}
+
+/// Reads without asking whether the drive has these sectors: the drive itself must refuse then.
+pub fn read_unchecked(lba: u64, form: Form, sectors: &mut [[u16; WORDS]]) -> Result<(), DiskError> {
     with_channel(|| {
         let command = if form == Form::Lba48 { READ_SECTORS_EXT } else { READ_SECTORS };
         start(lba, form, sectors.len(), command)?;
@@ -156,6 +162,7 @@ pub fn read(lba: u64, form: Form, sectors: &mut [[u16; WORDS]]) -> Result<(), Di
 
 /// Writes whole sectors.
 pub fn write(lba: u64, form: Form, sectors: &[[u16; WORDS]]) -> Result<(), DiskError> {
+    check_range(lba, form, sectors.len())?;
     with_channel(|| {
         let command = if form == Form::Lba48 { WRITE_SECTORS_EXT } else { WRITE_SECTORS };
         start(lba, form, sectors.len(), command)?;
@@ -198,13 +205,18 @@ fn with_channel<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Writes the sector's number into the task file, then the command.
-fn start(lba: u64, form: Form, count: usize, command: u8) -> Result<(), DiskError> {
+fn check_range(lba: u64, form: Form, count: usize) -> Result<(), DiskError> {
     let drive = drive().ok_or(DiskError::Absent)?;
     let limit = if form == Form::Lba48 { drive.sectors } else { drive.sectors.min(1 << 28) };
     if count == 0 || count > 255 || lba + count as u64 > limit || (form == Form::Lba48 && !drive.lba48) {
         return Err(DiskError::Range);
     }
+    Ok(())
+}
+
+/// Writes the sector's number into the task file, then the command.
+fn start(lba: u64, form: Form, count: usize, command: u8) -> Result<(), DiskError> {
+    let drive = drive().ok_or(DiskError::Absent)?;
     if !ready() {
         return Err(DiskError::Timeout);
     }

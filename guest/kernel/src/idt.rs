@@ -12,6 +12,7 @@ pub mod vector {
     pub const NMI: u64 = 2;
     pub const BP: u64 = 3;
     pub const UD: u64 = 6;
+    pub const NM: u64 = 7;
     pub const DF: u64 = 8;
     pub const NP: u64 = 11;
     pub const SS: u64 = 12;
@@ -25,6 +26,8 @@ pub mod vector {
     pub const IOAPIC: u64 = 0x30;
     /// The local APIC's timer.
     pub const APIC_TIMER: u64 = 0x50;
+    /// An interrupt that the processor sends to itself, for the self-test.
+    pub const SELF: u64 = 0x60;
     /// The gate for INT 0x80, open to ring 3.
     pub const SYSCALL_GATE: u64 = 0x80;
     /// Not a real vector: marks frames that SYSCALL made.
@@ -33,6 +36,8 @@ pub mod vector {
     pub const SPURIOUS: u64 = 0xFF;
     /// A gate that stays empty, for the self-test.
     pub const EMPTY: u64 = 0x70;
+    /// A gate that the self-test marks as not present.
+    pub const SPARE: u64 = 0x71;
 }
 
 #[derive(Clone, Copy)]

@@ -20,6 +20,7 @@ static WANTED: IrqCell<u16> = IrqCell::new(0);
 static COUNTS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 static BY_PIC: AtomicU64 = AtomicU64::new(0);
 static APIC_TIMER: AtomicU64 = AtomicU64::new(0);
+static FROM_SELF: AtomicU64 = AtomicU64::new(0);
 static SPURIOUS: AtomicU64 = AtomicU64::new(0);
 
 /// Lets a line through, on whichever controller is in use.
@@ -65,6 +66,11 @@ pub fn totals() -> (u64, u64, u64) {
     (BY_PIC.load(Relaxed), APIC_TIMER.load(Relaxed), SPURIOUS.load(Relaxed))
 }
 
+/// Interrupts that the processor sent to itself.
+pub fn from_self() -> u64 {
+    FROM_SELF.load(Relaxed)
+}
+
 /// Handles one interrupt, with interrupts off.
 pub fn dispatch(vector: u64) {
     match vector {
@@ -85,6 +91,10 @@ pub fn dispatch(vector: u64) {
         vector::APIC_TIMER => {
             APIC_TIMER.fetch_add(1, Relaxed);
             timer::tick();
+            apic::end_of_interrupt();
+        }
+        vector::SELF => {
+            FROM_SELF.fetch_add(1, Relaxed);
             apic::end_of_interrupt();
         }
         // A spurious interrupt gets no EOI (SDM 3A, "Spurious Interrupt"); nothing else is ever programmed.

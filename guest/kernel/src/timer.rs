@@ -65,11 +65,6 @@ pub fn period_ns() -> u64 {
     PERIOD_NS.load(Relaxed)
 }
 
-/// Time since the start as the ticks count it.
-pub fn ticked_ns() -> u64 {
-    TICKED_NS.load(Relaxed)
-}
-
 /// Nanoseconds since the start: by the time-stamp counter once that has been measured.
 pub fn now_ns() -> u64 {
     match TSC_RATE.load(Relaxed) {

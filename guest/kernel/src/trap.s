@@ -62,6 +62,7 @@ trap_stubs:
 # Calls trap_dispatch(frame at RSP) with a clean FPU; what the FPU and SSE registers held comes back after.
 .macro call_dispatch
         mov     rdi, rsp
+        clts                            # or FXSAVE would fault; the kernel itself never leaves CR0.TS set
         sub     rsp, 512
         fxsave64 [rsp]
         fninit
@@ -111,10 +112,10 @@ trap_common:
 syscall_entry:
         mov     [rip + user_stack], rsp
         mov     rsp, [rip + kernel_stack_top]
-        push    0x23                    # USER_DATA
+        push    0x23                    # user data with RPL 3
         push    [rip + user_stack]
         push    r11
-        push    0x2B                    # USER_CODE
+        push    0x2B                    # user code with RPL 3
         push    rcx
         push    0
         push    0x100                   # the pseudo vector of SYSCALL
