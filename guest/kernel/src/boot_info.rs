@@ -64,6 +64,21 @@ pub struct BootInfo {
 }
 
 impl BootInfo {
+    /// How the loader read the disk.
+    pub fn load_method_name(&self) -> &'static str {
+        if self.load_method == 1 { "EDD" } else { "CHS" }
+    }
+
+    /// How the loader opened A20.
+    pub fn a20_method_name(&self) -> &'static str {
+        match self.a20_method {
+            1 => "was open",
+            2 => "opened by INT 15h",
+            3 => "opened by the keyboard controller",
+            _ => "opened by port 92h",
+        }
+    }
+
     /// The memory map's used entries.
     pub fn map(&self) -> &[Range] {
         &self.map[..(self.map_count as usize).min(self.map.len())]

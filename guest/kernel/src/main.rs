@@ -53,6 +53,12 @@ extern "C" fn kernel_main() -> ! {
     );
     let info = boot_info::get();
     assert!(info.magic == boot_info::MAGIC, "the loader left no boot information");
+    println!(
+        "boot: drive {:#x} read by {}, A20 {}",
+        info.drive,
+        info.load_method_name(),
+        info.a20_method_name()
+    );
 
     // Exceptions, then memory.
     gdt::init();

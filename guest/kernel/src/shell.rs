@@ -109,7 +109,7 @@ fn ticks(_: &str) {
 }
 
 fn ps(_: &str) {
-    println!("  ID  STATE    TICKS  SWITCHES  NAME");
+    println!("  ID  STATE    TICKS  SWITCHES        TIME  NAME");
     let current = task::current().id;
     task::for_each(|task| {
         let state = match task.state {
@@ -120,10 +120,11 @@ fn ps(_: &str) {
         };
         let kind = if task.user { "" } else { " (kernel)" };
         println!(
-            "{:4}  {state:7}{:7}{:10}  {}{kind}",
+            "{:4}  {state:7}{:7}{:10}{:9} us  {}{kind}",
             task.id,
             task.ticks,
             task.switches,
+            timer::tsc_span_ns(task.ran) / 1000,
             name_of(&task.name)
         );
     });

@@ -64,6 +64,8 @@ pub struct Task {
     pub ticks: u64,
     /// How often it was chosen.
     pub switches: u64,
+    /// Time-stamp counts that it ran; for the idle task, that it slept.
+    pub ran: u64,
     /// How it ended.
     exit: Exit,
     /// See `note`.
@@ -78,6 +80,8 @@ struct Tasks {
     slots: [Task; MAX],
     current: usize,
     next_id: u64,
+    /// Time-stamp counter at the last switch.
+    switched_at: u64,
 }
 
 fn nothing(_: u64) {}
@@ -93,6 +97,7 @@ static TASKS: IrqCell<Tasks> = IrqCell::new(Tasks {
         start: (nothing, 0),
         ticks: 0,
         switches: 0,
+        ran: 0,
         exit: Exit::Killed,
         notes: [0; NOTES],
         quiet: false,
@@ -100,6 +105,7 @@ static TASKS: IrqCell<Tasks> = IrqCell::new(Tasks {
     }; MAX],
     current: 0,
     next_id: 0,
+    switched_at: 0,
 });
 
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -122,6 +128,7 @@ pub fn init() {
         task.root = paging::kernel_root();
         task.stack_top = &raw const boot_stack_top as u64;
         tasks.next_id = 1;
+        tasks.switched_at = cpu::rdtsc();
     });
     let idle = spawn(
         "idle",
@@ -198,6 +205,7 @@ fn create(name: &str, root: u64, start: (fn(u64), u64), quiet: bool, user: bool)
             start,
             ticks: 0,
             switches: 0,
+            ran: 0,
             exit: Exit::Killed,
             notes: [0; NOTES],
             quiet,
@@ -303,6 +311,7 @@ pub fn current() -> Task {
 
 /// All tasks, one after the other.
 pub fn for_each(mut body: impl FnMut(&Task)) {
+    TASKS.with(Tasks::charge);
     for slot in 0..MAX {
         let task = TASKS.with(|tasks| tasks.slots[slot]);
         if task.state != State::Free {
@@ -383,6 +392,7 @@ fn schedule() {
         if new == old {
             return None;
         }
+        tasks.charge();
         tasks.current = new;
         let task = &mut tasks.slots[new];
         task.switches += 1;
@@ -405,6 +415,13 @@ fn schedule() {
 impl Tasks {
     fn slot_of(&self, id: u64) -> Option<usize> {
         self.slots.iter().position(|task| task.state != State::Free && task.id == id)
+    }
+
+    /// Writes the time since the last switch to the current task's account.
+    fn charge(&mut self) {
+        let now = cpu::rdtsc();
+        self.slots[self.current].ran += now - self.switched_at;
+        self.switched_at = now;
     }
 
     fn wake_all(&mut self) {

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 mod fpu_pattern;
 
 /// A task must have been switched to this often.
-const SWITCHES: u64 = 4;
+const SWITCHES: u64 = 3;
 
 pub const CHECKS: &[Check] = &[
     ("task.kernel_preempted", kernel_preempted),
