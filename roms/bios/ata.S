@@ -73,7 +73,16 @@ find_drive:
 
     add dx, ATA_DEVICE
     out dx, al
-    sub dx, ATA_DEVICE - ATA_COUNT      // a device keeps what is written to these two
+    inc dx
+    in al, dx
+    cmp al, 0xFF                        // floating bus: nobody there
+    je 8f
+    mov ecx, LIMIT_FIND                 // a device that still starts up ignores what is written to it
+    mov ah, STATUS_BSY
+    call poll_clear
+    jc 8f
+    mov dx, fs:[si + DRIVE_IO]
+    add dx, ATA_COUNT                   // a device keeps what is written to this register and the next
     mov al, 0x55
     out dx, al
     inc dx
@@ -294,9 +303,7 @@ start_command:
     cmp edx, 0x0FFFFFFF                 // the last sector that 28 bits reach
     jbe 2f
 1:  test byte ptr fs:[si + DRIVE_FLAGS], DRIVE_HAS_LBA48
-    mov ah, DISK_NO_SECTOR
-    stc
-    jz 9f
+    jz out_of_reach
     push eax                            // the registers' previous contents: count and LBA 47:24
     shld ecx, eax, 8                    // bits 47:24 in CX and below
     mov eax, ecx
@@ -326,6 +333,10 @@ start_command:
     out dx, al
     clc
 9:  ret
+out_of_reach:
+    mov ah, DISK_NO_SECTOR
+    stc
+    ret
 
 /* In: EAX = count and three address bytes, low to high. Out: DX = ATA_LBA_HIGH. Clobbers EAX. */
 write_address:

@@ -139,12 +139,12 @@ set_up:
     mov di, REG_HEADER + 2
     call pci_read8
     and al, 0x7F
-    jnz 2f                              // a bridge has other registers here
+    jnz 7f                              // a bridge stays shut: its windows are not ours to place
     xor si, si
 1:  call set_up_bar
     cmp si, 6
     jb 1b
-2:  call set_up_irq
+    call set_up_irq
     mov di, REG_CLASS + 2
     call pci_read16
     mov cx, COMMAND_IO | COMMAND_MEMORY
@@ -155,7 +155,7 @@ set_up:
     call pci_read16
     or cx, ax
     call pci_write16
-    pop eax
+7:  pop eax
     mov si, offset chips
 4:  cmp eax, cs:[si]
     je 5f

@@ -79,7 +79,7 @@ resume_with_eoi:
     out PIC2_COMMAND, al
     out PIC1_COMMAND, al
 resume:
-    jmp dword ptr ds:[BDA_RESUME]       // far
+    ljmp ds:[BDA_RESUME]
 resume_by_iret:
     lss sp, ds:[BDA_RESUME]
     pop es

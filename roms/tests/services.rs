@@ -86,6 +86,54 @@ fn disks_read_and_write_by_chs_and_edd() {
 }
 
 #[test]
+fn disks_beyond_28_bits_and_bad_sectors() {
+    if !qemu_present("large_disk") {
+        return;
+    }
+    let folder = scratch("large_disk");
+    let (boot, large, cd) = (folder.join("boot.img"), folder.join("large.img"), folder.join("cd.iso"));
+    disk(&boot, &assemble("large_disk", &folder), 16 << 11);
+    disk(&large, &[], 200 << 21);
+    number_sectors(&large, 0x0FFF_FFF8..0x1000_0008);
+    disk(&cd, &[], 1 << 11);
+    // QEMU's block debugging layer refuses every read of one sector.
+    let rules = folder.join("bad.conf");
+    std::fs::write(&rules, "[inject-error]\nevent = \"read_aio\"\nsector = \"4101\"\nonce = \"off\"\n")
+        .expect("the target folder can be written");
+    let boot = drive(&boot, 0);
+    let large = format!(
+        "driver=raw,if=ide,index=1,rerror=report,file.driver=blkdebug,file.config={},\
+         file.image.driver=file,file.image.filename={}",
+        rules.display(),
+        large.display()
+    );
+    let cd = format!("{},media=cdrom", drive(&cd, 2));
+    Machine::start(&folder, &["-drive", &boot, "-drive", &large, "-drive", &cd]).passed();
+}
+
+#[test]
+fn restarts_resume_and_post_leaves_things_in_order() {
+    if qemu_present("restart") {
+        run_guest("restart", &[]);
+    }
+}
+
+#[test]
+fn mouse_reports_reach_the_handler() {
+    if !qemu_present("mouse") {
+        return;
+    }
+    let folder = scratch("mouse");
+    let image = folder.join("disk.img");
+    disk(&image, &assemble("mouse", &folder), 16 << 11);
+    let mut machine = Machine::start(&folder, &["-drive", &drive(&image, 0)]);
+    machine.wait_for("ready\n");
+    machine.monitor("mouse_move 20 10");
+    machine.monitor("mouse_button 1");
+    machine.passed();
+}
+
+#[test]
 fn keys_come_through_as_typed() {
     if !qemu_present("keys") {
         return;
