@@ -323,6 +323,31 @@ fn check_power_mode_tells_what_idle_and_standby_left() {
     }
 }
 
+#[test]
+fn a_hard_reset_brings_the_settings_back_and_a_soft_one_only_when_told() {
+    let multiple = |host: &mut Host| {
+        assert_eq!(host.run([0, 0, 0, 0, 0, 0xe0, 0xec]), 0x58);
+        host.read_sector()[59]
+    };
+    let soft_reset = |host: &mut Host| {
+        host.outb(0x3f6, 4);
+        host.outb(0x3f6, 0);
+        host.settle();
+    };
+    let mut host = Host::new();
+    host.run([0, 8, 0, 0, 0, 0xe0, 0xc6]);
+    soft_reset(&mut host);
+    assert_eq!(multiple(&mut host), 0x0108);
+    host.run([0xcc, 0, 0, 0, 0, 0xe0, 0xef]);
+    soft_reset(&mut host);
+    assert_eq!(multiple(&mut host), 0);
+    host.run([0, 8, 0, 0, 0, 0xe0, 0xc6]);
+    host.channel.reset(host.now);
+    assert_eq!(host.inb(0x1f7) & 0x80, 0x80);
+    host.settle();
+    assert_eq!(multiple(&mut host), 0);
+}
+
 /// A disk whose sector 10 cannot be read and which cannot be written at all.
 #[derive(Debug)]
 struct BadDisk {

@@ -2,11 +2,12 @@
 //!
 //! Manual: Intel 290549, "PCI Configuration Space Mapped Registers".
 //! Modelled: PAM0 to PAM6 and SMRAM; the DRAM timing and row-boundary registers hold what is written.
-//! Left out: ECC, error reporting, the AGP-less rest of the bridge.
+//! Left out: ECC, error reporting, the hole at 15 MiB.
 
 use super::config::{ConfigSpace, Identity, STATUS_FAST_MEDIUM, header};
 use super::{Changed, PciFunction};
 
+const DRAMC: u8 = 0x57;
 const PAM0: u8 = 0x59;
 const PAM6: u8 = 0x5f;
 const SMRAM: u8 = 0x72;
@@ -50,6 +51,7 @@ impl I440fx {
         config.set16(header::STATUS, STATUS_FAST_MEDIUM);
         config.allow(header::LATENCY_TIMER, &[0xf8]);
         // PMCCFG, DETURBO, DRAMC, DRAMT; PAM0 has only an upper half; row boundaries; hole, MTT, CLT.
+        config.set8(DRAMC, 0x01);
         config.allow(0x50, &[0xff; 9]);
         config.allow(PAM0, &[0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33]);
         config.allow(0x60, &[0xff; 9]);

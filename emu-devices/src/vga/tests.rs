@@ -40,6 +40,19 @@ const MODE_3: Mode = Mode {
     pel_panning: 8,
 };
 
+/// 320 x 200 pixels of 4 colours, as on the CGA.
+const MODE_4: Mode = Mode {
+    miscellaneous: 0x63,
+    sequencer: [3, 9, 3, 0, 2],
+    crtc: [
+        0x2d, 0x27, 0x28, 0x90, 0x2b, 0x80, 0xbf, 0x1f, 0, 0xc1, 0, 0, 0, 0, 0, 0, 0x9c, 0x8e, 0x8f, 0x14, 0,
+        0x96, 0xb9, 0xa2, 0xff,
+    ],
+    graphics: [0, 0, 0, 0, 0, 0x30, 0x0f, 0, 0xff],
+    mode_control: 1,
+    pel_panning: 0,
+};
+
 /// 640 x 480 pixels of 16 colours.
 const MODE_12: Mode = Mode {
     miscellaneous: 0xe3,
@@ -335,6 +348,37 @@ fn a_planar_pixel_is_drawn_from_four_planes() {
     let image = vga.render(0);
     assert_eq!((image.width, image.height), (640, 480));
     assert_eq!([8, 9, 10].map(|x| pixel(&image, x, 1)), [0, 10, 0]);
+}
+
+#[test]
+fn odd_even_addressing_puts_characters_and_attributes_into_planes_0_and_1() {
+    let mut vga = vga(&MODE_3);
+    Mmio::write(&mut vga, 0x18002, 2, 0x1e41, 0);
+    assert_eq!(vga.memory.planes(2), 0x0000_1e41);
+    assert_eq!(Mmio::read(&mut vga, 0x18002, 2, 0), 0x1e41);
+}
+
+#[test]
+fn cga_pixels_come_from_two_planes_and_two_banks() {
+    let mut vga = vga(&MODE_4);
+    for (address, byte) in [(0xb8000, 0x1b), (0xb8001, 0xff), (0xba000, 0xe4)] {
+        poke(&mut vga, address, byte);
+    }
+    let image = vga.render(0);
+    assert_eq!((image.width, image.height), (640, 400));
+    let row = |y: usize| [0, 2, 4, 6, 8, 14, 16].map(|x| pixel(&image, x, y));
+    assert_eq!(row(1), [0, 1, 2, 3, 3, 3, 0]);
+    assert_eq!(row(2), [3, 2, 1, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_reset_darkens_the_screen_and_keeps_memory() {
+    let mut vga = vga(&MODE_13);
+    poke(&mut vga, 0xa0000, 9);
+    vga.reset();
+    assert_eq!(input(&mut vga, 0x3cc), 0);
+    assert_eq!(peek(&mut vga, 0xa0000), 0xff, "memory does not answer");
+    assert_eq!(vga.frame_buffer_read(0, 1), 9);
 }
 
 #[test]
