@@ -71,6 +71,12 @@ find_drive:
     mov fs:[si + DRIVE_SELECT], al
     mov byte ptr fs:[si + DRIVE_FLAGS], 0
 
+    mov ecx, LIMIT_FIND                 // fresh from a reset, a drive hears nothing until it is ready
+    mov ah, STATUS_BSY
+    call poll_clear
+    jc 8f
+    mov al, fs:[si + DRIVE_SELECT]
+    mov dx, fs:[si + DRIVE_IO]
     add dx, ATA_DEVICE
     out dx, al
     inc dx
