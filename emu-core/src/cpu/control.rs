@@ -118,7 +118,7 @@ impl Cpu {
         }
         let changed = self.cr0 ^ value;
         self.cr0 = value;
-        if changed & (CR0_PG | CR0_WP | CR0_PE) != 0 {
+        if changed & (CR0_PG | CR0_WP) != 0 {
             self.flush_tlb();
         }
         self.update_mode();

@@ -143,6 +143,10 @@ pub struct Cpu {
     pub retired: u64,
     /// Retired-instruction count at which control must return.
     pub deadline: u64,
+    /// Changes whenever instruction fetch may mean something else: mode, privilege, translations.
+    pub fetch_generation: u64,
+    /// Last offset that may be fetched.
+    pub fetch_limit: u64,
     /// Linear addresses are cut to these bits.
     pub linear_mask: u64,
     /// Stack pointers are cut to these bits.
@@ -284,6 +288,8 @@ impl Cpu {
     pub fn update_mode(&mut self) {
         let code = self.code_size();
         self.linear_mask = if code == 64 { u64::MAX } else { 0xffff_ffff };
+        self.fetch_limit = if code == 64 { u64::MAX } else { u64::from(self.seg[CS].limit) };
+        self.fetch_generation += 1;
         self.stack_mask = match (code, self.seg[SS].rights.big()) {
             (64, _) => u64::MAX,
             (_, true) => 0xffff_ffff,
@@ -334,6 +340,7 @@ impl Cpu {
     /// Empties the translation caches.
     pub fn flush_tlb(&mut self) {
         self.tlb.flush();
+        self.fetch_generation += 1;
         self.stop = true;
     }
 

@@ -20,6 +20,8 @@ impl Cpu {
             attention: 0,
             retired: 0,
             deadline: 0,
+            fetch_generation: 0,
+            fetch_limit: 0xffff,
             linear_mask: 0xffff_ffff,
             stack_mask: 0xffff,
             seg: [Segment::real(0); 8],

@@ -17,6 +17,7 @@ const MAX_OPS: usize = 1 << 20;
 #[derive(Debug)]
 struct CodePage {
     frame: FrameNumber,
+    code_size: u32,
     /// For each offset: index of the block that starts there, plus one.
     starts: Box<[u16; PAGE_SIZE as usize]>,
     /// First instruction and number of instructions.
@@ -44,100 +45,88 @@ fn size_index(code_size: u32) -> usize {
 }
 
 impl CodeCache {
-    /// The block at `offset` of `frame`, decoded now if need be. `None` when its first instruction leaves the page.
+    /// The page of decoded code of `frame`, by number; made now if need be. Numbers stay good until the next
+    /// [`invalidate`](Self::invalidate) or [`clear`](Self::clear).
     #[inline]
-    pub fn block(
-        &mut self,
-        mem: &mut Memory,
-        frame: FrameNumber,
-        offset: usize,
-        code_size: u32,
-    ) -> Option<&[Op]> {
+    pub fn page_of(&mut self, frame: FrameNumber, code_size: u32) -> u32 {
         let key = frame as usize * 3 + size_index(code_size);
-        if let Some(&page) = self.index.get(key)
-            && page != 0
-            && let Some(page) = self.pages.get(page as usize - 1)
-        {
-            let start = page.starts[offset & (PAGE_SIZE as usize - 1)];
-            if start != 0 {
-                let (first, len) = page.blocks[usize::from(start) - 1];
-                // Borrowing twice keeps the fast path free of the decoder.
-                let page = &self.pages[self.index[key] as usize - 1];
-                return page.ops.get(first as usize..first as usize + usize::from(len));
+        match self.index.get(key) {
+            Some(&number) if number != 0 => number - 1,
+            _ => self.add_page(key, frame, code_size),
+        }
+    }
+
+    /// The block at `offset` of a page, if it is decoded.
+    #[inline(always)]
+    pub fn block(&self, page: u32, offset: usize) -> Option<&[Op]> {
+        let page = self.pages.get(page as usize)?;
+        let start = page.starts[offset & (PAGE_SIZE as usize - 1)];
+        let (first, len) = *page.blocks.get(usize::from(start).wrapping_sub(1))?;
+        page.ops.get(first as usize..first as usize + usize::from(len))
+    }
+
+    /// Decodes the block at `offset` of a page. False when its first instruction leaves the page.
+    #[cold]
+    pub fn decode_block(&mut self, mem: &mut Memory, page: u32, offset: usize) -> bool {
+        if self.total_ops > MAX_OPS {
+            self.empty_pages(mem);
+        }
+        let page = &mut self.pages[page as usize];
+        let mut bytes = [0; PAGE_SIZE as usize];
+        mem.ram().read_slice(mem.host_of(page.frame), &mut bytes);
+        let first = page.ops.len();
+        let mut at = offset;
+        while at < bytes.len() && page.ops.len() - first < MAX_BLOCK {
+            let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
+            let Ok(op) = decode(rest, page.code_size, (at - offset) as u16) else { break };
+            at = offset + usize::from(op.end);
+            page.ops.push(op);
+            if op.flags & ENDS_BLOCK != 0 {
+                break;
             }
         }
-        self.decode_block(mem, frame, offset, code_size)
+        let len = page.ops.len() - first;
+        if len == 0 {
+            return false;
+        }
+        self.decoded += 1;
+        self.total_ops += len;
+        mem.mark_code(page.frame, offset as u64, (at - offset) as u64);
+        page.blocks.push((first as u32, len as u16));
+        page.starts[offset] = page.blocks.len() as u16;
+        true
     }
 
     #[cold]
-    fn decode_block(
-        &mut self,
-        mem: &mut Memory,
-        frame: FrameNumber,
-        offset: usize,
-        code_size: u32,
-    ) -> Option<&[Op]> {
-        let mut bytes = [0; PAGE_SIZE as usize];
-        mem.ram().read_slice(mem.host_of(frame), &mut bytes);
-        let mut ops = Vec::new();
-        let mut at = offset;
-        while at < bytes.len() && ops.len() < MAX_BLOCK {
-            let Ok(op) =
-                decode(&bytes[at..bytes.len().min(at + super::MAX_LENGTH)], code_size, (at - offset) as u16)
-            else {
-                break;
-            };
-            at = offset + usize::from(op.end);
-            let ends = op.flags & ENDS_BLOCK != 0;
-            ops.push(op);
-            if ends {
-                break;
-            }
-        }
-        if ops.is_empty() {
-            return None;
-        }
-        self.decoded += 1;
-        mem.mark_code(frame, offset as u64, (at - offset) as u64);
-        if self.total_ops + ops.len() > MAX_OPS {
-            self.clear(mem);
-            mem.mark_code(frame, offset as u64, (at - offset) as u64);
-        }
-        self.total_ops += ops.len();
-        let page = self.page(frame, code_size);
-        let (first, len) = (page.ops.len(), ops.len());
-        page.ops.append(&mut ops);
-        page.blocks.push((first as u32, len as u16));
-        page.starts[offset] = page.blocks.len() as u16;
-        Some(&page.ops[first..first + len])
-    }
-
-    fn page(&mut self, frame: FrameNumber, code_size: u32) -> &mut CodePage {
-        let key = frame as usize * 3 + size_index(code_size);
+    fn add_page(&mut self, key: usize, frame: FrameNumber, code_size: u32) -> u32 {
         if self.index.len() <= key {
             self.index.resize(key + 3, 0);
         }
-        if self.index[key] == 0 {
-            let fresh = CodePage {
-                frame,
-                starts: Box::new([0; PAGE_SIZE as usize]),
-                blocks: Vec::new(),
-                ops: Vec::new(),
-            };
-            let number = match self.free.pop() {
-                Some(number) => {
-                    self.pages[number as usize] = fresh;
-                    number
-                }
-                None => {
-                    self.pages.push(fresh);
-                    (self.pages.len() - 1) as u32
-                }
-            };
-            self.index[key] = number + 1;
+        let starts = Box::new([0; PAGE_SIZE as usize]);
+        let fresh = CodePage { frame, code_size, starts, blocks: Vec::new(), ops: Vec::new() };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.pages[number as usize] = fresh;
+                number
+            }
+            None => {
+                self.pages.push(fresh);
+                (self.pages.len() - 1) as u32
+            }
+        };
+        self.index[key] = number + 1;
+        number
+    }
+
+    /// Forgets all blocks but keeps the pages and their numbers.
+    fn empty_pages(&mut self, mem: &mut Memory) {
+        for page in &mut self.pages {
+            page.starts.fill(0);
+            page.blocks = Vec::new();
+            page.ops = Vec::new();
+            mem.clear_code(page.frame);
         }
-        let number = self.index[key] as usize - 1;
-        &mut self.pages[number]
+        self.total_ops = 0;
     }
 
     /// Drops the blocks of frames whose code was overwritten.
@@ -183,15 +172,24 @@ mod tests {
         mem
     }
 
+    /// Instructions in the block at `offset` of frame 1, decoded if need be.
+    fn block_len(cache: &mut CodeCache, mem: &mut Memory, offset: usize, code_size: u32) -> Option<usize> {
+        let page = cache.page_of(1, code_size);
+        if cache.block(page, offset).is_none() && !cache.decode_block(mem, page, offset) {
+            return None;
+        }
+        cache.block(page, offset).map(<[Op]>::len)
+    }
+
     #[test]
     fn a_block_ends_with_its_jump_and_is_decoded_once() {
         // nop; jmp $; nop
         let mut mem = memory(&[0x90, 0xeb, 0xfe, 0x90]);
         let mut cache = CodeCache::default();
-        assert_eq!(cache.block(&mut mem, 1, 0, 32).unwrap().len(), 2);
-        assert_eq!(cache.block(&mut mem, 1, 0, 32).unwrap().len(), 2);
+        assert_eq!(block_len(&mut cache, &mut mem, 0, 32), Some(2));
+        assert_eq!(block_len(&mut cache, &mut mem, 0, 32), Some(2));
         assert_eq!(cache.decoded, 1);
-        cache.block(&mut mem, 1, 0, 16);
+        block_len(&mut cache, &mut mem, 0, 16);
         assert_eq!(cache.decoded, 2);
     }
 
@@ -199,10 +197,10 @@ mod tests {
     fn overwriting_code_drops_the_page() {
         let mut mem = memory(&[0x90, 0xeb, 0xfe]);
         let mut cache = CodeCache::default();
-        cache.block(&mut mem, 1, 0, 32);
+        block_len(&mut cache, &mut mem, 0, 32);
         mem.write_bytes(0x1000, &[0xf4]);
         cache.invalidate(&mut mem);
-        assert_eq!(cache.block(&mut mem, 1, 0, 32).unwrap().len(), 1);
+        assert_eq!(block_len(&mut cache, &mut mem, 0, 32), Some(1));
         assert_eq!(cache.dropped, 1);
     }
 
@@ -211,7 +209,7 @@ mod tests {
         let mut mem = memory(&[]);
         mem.write_bytes(0x1ffe, &[0x90, 0xb8, 1, 0, 0, 0]);
         let mut cache = CodeCache::default();
-        assert_eq!(cache.block(&mut mem, 1, 0xffe, 32).unwrap().len(), 1);
-        assert!(cache.block(&mut mem, 1, 0xfff, 32).is_none());
+        assert_eq!(block_len(&mut cache, &mut mem, 0xffe, 32), Some(1));
+        assert_eq!(block_len(&mut cache, &mut mem, 0xfff, 32), None);
     }
 }

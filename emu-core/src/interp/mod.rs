@@ -17,9 +17,16 @@ use crate::mmu::tlb::Context;
 use op::{NO_TRAP, Op, WRITES_RIP};
 
 /// The interpreter.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interpreter {
     cache: CodeCache,
+    current: CurrentPage,
+}
+
+impl Default for Interpreter {
+    fn default() -> Self {
+        Self { cache: CodeCache::default(), current: NO_PAGE }
+    }
 }
 
 impl Engine for Interpreter {
@@ -29,6 +36,7 @@ impl Engine for Interpreter {
 
     fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
         cpu.deadline = cpu.retired;
+        self.current = NO_PAGE;
         cpu.attention |= attention::INTERRUPTS | attention::MEMORY | attention::REQUEST;
         loop {
             if (cpu.attention != 0 || cpu.retired >= cpu.deadline)
@@ -55,6 +63,7 @@ impl Engine for Interpreter {
 
     fn clear(&mut self, cpu: &mut Cpu) {
         self.cache.clear(&mut cpu.system_mut().mem);
+        self.current = NO_PAGE;
     }
 
     fn counters(&self) -> (u64, u64) {
@@ -70,6 +79,7 @@ impl Interpreter {
             cpu.attention = what & attention::TRAP;
             if what & attention::MEMORY != 0 {
                 self.cache.invalidate(&mut cpu.system_mut().mem);
+                self.current = NO_PAGE;
                 let epoch = cpu.system().mem.epoch();
                 if epoch != cpu.epoch {
                     cpu.epoch = epoch;
@@ -94,37 +104,68 @@ impl Interpreter {
     }
 
     /// Runs one block, or as much of it as the deadline permits.
-    #[inline]
+    #[inline(always)]
     fn run_block(&mut self, cpu: &mut Cpu) -> Fallible {
         let rip = cpu.regs[RIP];
         let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
-        let code_size = cpu.code_size();
-        let Some(frame) = fetch_frame(cpu, linear)? else {
-            return step_uncached(cpu, linear, code_size);
-        };
-        let offset = (linear % PAGE_SIZE) as usize;
-        let mem = &mut cpu.outside.as_deref_mut().expect("the running processor holds the system").mem;
-        let Some(ops) = self.cache.block(mem, frame, offset, code_size) else {
-            return step_uncached(cpu, linear, code_size);
-        };
-        if mem.epoch() != cpu.epoch {
-            // The frame got its first code: fast writes to it must go.
-            cpu.attention |= attention::MEMORY;
-            return Ok(());
+        if self.current.generation != cpu.fetch_generation || linear & !(PAGE_SIZE - 1) != self.current.linear
+        {
+            match self.enter_page(cpu, linear)? {
+                true => {}
+                false => return step_uncached(cpu, linear),
+            }
         }
+        let offset = (linear % PAGE_SIZE) as usize;
+        let Some(ops) = self.cache.block(self.current.page, offset) else {
+            return self.decode_here(cpu, linear, offset);
+        };
         let mut count = ops.len().min((cpu.deadline - cpu.retired) as usize);
-        if code_size != 64 {
-            let limit = u64::from(cpu.seg[CS].limit);
-            while rip + u64::from(ops[count - 1].end) - 1 > limit {
-                count -= 1;
-                if count == 0 {
-                    return Err(Fault::GP0);
-                }
+        while rip.wrapping_add(u64::from(ops[count - 1].end) - 1) > cpu.fetch_limit {
+            count -= 1;
+            if count == 0 {
+                return Err(Fault::GP0);
             }
         }
         execute(cpu, &ops[..count])
     }
+
+    /// Makes the page of `linear` current. False when no frame lies there.
+    #[cold]
+    #[inline(never)]
+    fn enter_page(&mut self, cpu: &mut Cpu, linear: u64) -> Fallible<bool> {
+        let Some(frame) = fetch_frame(cpu, linear)? else { return Ok(false) };
+        self.current = CurrentPage {
+            linear: linear & !(PAGE_SIZE - 1),
+            generation: cpu.fetch_generation,
+            page: self.cache.page_of(frame, cpu.code_size()),
+        };
+        Ok(true)
+    }
+
+    /// Decodes the block at the current place, to be found there in the next round.
+    #[cold]
+    #[inline(never)]
+    fn decode_here(&mut self, cpu: &mut Cpu, linear: u64, offset: usize) -> Fallible {
+        let mem = &mut cpu.system_mut().mem;
+        if !self.cache.decode_block(mem, self.current.page, offset) {
+            return step_uncached(cpu, linear);
+        }
+        // A frame that got its first code loses its fast writes.
+        cpu.note_memory_changes();
+        Ok(())
+    }
 }
+
+/// The page that instructions come from now.
+#[derive(Clone, Copy, Debug)]
+struct CurrentPage {
+    linear: u64,
+    generation: u64,
+    page: u32,
+}
+
+/// No page: no linear address is the start of this one.
+const NO_PAGE: CurrentPage = CurrentPage { linear: 1, generation: 0, page: 0 };
 
 /// Executes instructions one after the other until one asks to stop.
 #[inline]
@@ -178,9 +219,10 @@ fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
 
 /// Fetches, decodes and runs one instruction that cannot be cached: it crosses a page, or lies in no frame.
 #[cold]
-fn step_uncached(cpu: &mut Cpu, linear: u64, code_size: u32) -> Fallible {
-    let op = fetch_op(cpu, linear, code_size)?;
-    if code_size != 64 && cpu.regs[RIP] + u64::from(op.end) - 1 > u64::from(cpu.seg[CS].limit) {
+#[inline(never)]
+fn step_uncached(cpu: &mut Cpu, linear: u64) -> Fallible {
+    let op = fetch_op(cpu, linear, cpu.code_size())?;
+    if cpu.regs[RIP].wrapping_add(u64::from(op.end) - 1) > cpu.fetch_limit {
         return Err(Fault::GP0);
     }
     execute(cpu, &[op])

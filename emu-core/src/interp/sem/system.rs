@@ -220,6 +220,7 @@ fn invlpg(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
     let linear = cpu.seg[op.segment()].base.wrapping_add(op.address(cpu)) & cpu.linear_mask;
     cpu.tlb.flush_page(linear);
+    cpu.fetch_generation += 1;
     cpu.stop = true;
     Ok(())
 }
