@@ -9,17 +9,22 @@ use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::events::Event;
 use crate::say::report;
 
 /// Pieces of output that wait for a slow client, before the guest's bytes are lost.
 const WAITING_PIECES: usize = 1024;
+
+/// How long a slow client keeps the emulator from ending.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// `--serial`, as given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +71,25 @@ pub enum SerialOut {
     /// A file.
     File(File),
     /// The client of a socket, if there is one.
-    Socket(Sender<Vec<u8>>),
+    Socket(SocketOut),
     /// Nowhere.
     None,
+}
+
+/// The way to a socket's client.
+#[derive(Debug)]
+pub struct SocketOut {
+    pieces: Sender<Piece>,
+    connected: Arc<AtomicBool>,
+}
+
+/// What goes to the thread that serves a socket.
+#[derive(Debug)]
+enum Piece {
+    /// Bytes for the client.
+    Bytes(Vec<u8>),
+    /// All before it was written: drop this.
+    Finish(#[allow(dead_code, reason = "it tells by being dropped")] Sender<()>),
 }
 
 impl SerialOut {
@@ -83,11 +104,25 @@ impl SerialOut {
                 write_patiently(&mut out, bytes)
             }
             Self::File(file) => file.write_all(bytes),
-            Self::Socket(client) => match client.try_send(bytes.to_vec()) {
-                Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
-                Err(TrySendError::Disconnected(_)) => Ok(()),
-            },
+            Self::Socket(client) => {
+                // No room, or no thread any more: the bytes are lost.
+                let _ = client.pieces.try_send(Piece::Bytes(bytes.to_vec()));
+                Ok(())
+            }
             Self::None => Ok(()),
+        }
+    }
+
+    /// Waits, for a moment, until a socket's client has got everything.
+    pub fn finish(&mut self) {
+        if let Self::Socket(client) = self
+            && client.connected.load(Ordering::Acquire)
+        {
+            let (written, wait) = bounded(0);
+            let deadline = Instant::now() + LAST_WORDS;
+            if client.pieces.send_deadline(Piece::Finish(written), deadline).is_ok() {
+                let _ = wait.recv_deadline(deadline);
+            }
         }
     }
 }
@@ -195,7 +230,9 @@ fn serve<C: Client>(
     input: Sender<u8>,
     events: Sender<Event>,
 ) -> io::Result<SerialOut> {
-    let (out, pieces) = bounded::<Vec<u8>>(WAITING_PIECES);
+    let (sender, pieces) = bounded(WAITING_PIECES);
+    let connected = Arc::new(AtomicBool::new(false));
+    let out = SocketOut { pieces: sender, connected: connected.clone() };
     let work = move || {
         loop {
             let client = match accept().and_then(|client| Ok((client.second()?, client))) {
@@ -208,7 +245,10 @@ fn serve<C: Client>(
                 }
             };
             while pieces.try_recv().is_ok() {}
-            if !converse(client, &pieces, &input, &events) {
+            connected.store(true, Ordering::Release);
+            let machine_there = converse(client, &pieces, &input, &events);
+            connected.store(false, Ordering::Release);
+            if !machine_there {
                 return;
             }
         }
@@ -220,7 +260,7 @@ fn serve<C: Client>(
 /// Passes bytes both ways until the client leaves. False when the machine is gone.
 fn converse<C: Client>(
     (mut reading, mut writing): (C, C),
-    pieces: &Receiver<Vec<u8>>,
+    pieces: &Receiver<Piece>,
     input: &Sender<u8>,
     events: &Sender<Event>,
 ) -> bool {
@@ -242,7 +282,8 @@ fn converse<C: Client>(
         loop {
             crossbeam_channel::select! {
                 recv(pieces) -> piece => match piece {
-                    Ok(piece) if writing.write_all(&piece).and_then(|()| writing.flush()).is_ok() => {}
+                    Ok(Piece::Bytes(bytes)) if writing.write_all(&bytes).and_then(|()| writing.flush()).is_ok() => {}
+                    Ok(Piece::Finish(written)) => drop(written),
                     _ => break,
                 },
                 recv(gone) -> _ => break,

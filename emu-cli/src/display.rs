@@ -125,7 +125,7 @@ fn set_attribute(out: &mut String, attribute: u8) {
     let _ = write!(out, "\x1b[0;{};{}{blink}m", bright + colour(attribute), 40 + colour(attribute >> 4));
 }
 
-/// The characters of a screen as lines of plain text, without trailing blanks.
+/// The characters of a screen as lines of plain text, without trailing blanks and blank lines at the end.
 pub fn plain(screen: &TextScreen) -> String {
     let mut out = String::new();
     for row in screen.cells.chunks(screen.cols.max(1)) {
@@ -133,7 +133,7 @@ pub fn plain(screen: &TextScreen) -> String {
         out.push_str(line.trim_end());
         out.push('\n');
     }
-    out
+    out.trim_end().to_owned() + "\n"
 }
 
 #[cfg(test)]
@@ -180,5 +180,6 @@ mod tests {
     #[test]
     fn plain_text_has_no_trailing_blanks() {
         assert_eq!(plain(&screen(b"ab  cd  ")), "ab\ncd\n");
+        assert_eq!(plain(&screen(b"ab      ")), "ab\n");
     }
 }

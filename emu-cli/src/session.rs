@@ -124,11 +124,15 @@ impl Session {
     /// # Errors
     /// When the host fails us or the guest uses what does not exist yet.
     pub fn run(&mut self) -> Result<Outcome> {
-        loop {
-            if let Some(outcome) = self.step()? {
-                return Ok(outcome);
+        let outcome = loop {
+            match self.step() {
+                Ok(None) => {}
+                Ok(Some(outcome)) => break Ok(outcome),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        self.lines.iter_mut().for_each(|line| line.out.finish());
+        outcome
     }
 
     fn step(&mut self) -> Step {

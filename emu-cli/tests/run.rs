@@ -3,7 +3,8 @@
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -198,6 +199,75 @@ fn a_reader_that_leaves_ends_the_run_quietly() {
     child.stdout.take().unwrap().read_exact(&mut some).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""));
+}
+
+/// Writes A5h 5Ah all over sector 1 of the first disk, flushes it, and ends by the debug-exit port.
+fn write_sector_1() -> Vec<u8> {
+    let select = [out(0x1f6, 0xe0), out(0x1f2, 1), out(0x1f3, 1), out(0x1f4, 0), out(0x1f5, 0)].concat();
+    let wait_for_drq = [0xec, 0xa8, 0x08, 0x74, 0xfb]; // in al, dx; test al, 8; jz in
+    let wait_while_busy = [0xec, 0xa8, 0x80, 0x75, 0xfb]; // in al, dx; test al, 80h; jnz in
+    // mov dx, 1f0h; mov cx, 256; mov ax, 5aa5h; out dx, ax; loop out; mov dx, 1f7h
+    let data = [0xba, 0xf0, 0x01, 0xb9, 0x00, 0x01, 0xb8, 0xa5, 0x5a, 0xef, 0xe2, 0xfd, 0xba, 0xf7, 0x01];
+    // The drive ignores its registers until it has tested itself after power-on.
+    let ready = [&[0xba, 0xf7, 0x01][..], &wait_while_busy].concat();
+    let write = [&ready[..], &select, &out(0x1f7, 0x30), &wait_for_drq, &data, &wait_while_busy].concat();
+    [&write[..], &out(0x1f7, 0xe7), &wait_while_busy, &exit_with(0x10)].concat()
+}
+
+#[test]
+fn writes_land_in_their_sector_of_the_image_and_nowhere_else() {
+    let scratch = Scratch::new("write");
+    let bios = scratch.bios(&write_sector_1());
+    let before: Vec<u8> = (0..8).flat_map(|number| [number; 512]).collect();
+    let image = scratch.write("disk.img", &before);
+    let run = |drive: &str, time| {
+        let output = emu(&[
+            "--bios",
+            &bios,
+            "--drive",
+            drive,
+            "--time",
+            time,
+            "--debug-exit",
+            "0x501",
+            "--timeout",
+            "60",
+        ]);
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(33), ""));
+    };
+    run(&format!("{image},snapshot=on"), "virtual");
+    assert_eq!(fs::read(&image).unwrap(), before);
+    for time in ["virtual", "host"] {
+        fs::write(&image, &before).unwrap();
+        run(&image, time);
+        let mut after = before.clone();
+        after[512..1024].copy_from_slice(&[0xa5, 0x5a].repeat(256));
+        assert_eq!(fs::read(&image).unwrap(), after, "--time {time}");
+    }
+}
+
+#[test]
+fn a_tcp_client_is_the_other_end_of_the_line() {
+    let scratch = Scratch::new("tcp");
+    let bios = scratch.bios(&echo());
+    let mut child = command(&["--bios", &bios, "--serial", "tcp:127.0.0.1:0", "--debug-exit", "0x501"])
+        .args(["--timeout", "60"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().rsplit("tcp:").next().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    for byte in b"hello q" {
+        client.write_all(&[*byte]).unwrap();
+        let mut echo = [0];
+        client.read_exact(&mut echo).unwrap();
+        assert_eq!(echo[0], *byte);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(33));
 }
 
 #[test]
