@@ -42,9 +42,26 @@ fn every_plane(byte: u8) -> u32 {
     u32::from(byte) * 0x0101_0101
 }
 
+/// [`planes`] of every four-bit mask.
+const PLANES: [u32; 16] = {
+    let mut table = [0; 16];
+    let mut mask = 0;
+    while mask < 16 {
+        let mut plane = 0;
+        while plane < 4 {
+            if mask >> plane & 1 != 0 {
+                table[mask] |= 0xff << (8 * plane);
+            }
+            plane += 1;
+        }
+        mask += 1;
+    }
+    table
+};
+
 /// All ones in the planes whose bit is set.
 pub fn planes(mask: u8) -> u32 {
-    (0..4).filter(|plane| mask >> plane & 1 != 0).fold(0, |all, plane| all | 0xff << (8 * plane))
+    PLANES[usize::from(mask & 0x0f)]
 }
 
 impl Graphics {

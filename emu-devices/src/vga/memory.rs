@@ -33,7 +33,7 @@ impl VideoMemory {
     /// The four planes at an offset.
     pub fn planes(&self, offset: u32) -> u32 {
         let at = (offset % PLANE) as usize * 4;
-        u32::from_le_bytes(std::array::from_fn(|plane| self.bytes[at + plane]))
+        self.bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
     }
 
     /// One byte of the font plane.
