@@ -1,7 +1,20 @@
 //! Chips of the emu PC emulator and the board that wires them.
 //!
 //! Every chip is plain state in one file, told the time with each access and answering with the time of its
-//! next event. Chips never name each other: the board (`pc`) connects their pins.
+//! next event. Chips never name each other: the board ([`pc`]) connects their pins.
+//!
+//! ```
+//! use emu_core::bus::{Access, Bus};
+//! use emu_devices::pc::{Pc, PcConfig};
+//!
+//! let bios = vec![0; 64 << 10];
+//! let (mut pc, mut mem) = Pc::new(PcConfig { bios, ..PcConfig::default() })?;
+//! // A processor, one microsecond after power-on, sends a character through COM1.
+//! let mut at = Access { cpu: 0, now: 1000, mem: &mut mem };
+//! pc.port_write(&mut at, 0x3f8, 1, u32::from(b'A'));
+//! assert_eq!(pc.serial_output(0), b"A");
+//! # Ok::<(), emu_devices::pc::PcError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
