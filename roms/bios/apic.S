@@ -17,8 +17,18 @@
 #define EFLAGS_ID       0x200000        /* can be changed: there is CPUID */
 #define FEATURE_APIC    (1 << 9)
 
-    .global local_apic_init
+    .global local_apic_init, cpu_has_apic
 local_apic_init:
+    call cpu_has_apic
+    jc 1f
+    mov edi, APIC_BASE
+    mov dword ptr [edi + APIC_SVR], SVR_ENABLE | 0xFF
+    mov dword ptr [edi + APIC_LVT_LINT0], DELIVER_EXTINT
+    mov dword ptr [edi + APIC_LVT_LINT1], DELIVER_NMI
+1:  ret
+
+/* Out: CF set when the processor has no local APIC. Clobbers EAX, EBX, ECX, EDX. */
+cpu_has_apic:
     pushfd
     pop eax
     mov ecx, eax
@@ -34,8 +44,7 @@ local_apic_init:
     cpuid
     test edx, FEATURE_APIC
     jz 1f
-    mov edi, APIC_BASE
-    mov dword ptr [edi + APIC_SVR], SVR_ENABLE | 0xFF
-    mov dword ptr [edi + APIC_LVT_LINT0], DELIVER_EXTINT
-    mov dword ptr [edi + APIC_LVT_LINT1], DELIVER_NMI
-1:  ret
+    clc
+    ret
+1:  stc
+    ret

@@ -10,16 +10,13 @@
 #define NAME_LENGTH    56
 #define FILES_MAX      256              /* a directory larger than this is not believed */
 
-    .global fw_cfg_find, fw_cfg_read
+    .global fw_cfg_find, fw_cfg_item, fw_cfg_read
 
 /* In: CS:SI = file name, zero-terminated. Out: CF set when there is no such file; else it is selected
  * and ECX is its size. Clobbers EAX, EDX, DI, SI kept. */
 fw_cfg_find:
-    mov ax, ITEM_SIGNATURE
-    call fw_cfg_select
-    call fw_cfg_read32
-    cmp eax, 0x51454D55                 // "QEMU", read as a big-endian number
-    jne 5f
+    call fw_cfg_present
+    jc 5f
     mov ax, ITEM_DIRECTORY
     call fw_cfg_select
     call fw_cfg_read32
@@ -62,6 +59,31 @@ fw_cfg_find:
     ret
 5:  stc
 6:  ret
+
+/* Out: CF set when there is no fw_cfg. Clobbers EAX, DX. */
+fw_cfg_present:
+    mov ax, ITEM_SIGNATURE
+    call fw_cfg_select
+    call fw_cfg_read32
+    cmp eax, 0x51454D55                 // "QEMU", read as a big-endian number
+    je 1f
+    stc
+1:  ret
+
+/* In: AX = item. Out: AX = its first word (little-endian), or CF. Clobbers EAX, DX. */
+fw_cfg_item:
+    push ax
+    call fw_cfg_present
+    pop ax
+    jc 1f
+    call fw_cfg_select
+    mov dx, FW_CFG_DATA
+    in al, dx
+    mov ah, al
+    in al, dx
+    xchg al, ah
+    clc
+1:  ret
 
 /* In: AX = item. Clobbers DX. */
 fw_cfg_select:

@@ -50,6 +50,7 @@ post_entry:
 
     CHECKPOINT 0x04
     call pci_init
+    call mptable_build
 
     CHECKPOINT 0x05
     call keyboard_init

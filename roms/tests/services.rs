@@ -24,6 +24,13 @@ fn memory_map_reaches_past_4_gib() {
 }
 
 #[test]
+fn mp_table_counts_processors_and_adds_up() {
+    if qemu_present("mp") {
+        run_guest("mp", &["-smp", "3"]);
+    }
+}
+
+#[test]
 fn text_and_graphics_read_back_what_was_written() {
     if qemu_present("video") {
         run_guest("video", &[]);
