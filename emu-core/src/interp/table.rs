@@ -153,6 +153,16 @@ const FAMILIES: &[&[Row]] = &[
     sem::segment::ROWS,
     sem::system::ROWS,
     sem::io::ROWS,
+    sem::sse::moves::ROWS,
+    sem::sse::logic::ROWS,
+    sem::sse::integer::ROWS,
+    sem::sse::shuffle::ROWS,
+    sem::sse::element::ROWS,
+    sem::sse::arithmetic::ROWS,
+    sem::sse::compare::ROWS,
+    sem::sse::convert::ROWS,
+    sem::sse::state::ROWS,
+    sem::sse::logic::TEST_ROWS,
 ];
 
 /// All rows.

@@ -11,14 +11,7 @@ pub mod logic;
 pub mod muldiv;
 pub mod segment;
 pub mod shift;
+pub mod sse;
 pub mod stack;
 pub mod string;
 pub mod system;
-
-use crate::interp::op::Handler;
-use crate::interp::table::Form;
-
-/// A form that another set of instructions will bring.
-fn not_yet(_: &Form<'_>) -> Option<Handler> {
-    None
-}

@@ -62,11 +62,11 @@ fn is_string(f: &Form<'_>) -> bool {
 }
 
 fn movsd(f: &Form<'_>) -> Option<Handler> {
-    if is_string(f) { string::<u32, Movs>(f) } else { super::not_yet(f) }
+    if is_string(f) { string::<u32, Movs>(f) } else { super::sse::moves::movsd(f) }
 }
 
 fn cmpsd(f: &Form<'_>) -> Option<Handler> {
-    if is_string(f) { string::<u32, Cmps>(f) } else { super::not_yet(f) }
+    if is_string(f) { string::<u32, Cmps>(f) } else { super::sse::compare::cmpsd(f) }
 }
 
 fn string<W: Width, I: Iteration>(f: &Form<'_>) -> Option<Handler> {

@@ -1,0 +1,19 @@
+//! SSE, SSE2, SSE3, SSSE3, SSE4.1 and SSE4.2, and the MMX instructions that share their mnemonics.
+//!
+//! The order of checks is that of SDM 2A, "Exception Conditions": #UD and #NM, then the memory operand with its
+//! alignment, then the arithmetic exceptions. Bits above 127 of a vector register stay as they are.
+
+pub mod arithmetic;
+pub mod compare;
+pub mod convert;
+pub mod element;
+pub mod exceptions;
+pub mod float;
+pub mod integer;
+pub mod lanes;
+pub mod logic;
+pub mod moves;
+pub mod operand;
+pub mod packed;
+pub mod shuffle;
+pub mod state;

@@ -1,0 +1,204 @@
+//! Operands of vector instructions: XMM and MMX registers, and memory of 128 bits and less.
+
+use crate::cpu::{Cpu, Fallible, Fault, Width};
+use crate::interp::op::Op;
+use crate::mem::PAGE_SIZE;
+
+/// Exponent and sign of an x87 register whose significand an MMX instruction wrote.
+const MMX_EXPONENT: u16 = 0xffff;
+
+impl Cpu {
+    /// Bits 127:0 of a vector register.
+    #[inline(always)]
+    pub fn xmm(&self, number: u8) -> u128 {
+        let vector = &self.fpu.vectors[usize::from(number & 31)];
+        u128::from(vector[0]) | u128::from(vector[1]) << 64
+    }
+
+    /// Writes bits 127:0 of a vector register and keeps those above, as legacy SSE instructions do.
+    #[inline(always)]
+    pub fn set_xmm(&mut self, number: u8, value: u128) {
+        let vector = &mut self.fpu.vectors[usize::from(number & 31)];
+        vector[0] = value as u64;
+        vector[1] = (value >> 64) as u64;
+    }
+
+    /// Low bits of a vector register.
+    #[inline(always)]
+    pub fn xmm_low<W: Width>(&self, number: u8) -> W {
+        W::from_u64(self.fpu.vectors[usize::from(number & 31)][0])
+    }
+
+    /// Writes the low bits of a vector register and keeps the others.
+    #[inline(always)]
+    pub fn set_xmm_low<W: Width>(&mut self, number: u8, value: W) {
+        let low = &mut self.fpu.vectors[usize::from(number & 31)][0];
+        *low = *low & !W::MASK | value.u64();
+    }
+
+    /// An MMX register.
+    #[inline(always)]
+    pub fn mmx(&self, number: u8) -> u64 {
+        self.fpu.regs[usize::from(number & 7)].significand
+    }
+
+    /// Writes an MMX register: the exponent becomes all ones. SDM vol. 1, "MMX Instructions and the x87 FPU".
+    #[inline(always)]
+    pub fn set_mmx(&mut self, number: u8, value: u64) {
+        let register = &mut self.fpu.regs[usize::from(number & 7)];
+        register.significand = value;
+        register.sign_exponent = MMX_EXPONENT;
+    }
+
+    /// What every MMX instruction but EMMS does to the x87 state: TOP = 0, all registers valid.
+    #[inline(always)]
+    pub fn enter_mmx(&mut self) {
+        self.fpu.top = 0;
+        self.fpu.valid = 0xff;
+    }
+
+    /// Reads 128 bits. `ALIGNED`: #GP(0) unless the address is a multiple of 16.
+    ///
+    /// # Errors
+    /// Segment violations, #GP(0), #PF, #AC.
+    #[inline(always)]
+    pub fn read_vector<const ALIGNED: bool>(&mut self, segment: usize, offset: u64) -> Fallible<u128> {
+        let linear = self.linear(segment, offset, 16, false)?;
+        if ALIGNED && linear & 15 != 0 {
+            return Err(Fault::GP0);
+        }
+        let entry = self.tlb.read(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - 16 {
+            return Ok(self.ram.load((entry.host + within) as usize));
+        }
+        let low = self.read_slow(segment, linear, 8)?;
+        let high = self.read_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8)?;
+        Ok(u128::from(low) | u128::from(high) << 64)
+    }
+
+    /// Writes 128 bits. `ALIGNED`: #GP(0) unless the address is a multiple of 16.
+    ///
+    /// # Errors
+    /// Segment violations, #GP(0), #PF, #AC; nothing is written then.
+    #[inline(always)]
+    pub fn write_vector<const ALIGNED: bool>(
+        &mut self,
+        segment: usize,
+        offset: u64,
+        value: u128,
+    ) -> Fallible {
+        let linear = self.linear(segment, offset, 16, true)?;
+        if ALIGNED && linear & 15 != 0 {
+            return Err(Fault::GP0);
+        }
+        let entry = self.tlb.write(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - 16 {
+            self.ram.store((entry.host + within) as usize, value);
+            return Ok(());
+        }
+        self.probe_write(segment, offset, 16)?;
+        self.write_slow(segment, linear, 8, value as u64)?;
+        self.write_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8, (value >> 64) as u64)
+    }
+}
+
+/// Where a vector instruction reads its source.
+pub trait Source {
+    /// All 128 bits.
+    ///
+    /// # Errors
+    /// Faults of the memory access.
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128>;
+
+    /// The low bits, all that scalar instructions read.
+    ///
+    /// # Errors
+    /// Faults of the memory access.
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W>;
+}
+
+/// Operand N is an XMM register.
+#[derive(Clone, Copy, Debug)]
+pub struct Xmm<const N: usize>;
+
+/// Operand N is an MMX register.
+#[derive(Clone, Copy, Debug)]
+pub struct Mmx<const N: usize>;
+
+/// Memory, which must be aligned where 128 bits are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Aligned;
+
+/// Memory at any address.
+#[derive(Clone, Copy, Debug)]
+pub struct Unaligned;
+
+/// The immediate byte: the count of a shift.
+#[derive(Clone, Copy, Debug)]
+pub struct Count;
+
+impl<const N: usize> Source for Xmm<N> {
+    #[inline(always)]
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        Ok(cpu.xmm(op.reg[N]))
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        Ok(cpu.xmm_low(op.reg[N]))
+    }
+}
+
+impl<const N: usize> Source for Mmx<N> {
+    #[inline(always)]
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        Ok(cpu.mmx(op.reg[N]).into())
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        Ok(W::from_u64(cpu.mmx(op.reg[N])))
+    }
+}
+
+impl Source for Aligned {
+    #[inline(always)]
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        let address = op.address(cpu);
+        cpu.read_vector::<true>(op.segment(), address)
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        let address = op.address(cpu);
+        cpu.read(op.segment(), address)
+    }
+}
+
+impl Source for Unaligned {
+    #[inline(always)]
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        let address = op.address(cpu);
+        cpu.read_vector::<false>(op.segment(), address)
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        let address = op.address(cpu);
+        cpu.read(op.segment(), address)
+    }
+}
+
+impl Source for Count {
+    #[inline(always)]
+    fn vector(_: &mut Cpu, op: &Op) -> Fallible<u128> {
+        Ok(op.imm.into())
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(_: &mut Cpu, op: &Op) -> Fallible<W> {
+        Ok(W::from_u64(op.imm))
+    }
+}
