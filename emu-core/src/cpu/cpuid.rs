@@ -90,7 +90,6 @@ impl Cpu {
             // Invariant TSC.
             0x8000_0007 => [0, 0, 0, 1 << 8],
             0x8000_0008 => [self.physical_bits | 48 << 8, 0, 0, 0],
-            // As silicon does: leaves beyond the last basic one repeat it; unknown ranges likewise.
             _ => [0; 4],
         }
     }

@@ -202,6 +202,8 @@ pub struct Cpu {
     pub nmi_pending: bool,
     /// Retired count at which single-stepping was armed (see [`attention::TRAP`]).
     pub trap_pending: u64,
+    /// Retired count at which EFLAGS.RF was found set: the next instruction clears the flag. `u64::MAX` for none.
+    pub resume_at: u64,
     /// Counters.
     pub counters: Counters,
     /// The last exceptions that led to each other: first, second, shutdown.
@@ -326,12 +328,14 @@ impl Cpu {
     pub fn set_flags(&mut self, value: u64) {
         let changed = self.flags.system() ^ value;
         self.flags.set(value);
+        // An instruction that loads RF does not clear it.
+        self.resume_at = u64::MAX;
         if changed & eflags::VM != 0 {
             self.update_mode();
         } else if changed & eflags::AC != 0 {
             self.update_context();
         }
-        if changed & (eflags::IF | eflags::TF | eflags::VIF | eflags::VIP) != 0 {
+        if changed & (eflags::IF | eflags::TF | eflags::RF | eflags::VIF | eflags::VIP) != 0 {
             self.attention |= attention::INTERRUPTS;
             self.stop = true;
         }

@@ -49,6 +49,7 @@ impl Cpu {
             nmi_blocked: false,
             nmi_pending: false,
             trap_pending: 0,
+            resume_at: u64::MAX,
             counters: super::Counters::default(),
             fault_chain: Vec::new(),
             outside: None,
@@ -96,6 +97,7 @@ impl Cpu {
         self.nmi_blocked = false;
         self.nmi_pending = false;
         self.trap_pending = 0;
+        self.resume_at = u64::MAX;
         self.flush_tlb();
         self.update_mode();
     }

@@ -27,6 +27,10 @@ impl Cpu {
             return Ok(Some(Exit::Request(request)));
         }
         self.attention &= attention::TRAP;
+        if self.retired > self.resume_at {
+            self.resume_at = u64::MAX;
+            self.flags.put(eflags::RF, false);
+        }
         self.take_signals();
         if self.attention & attention::TRAP != 0 && self.retired > self.trap_pending {
             self.attention &= !attention::TRAP;
@@ -92,6 +96,11 @@ impl Cpu {
         self.deadline = until.min(due.max(self.retired + 1));
         if self.inhibit_at == self.retired {
             self.deadline = self.retired + 1;
+        }
+        if self.flags.system() & eflags::RF != 0 {
+            // Every instruction but the ones that load it clears RF when it has retired.
+            self.deadline = self.retired + 1;
+            self.resume_at = self.retired;
         }
         if self.flags.system() & eflags::TF != 0 {
             self.deadline = self.retired + 1;
