@@ -56,8 +56,7 @@ fn status(result: anyhow::Result<Outcome>) -> i32 {
     };
     if let Some(error) = error.downcast_ref::<clap::Error>() {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            let _ = error.print();
-            return 0;
+            return if error.print().is_ok() { 0 } else { STATUS_HOST };
         }
         report!("{}", args::one_line(error));
         return STATUS_USAGE;
