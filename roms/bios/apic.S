@@ -15,9 +15,9 @@
 #define DELIVER_NMI     0x400
 #define DELIVER_EXTINT  0x700
 #define EFLAGS_ID       0x200000        /* can be changed: there is CPUID */
-#define FEATURE_APIC    (1 << 9)
+#define FEATURE_APIC    9               /* CPUID leaf 1, EDX */
 
-    .global local_apic_init, cpu_has_apic
+    .global local_apic_init, cpu_has_apic, cpu_has_cpuid
 local_apic_init:
     call cpu_has_apic
     jc 1f
@@ -29,6 +29,16 @@ local_apic_init:
 
 /* Out: CF set when the processor has no local APIC. Clobbers EAX, EBX, ECX, EDX. */
 cpu_has_apic:
+    call cpu_has_cpuid
+    jc 1f
+    mov eax, 1
+    cpuid
+    shr edx, FEATURE_APIC + 1           // its bit to CF
+    cmc
+1:  ret
+
+/* Out: CF set when the processor does not know CPUID. Clobbers EAX, ECX. */
+cpu_has_cpuid:
     pushfd
     pop eax
     mov ecx, eax
@@ -38,13 +48,5 @@ cpu_has_apic:
     pushfd
     pop eax
     xor eax, ecx
-    test eax, EFLAGS_ID
-    jz 1f
-    mov eax, 1
-    cpuid
-    test edx, FEATURE_APIC
-    jz 1f
-    clc
-    ret
-1:  stc
+    cmp eax, EFLAGS_ID                  // CF when the bit did not change
     ret

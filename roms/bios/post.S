@@ -47,6 +47,7 @@ post_entry:
     CHECKPOINT 0x03
     call memory_size
     call e820_build
+    call cache_init
 
     CHECKPOINT 0x04
     call pci_init
