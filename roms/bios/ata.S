@@ -23,6 +23,7 @@
 #define STATUS_DRQ      0x08
 #define STATUS_ERR      0x01
 #define CONTROL_NIEN    0x02
+#define CONTROL_SRST    0x04
 
 #define COMMAND_IDENTIFY 0xEC
 #define COMMAND_MAX     128             /* sectors a command */
@@ -30,7 +31,7 @@
 #define LIMIT_FIND      (1000 * PIT_PER_MS)
 #define LIMIT_COMMAND   (8000 * PIT_PER_MS)
 
-    .global disk_init, disk_transfer, irq_disk
+    .global disk_init, disk_transfer, disk_reset, irq_disk
 
 /* Finds the disks, in order, and fills their records in the EBDA.
  * Clobbers all but BP, DS, SS:SP. FS is left at the EBDA. */
@@ -379,6 +380,37 @@ by_cylinder:
 commands:
     .byte 0x20, 0x30, 0x40
     .byte 0x24, 0x34, 0x42
+
+/* Software reset of the drive's channel, which also frees a drive that was left in mid-transfer.
+ * In: FS:SI = drive. Out: CF clear, AH = 0, or CF and AH. Clobbers EAX, ECX, EDX.
+ * ATA/ATAPI-6, "Software reset protocol": SRST for 5 microseconds, 2 ms of rest, then BSY clears. */
+disk_reset:
+    mov dx, fs:[si + DRIVE_CONTROL]
+    mov al, CONTROL_SRST | CONTROL_NIEN
+    out dx, al
+    mov eax, 5
+    call wait_microseconds
+    mov dx, fs:[si + DRIVE_CONTROL]
+    mov al, CONTROL_NIEN
+    out dx, al
+    mov eax, 2000
+    call wait_microseconds
+    mov dx, fs:[si + DRIVE_IO]
+    add dx, ATA_DEVICE
+    mov al, fs:[si + DRIVE_SELECT]
+    out dx, al
+    mov ecx, LIMIT_COMMAND
+    mov ah, STATUS_BSY
+    call poll_clear
+    mov ah, DISK_TIMED_OUT
+    jc 1f
+    xor ah, ah
+1:  pushf
+    push ax
+    call interrupts_on
+    pop ax
+    popf
+    ret
 
 /* INT 76h and, through irq_slave_unused, 77h: notes that the disk called. */
 irq_disk:

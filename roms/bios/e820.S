@@ -63,9 +63,10 @@ e820_build:
     pop ds
     ret
 
-/* Adds EAX to EBX (the end), type CL, both below 4 GiB. */
+/* Adds EAX to EBX (the end), type CL, both below 4 GiB; an empty range is left out. */
 add_low:
     sub ebx, eax
+    jz 2f
     mov ds:[low_entry], eax
     mov ds:[low_entry + 8], ebx
     mov ds:[low_entry + 16], cl
@@ -82,7 +83,7 @@ add_entry:
     mov cx, ENTRY_SIZE
     rep movsb
 1:  pop cx
-    ret
+2:  ret
 
 /* Reads "etc/e820" into fw_cfg_map. RAM at 0 and at 4 GiB correct what CMOS said. */
 read_fw_cfg:

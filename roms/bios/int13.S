@@ -70,8 +70,8 @@ finish:
 1:  END_SERVICE
 
 functions:
-    .word done, last_status, read, write, verify, invalid, invalid, invalid
-    .word parameters, done, invalid, invalid, seek, done, invalid, invalid
+    .word disk_reset, last_status, read, write, verify, invalid, invalid, invalid
+    .word parameters, done, invalid, invalid, seek, disk_reset, invalid, invalid
     .word done, done, invalid, invalid, done, drive_type
 
 done:

@@ -2,7 +2,7 @@
  *
  * AL=00h, 10h user font: BH bytes a character, CX characters from DX on, BL block, ES:BP pictures
  * AL=01h, 11h 8x14   AL=02h, 12h 8x8   AL=04h, 14h 8x16, into block BL
- *       the second of each pair also fits rows, cursor and page size to the new height
+ *       (text modes only); the second of each pair also fits rows, cursor and page size to the new height
  * AL=03h block specifier BL (attribute bit 3 chooses between two blocks)
  * AL=20h INT 1Fh = ES:BP   AL=21h user font ES:BP of CX bytes for graphics   AL=22h-24h 8x14, 8x8, 8x16
  * AL=30h ES:BP = pointer BH: 0 INT 1Fh, 1 INT 43h, 2 8x14, 3 8x8, 4 8x8 from 80h on, 5 8x14, 6, 7 8x16;
@@ -36,6 +36,10 @@ int10_11:
     jae graphics_font
     cmp al, 0x03
     je block_specifier
+    push ax
+    call is_graphics                    // there the planes are the picture
+    pop ax
+    jc 1f
     push ax
     and al, 0x0F
     jz 2f                               // the caller has said all

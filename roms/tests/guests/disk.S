@@ -201,6 +201,13 @@ main:
     mov dl, 0x80
     int 0x13
     EXPECT nc, "reset"
+    mov ax, 0x0201
+    mov cx, 0x0001
+    mov dx, 0x0080
+    mov bx, BUFFER
+    int 0x13
+    EXPECT nc, "... and the drive works on"
+    EXPECT_EQUAL(word ptr ds:[BUFFER + 510], 0xAA55, "... with its boot sector")
     mov ah, 0x10
     mov dl, 0x82
     int 0x13
