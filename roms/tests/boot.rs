@@ -32,3 +32,15 @@ fn disks_that_do_not_boot_are_named() {
     assert!(screen[2].contains("disk 80h: the first sector does not end in 55AAh"), "{screen:#?}");
     assert!(screen[3].contains("disk 81h: the first sector does not end in 55AAh"), "{screen:#?}");
 }
+
+#[test]
+fn ctrl_alt_del_restarts_the_machine() {
+    if !qemu_present("ctrl_alt_del_restarts_the_machine") {
+        return;
+    }
+    let folder = scratch("ctrl_alt_del");
+    let mut machine = Machine::start(&folder, &[]);
+    machine.wait_for_screen("Halted.");
+    machine.monitor("sendkey ctrl-alt-delete");
+    assert_eq!(machine.exit_status(), Some(0), "QEMU leaves at a reset, by -no-reboot");
+}
