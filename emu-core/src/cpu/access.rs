@@ -59,12 +59,31 @@ impl Cpu {
     #[inline(always)]
     pub fn read<W: Width>(&mut self, segment: usize, offset: u64) -> Fallible<W> {
         let linear = self.linear(segment, offset, W::BYTES, false)?;
+        self.read_linear(segment, linear)
+    }
+
+    /// Reads at a linear address, after the segment's checks. `segment` only tells #SS from #GP.
+    ///
+    /// # Errors
+    /// #PF, #AC, and #GP(0) or #SS(0) for an address that is not canonical.
+    #[inline(always)]
+    pub fn read_linear<W: Width>(&mut self, segment: usize, linear: u64) -> Fallible<W> {
         let entry = self.tlb.read(self.context, linear);
         let within = linear.wrapping_sub(entry.tag);
         if within <= PAGE_SIZE - W::BYTES {
             return Ok(self.ram.load((entry.host + within) as usize));
         }
-        self.read_slow(segment, linear, W::BYTES).map(W::from_u64)
+        self.read_missed(segment, linear, W::BYTES)?;
+        Ok(W::from_u64(self.missed))
+    }
+
+    /// [`read_slow`](Self::read_slow) with the value left in `missed`: a result in one register keeps the fast
+    /// path short.
+    #[cold]
+    #[inline(never)]
+    fn read_missed(&mut self, segment: usize, linear: u64, size: u64) -> Fallible {
+        self.missed = self.read_slow(segment, linear, size)?;
+        Ok(())
     }
 
     /// Writes through a segment.
@@ -74,6 +93,15 @@ impl Cpu {
     #[inline(always)]
     pub fn write<W: Width>(&mut self, segment: usize, offset: u64, value: W) -> Fallible {
         let linear = self.linear(segment, offset, W::BYTES, true)?;
+        self.write_linear(segment, linear, value)
+    }
+
+    /// Writes at a linear address, after the segment's checks. `segment` only tells #SS from #GP.
+    ///
+    /// # Errors
+    /// #PF, #AC, and #GP(0) or #SS(0) for an address that is not canonical; nothing is written then.
+    #[inline(always)]
+    pub fn write_linear<W: Width>(&mut self, segment: usize, linear: u64, value: W) -> Fallible {
         let entry = self.tlb.write(self.context, linear);
         let within = linear.wrapping_sub(entry.tag);
         if within <= PAGE_SIZE - W::BYTES {
@@ -90,16 +118,32 @@ impl Cpu {
     #[inline(always)]
     pub fn read_for_write<W: Width>(&mut self, segment: usize, offset: u64) -> Fallible<(W, Place)> {
         let linear = self.linear(segment, offset, W::BYTES, true)?;
+        // A segment that can be written can be read, so this covers both.
+        self.read_linear_for_write(segment, linear)
+    }
+
+    /// [`read_for_write`](Self::read_for_write) at a linear address, after the segment's checks.
+    ///
+    /// # Errors
+    /// #PF (as for a write), #AC, and #GP(0) or #SS(0) for an address that is not canonical.
+    #[inline(always)]
+    pub fn read_linear_for_write<W: Width>(&mut self, segment: usize, linear: u64) -> Fallible<(W, Place)> {
         let entry = self.tlb.write(self.context, linear);
         let within = linear.wrapping_sub(entry.tag);
         if within <= PAGE_SIZE - W::BYTES {
             let host = (entry.host + within) as usize;
             return Ok((self.ram.load(host), Place { host, linear }));
         }
-        self.linear(segment, offset, W::BYTES, false)?;
-        self.check_write(segment, linear, W::BYTES)?;
-        let value = self.read_slow(segment, linear, W::BYTES)?;
-        Ok((W::from_u64(value), Place { host: 0, linear }))
+        self.read_for_write_missed(segment, linear, W::BYTES)?;
+        Ok((W::from_u64(self.missed), Place { host: 0, linear }))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_for_write_missed(&mut self, segment: usize, linear: u64, size: u64) -> Fallible {
+        self.check_write(segment, linear, size)?;
+        self.missed = self.read_slow(segment, linear, size)?;
+        Ok(())
     }
 
     /// Writes to a place that [`read_for_write`](Self::read_for_write) found.

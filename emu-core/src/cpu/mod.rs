@@ -149,6 +149,10 @@ pub struct Cpu {
     pub fetch_limit: u64,
     /// Linear addresses are cut to these bits.
     pub linear_mask: u64,
+    /// DS, ES and SS reach all linear addresses as they are, so decoded instructions need not look at them.
+    pub flat: bool,
+    /// Value of the last access that missed the translation cache.
+    pub missed: u64,
     /// Stack pointers are cut to these bits.
     pub stack_mask: u64,
     /// ES, CS, SS, DS, FS, GS, LDTR, TR.
@@ -305,9 +309,22 @@ impl Cpu {
                 segment.update(check_type);
             }
         }
+        self.update_flat();
         self.update_context();
         self.stop = true;
         self.attention |= attention::INTERRUPTS;
+    }
+
+    /// Works out again whether the data segments are flat. Decoded code depends on it.
+    pub fn update_flat(&mut self) {
+        let whole =
+            |s: &Segment| s.base == 0 && s.read == s.write && s.read.0 == 0 && s.read.1 >= 0xffff_ffff;
+        let flat = self.code_size() == 64 || [DS, ES, SS].iter().all(|&n| whole(&self.seg[n]));
+        if flat != self.flat {
+            self.flat = flat;
+            self.fetch_generation += 1;
+            self.stop = true;
+        }
     }
 
     /// Works out the translation context again.

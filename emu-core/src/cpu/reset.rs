@@ -23,6 +23,8 @@ impl Cpu {
             fetch_generation: 0,
             fetch_limit: 0xffff,
             linear_mask: 0xffff_ffff,
+            flat: false,
+            missed: 0,
             stack_mask: 0xffff,
             seg: [Segment::real(0); 8],
             tlb: Tlb::default(),

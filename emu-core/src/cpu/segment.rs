@@ -173,6 +173,8 @@ impl Cpu {
         self.seg[register].update(false);
         if register == SS || register == CS {
             self.update_mode();
+        } else {
+            self.update_flat();
         }
     }
 
@@ -186,6 +188,8 @@ impl Cpu {
         self.seg[register] = segment;
         if register == SS || register == CS {
             self.update_mode();
+        } else {
+            self.update_flat();
         }
     }
 
@@ -309,5 +313,6 @@ impl Cpu {
                 }
             }
         }
+        self.update_flat();
     }
 }

@@ -106,7 +106,7 @@ impl NewStack {
             return Err(Fault::ss(self.error));
         }
         let saved = std::mem::replace(&mut cpu.cpl, self.cpl);
-        let done = cpu.write_linear(linear, size, value);
+        let done = cpu.write_as_current(linear, size, value);
         cpu.cpl = saved;
         done?;
         self.pointer = self.pointer & !self.mask | pointer;
@@ -116,7 +116,7 @@ impl NewStack {
 
 impl Cpu {
     /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level.
-    fn write_linear(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
+    fn write_as_current(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
         let last = linear.wrapping_add(size - 1) & self.linear_mask;
         let low = self.translate(linear, Want::Write)?.physical;
         if (linear ^ last) & !0xfff == 0 {

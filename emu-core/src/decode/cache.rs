@@ -1,9 +1,9 @@
-//! Decoded blocks, kept per physical page (frame) and code size.
+//! Decoded blocks, kept per physical page (frame) and code mode.
 //!
 //! A block is a run of instructions within one page that ends with the first one that may leave it. Memory
 //! is told which bytes were decoded; when they are overwritten the whole page's blocks are dropped.
 
-use super::decode;
+use super::{CodeMode, decode};
 use crate::interp::op::{ENDS_BLOCK, Op};
 use crate::mem::page::FrameNumber;
 use crate::mem::{Memory, PAGE_SIZE};
@@ -13,11 +13,11 @@ const MAX_BLOCK: usize = 64;
 /// Decoded instructions kept at most; beyond it everything is dropped and decoded again.
 const MAX_OPS: usize = 1 << 20;
 
-/// The decoded instructions of one frame in one code size.
+/// The decoded instructions of one frame in one mode.
 #[derive(Debug)]
 struct CodePage {
     frame: FrameNumber,
-    code_size: u32,
+    mode: CodeMode,
     /// For each offset: index of the block that starts there, plus one.
     starts: Box<[u16; PAGE_SIZE as usize]>,
     /// First instruction and number of instructions.
@@ -28,7 +28,7 @@ struct CodePage {
 /// The cache of decoded blocks. One serves all processors of a machine.
 #[derive(Debug, Default)]
 pub struct CodeCache {
-    /// By frame and code size: index into `pages`, plus one.
+    /// By frame and mode: index into `pages`, plus one.
     index: Vec<u32>,
     pages: Vec<CodePage>,
     free: Vec<u32>,
@@ -39,20 +39,15 @@ pub struct CodeCache {
     pub dropped: u64,
 }
 
-/// Row of a code size in the index.
-fn size_index(code_size: u32) -> usize {
-    code_size as usize / 32
-}
-
 impl CodeCache {
     /// The page of decoded code of `frame`, by number; made now if need be. Numbers stay good until the next
     /// [`invalidate`](Self::invalidate) or [`clear`](Self::clear).
     #[inline]
-    pub fn page_of(&mut self, frame: FrameNumber, code_size: u32) -> u32 {
-        let key = frame as usize * 3 + size_index(code_size);
+    pub fn page_of(&mut self, frame: FrameNumber, mode: CodeMode) -> u32 {
+        let key = frame as usize * CodeMode::COUNT + mode.index();
         match self.index.get(key) {
             Some(&number) if number != 0 => number - 1,
-            _ => self.add_page(key, frame, code_size),
+            _ => self.add_page(key, frame, mode),
         }
     }
 
@@ -78,7 +73,7 @@ impl CodeCache {
         let mut at = offset;
         while at < bytes.len() && page.ops.len() - first < MAX_BLOCK {
             let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
-            let Ok(op) = decode(rest, page.code_size, (at - offset) as u16) else { break };
+            let Ok(op) = decode(rest, page.mode, (at - offset) as u16) else { break };
             at = offset + usize::from(op.end);
             page.ops.push(op);
             if op.flags & ENDS_BLOCK != 0 {
@@ -98,12 +93,12 @@ impl CodeCache {
     }
 
     #[cold]
-    fn add_page(&mut self, key: usize, frame: FrameNumber, code_size: u32) -> u32 {
+    fn add_page(&mut self, key: usize, frame: FrameNumber, mode: CodeMode) -> u32 {
         if self.index.len() <= key {
-            self.index.resize(key + 3, 0);
+            self.index.resize(key + CodeMode::COUNT, 0);
         }
         let starts = Box::new([0; PAGE_SIZE as usize]);
-        let fresh = CodePage { frame, code_size, starts, blocks: Vec::new(), ops: Vec::new() };
+        let fresh = CodePage { frame, mode, starts, blocks: Vec::new(), ops: Vec::new() };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pages[number as usize] = fresh;
@@ -133,7 +128,8 @@ impl CodeCache {
     pub fn invalidate(&mut self, mem: &mut Memory) {
         for frame in mem.take_code_writes() {
             self.dropped += 1;
-            for key in frame as usize * 3..frame as usize * 3 + 3 {
+            let first = frame as usize * CodeMode::COUNT;
+            for key in first..first + CodeMode::COUNT {
                 let Some(slot) = self.index.get_mut(key) else { continue };
                 let number = std::mem::take(slot);
                 if number != 0 {
@@ -173,8 +169,8 @@ mod tests {
     }
 
     /// Instructions in the block at `offset` of frame 1, decoded if need be.
-    fn block_len(cache: &mut CodeCache, mem: &mut Memory, offset: usize, code_size: u32) -> Option<usize> {
-        let page = cache.page_of(1, code_size);
+    fn block_len(cache: &mut CodeCache, mem: &mut Memory, offset: usize, size: u32) -> Option<usize> {
+        let page = cache.page_of(1, CodeMode { size, flat: false });
         if cache.block(page, offset).is_none() && !cache.decode_block(mem, page, offset) {
             return None;
         }

@@ -5,12 +5,39 @@ pub mod cache;
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use crate::cpu::{Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, ZERO};
-use crate::interp::op::{ENDS_BLOCK, HIGH_BYTE, Handler, NO_TRAP, Op, REP, REPNE, WRITES_RIP};
+use crate::cpu::{CS, Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, SS, ZERO};
+use crate::interp::op::{ENDS_BLOCK, FLAT, HIGH_BYTE, Handler, NO_TRAP, Op, REP, REPNE, WRITES_RIP};
 use crate::interp::table::{self, Form};
 
 /// The longest an instruction may be.
 pub const MAX_LENGTH: usize = 15;
+
+/// What decoded code depends on beside its bytes: part of the key of every block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeMode {
+    /// Bits of the code segment: 16, 32 or 64.
+    pub size: u32,
+    /// [`Cpu::flat`].
+    pub flat: bool,
+}
+
+impl CodeMode {
+    /// 64-bit code.
+    pub const LONG: Self = Self { size: 64, flat: true };
+
+    /// How many modes there are.
+    pub const COUNT: usize = 6;
+
+    /// The mode that a processor is in.
+    pub fn of(cpu: &Cpu) -> Self {
+        Self { size: cpu.code_size(), flat: cpu.flat }
+    }
+
+    /// A number below [`COUNT`](Self::COUNT).
+    pub fn index(self) -> usize {
+        self.size as usize / 32 * 2 + usize::from(self.flat)
+    }
+}
 
 /// Why bytes did not become an [`Op`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +50,8 @@ pub enum Undecoded {
 ///
 /// # Errors
 /// When the bytes end too early. Bytes that are no instruction become an [`Op`] that raises #UD.
-pub fn decode(bytes: &[u8], code_size: u32, start: u16) -> Result<Op, Undecoded> {
+pub fn decode(bytes: &[u8], mode: CodeMode, start: u16) -> Result<Op, Undecoded> {
+    let code_size = mode.size;
     let mut decoder = Decoder::with_ip(code_size, bytes, 0, DecoderOptions::NONE);
     let insn = decoder.decode();
     if insn.is_invalid() {
@@ -34,7 +62,7 @@ pub fn decode(bytes: &[u8], code_size: u32, start: u16) -> Result<Op, Undecoded>
         let run: Handler = if too_long { too_long_instruction } else { invalid_opcode };
         return Ok(Op { flags: ENDS_BLOCK, ..blank(run, start, start + bytes.len().min(MAX_LENGTH) as u16) });
     }
-    Ok(translate(&insn, code_size, start))
+    Ok(translate(&insn, mode, start))
 }
 
 /// Is the instruction invalid for its length: fifteen bytes and still no opcode's end?
@@ -87,8 +115,8 @@ fn unimplemented(_: &mut Cpu, _: &Op) -> Fallible {
     Err(Fault::Unimplemented)
 }
 
-fn translate(insn: &Instruction, code_size: u32, start: u16) -> Op {
-    let form = Form { insn, code_size };
+fn translate(insn: &Instruction, mode: CodeMode, start: u16) -> Op {
+    let form = Form { insn, code_size: mode.size };
     let run = table::lookup(insn.mnemonic()).and_then(|select| select(&form)).unwrap_or(unimplemented);
     let end = start + insn.len() as u16;
     let mut op = blank(run, start, end);
@@ -100,6 +128,10 @@ fn translate(insn: &Instruction, code_size: u32, start: u16) -> Op {
     }
     for n in 0..insn.op_count() {
         operand(&mut op, insn, n);
+    }
+    let flat = if mode.size == 64 { [CS, DS, ES, SS].as_slice() } else { &[DS, ES, SS] };
+    if mode.flat && flat.contains(&op.segment()) {
+        op.scale_segment |= FLAT;
     }
     op
 }
@@ -131,6 +163,8 @@ pub fn register_number(register: Register) -> u8 {
         Register::BH => HIGH_BYTE + 3,
         Register::EIP | Register::RIP => RIP as u8,
         Register::None => ZERO as u8,
+        // The decoder counts the 8-bit registers through, with AH to BH between BL and SPL.
+        low if low.is_gpr8() && low >= Register::SPL => low.number() as u8 - 4,
         other => other.number() as u8,
     }
 }
@@ -231,26 +265,37 @@ fn address_size(insn: &Instruction) -> u32 {
 mod tests {
     use super::*;
 
+    const REAL: CodeMode = CodeMode { size: 16, flat: false };
+
+    #[test]
+    fn byte_registers_have_the_numbers_of_their_encoding() {
+        // test r12b, 1; test sil, 1; test dh, 1
+        let number = |bytes: &[u8]| decode(bytes, 64, 0).unwrap().reg[0];
+        assert_eq!(number(&[0x41, 0xf6, 0xc4, 1]), 12);
+        assert_eq!(number(&[0x40, 0xf6, 0xc6, 1]), 6);
+        assert_eq!(number(&[0xf6, 0xc6, 1]), HIGH_BYTE + 2);
+    }
+
     #[test]
     fn a_rip_relative_address_counts_from_the_block() {
         // mov eax, [rip+0x10]
-        let op = decode(&[0x8b, 0x05, 0x10, 0, 0, 0], 64, 5).unwrap();
+        let op = decode(&[0x8b, 0x05, 0x10, 0, 0, 0], CodeMode::LONG, 5).unwrap();
         assert_eq!((op.base, op.disp, op.end), (RIP as u8, 5 + 6 + 0x10, 11));
     }
 
     #[test]
     fn a_backward_branch_is_a_negative_distance() {
         // jmp $ (eb fe) at offset 7
-        let op = decode(&[0xeb, 0xfe], 64, 7).unwrap();
+        let op = decode(&[0xeb, 0xfe], CodeMode::LONG, 7).unwrap();
         assert_eq!(op.imm, 7);
-        let op = decode(&[0xeb, 0xf0], 16, 0).unwrap();
+        let op = decode(&[0xeb, 0xf0], REAL, 0).unwrap();
         assert_eq!(op.imm as u16, 0xfff2);
     }
 
     #[test]
     fn too_few_bytes_ask_for_more_and_too_many_prefixes_do_not() {
-        assert_eq!(decode(&[0x8b, 0x05], 64, 0).unwrap_err(), Undecoded::TooShort);
-        assert!(decode(&[0x66; 15], 64, 0).is_ok());
+        assert_eq!(decode(&[0x8b, 0x05], CodeMode::LONG, 0).unwrap_err(), Undecoded::TooShort);
+        assert!(decode(&[0x66; 15], CodeMode::LONG, 0).is_ok());
         assert!(prefixes_only(&[0x66; 15], 64));
         assert!(!prefixes_only(&[0x0f, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 64));
     }
@@ -258,9 +303,9 @@ mod tests {
     #[test]
     fn sixteen_bit_addresses_are_cut_to_16_bits() {
         // mov ax, [bx+si+0x10]
-        let op = decode(&[0x8b, 0x40, 0x10], 16, 0).unwrap();
+        let op = decode(&[0x8b, 0x40, 0x10], REAL, 0).unwrap();
         assert_eq!((op.address_shift, op.base, op.index), (48, 3, 6));
         // mov ax, [0x1234]
-        assert_eq!(decode(&[0x8b, 0x06, 0x34, 0x12], 16, 0).unwrap().address_shift, 48);
+        assert_eq!(decode(&[0x8b, 0x06, 0x34, 0x12], REAL, 0).unwrap().address_shift, 48);
     }
 }

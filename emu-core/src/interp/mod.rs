@@ -9,7 +9,7 @@ use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
 use crate::cpu::{CS, Cpu, Fallible, Fault, RIP, attention, eflags};
 use crate::decode::cache::CodeCache;
-use crate::decode::{MAX_LENGTH, Undecoded, decode};
+use crate::decode::{CodeMode, MAX_LENGTH, Undecoded, decode};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::mem::PAGE_SIZE;
 use crate::mmu::Want;
@@ -137,7 +137,7 @@ impl Interpreter {
         self.current = CurrentPage {
             linear: linear & !(PAGE_SIZE - 1),
             generation: cpu.fetch_generation,
-            page: self.cache.page_of(frame, cpu.code_size()),
+            page: self.cache.page_of(frame, CodeMode::of(cpu)),
         };
         Ok(true)
     }
@@ -221,23 +221,24 @@ fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
 #[cold]
 #[inline(never)]
 fn step_uncached(cpu: &mut Cpu, linear: u64) -> Fallible {
-    let op = fetch_op(cpu, linear, cpu.code_size())?;
+    let op = fetch_op(cpu, linear)?;
     if cpu.regs[RIP].wrapping_add(u64::from(op.end) - 1) > cpu.fetch_limit {
         return Err(Fault::GP0);
     }
     execute(cpu, &[op])
 }
 
-fn fetch_op(cpu: &mut Cpu, linear: u64, code_size: u32) -> Fallible<Op> {
+fn fetch_op(cpu: &mut Cpu, linear: u64) -> Fallible<Op> {
+    let mode = CodeMode::of(cpu);
     let mut bytes = [0; MAX_LENGTH];
     let room = ((PAGE_SIZE - linear % PAGE_SIZE) as usize).min(MAX_LENGTH);
     fetch_bytes(cpu, linear, &mut bytes[..room])?;
-    match decode(&bytes[..room], code_size, 0) {
+    match decode(&bytes[..room], mode, 0) {
         Ok(op) => Ok(op),
         Err(Undecoded::TooShort) => {
             let next = linear.wrapping_add(room as u64) & cpu.linear_mask;
             fetch_bytes(cpu, next, &mut bytes[room..])?;
-            decode(&bytes, code_size, 0).map_err(|Undecoded::TooShort| Fault::GP0)
+            decode(&bytes, mode, 0).map_err(|Undecoded::TooShort| Fault::GP0)
         }
     }
 }

@@ -23,6 +23,9 @@ pub const REPNE: u8 = 1 << 3;
 /// A single-step trap after this instruction is left out: it cleared TF on its own account (INT and its like).
 pub const NO_TRAP: u8 = 1 << 4;
 
+/// In [`Op::scale_segment`]: the segment is flat, the effective address is the linear one.
+pub const FLAT: u8 = 1 << 3;
+
 /// A decoded instruction.
 #[derive(Clone, Copy)]
 pub struct Op {
@@ -38,7 +41,7 @@ pub struct Op {
     pub base: u8,
     /// Index register of the memory operand.
     pub index: u8,
-    /// Shift of the index in bits 7:4, segment register in bits 3:0.
+    /// Shift of the index in bits 7:4, [`FLAT`], segment register in bits 2:0.
     pub scale_segment: u8,
     /// 64 minus the address size.
     pub address_shift: u8,
@@ -66,7 +69,20 @@ impl Op {
     /// Segment register of the memory operand.
     #[inline(always)]
     pub fn segment(&self) -> usize {
-        usize::from(self.scale_segment & 15)
+        usize::from(self.scale_segment & 7)
+    }
+
+    /// Linear address of the memory operand, after the segment's checks.
+    ///
+    /// # Errors
+    /// #GP(0), or #SS(0) for SS, when the segment does not permit the access.
+    #[inline(always)]
+    pub fn linear(&self, cpu: &Cpu, size: u64, write: bool) -> Fallible<u64> {
+        let address = self.address(cpu);
+        if self.scale_segment & FLAT != 0 {
+            return Ok(address);
+        }
+        cpu.linear(self.segment(), address, size, write)
     }
 
     /// Cuts an address to the instruction's address size.
@@ -202,8 +218,8 @@ impl<const N: usize> Target for Reg<N> {
 impl Source for Mem {
     #[inline(always)]
     fn get<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
-        let address = op.address(cpu);
-        cpu.read(op.segment(), address)
+        let linear = op.linear(cpu, W::BYTES, false)?;
+        cpu.read_linear(op.segment(), linear)
     }
 }
 
@@ -212,8 +228,8 @@ impl Target for Mem {
 
     #[inline(always)]
     fn locate<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<(W, Place)> {
-        let address = op.address(cpu);
-        cpu.read_for_write(op.segment(), address)
+        let linear = op.linear(cpu, W::BYTES, true)?;
+        cpu.read_linear_for_write(op.segment(), linear)
     }
 
     #[inline(always)]
@@ -223,8 +239,8 @@ impl Target for Mem {
 
     #[inline(always)]
     fn set<W: Width>(cpu: &mut Cpu, op: &Op, value: W) -> Fallible {
-        let address = op.address(cpu);
-        cpu.write(op.segment(), address, value)
+        let linear = op.linear(cpu, W::BYTES, true)?;
+        cpu.write_linear(op.segment(), linear, value)
     }
 }
 

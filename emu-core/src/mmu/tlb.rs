@@ -49,9 +49,9 @@ pub struct FetchEntry {
 /// The translation caches of one processor.
 #[derive(Debug)]
 pub struct Tlb {
-    read: Box<[Entry]>,
-    write: Box<[Entry]>,
-    fetch: Box<[FetchEntry]>,
+    read: Box<[Entry; 4 * ENTRIES]>,
+    write: Box<[Entry; 4 * ENTRIES]>,
+    fetch: Box<[FetchEntry; FETCH_ENTRIES]>,
     filled: Vec<u16>,
     /// Fills, for statistics.
     pub fills: u64,
@@ -66,9 +66,9 @@ const LOG: usize = 512;
 impl Default for Tlb {
     fn default() -> Self {
         Self {
-            read: vec![EMPTY; 4 * ENTRIES].into(),
-            write: vec![EMPTY; 4 * ENTRIES].into(),
-            fetch: vec![FetchEntry { tag: NO_TAG, frame: 0 }; FETCH_ENTRIES].into(),
+            read: Box::new([EMPTY; 4 * ENTRIES]),
+            write: Box::new([EMPTY; 4 * ENTRIES]),
+            fetch: Box::new([FetchEntry { tag: NO_TAG, frame: 0 }; FETCH_ENTRIES]),
             filled: Vec::with_capacity(LOG),
             fills: 0,
             flushes: 0,
