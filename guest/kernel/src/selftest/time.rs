@@ -13,7 +13,7 @@ pub const CHECKS: &[Check] = &[
     ("irq.by_io_apic", by_io_apic),
     ("irq.to_self", to_self),
     ("irq.task_priority", task_priority),
-    ("timer.tick_rate", || rates(timer::NORMAL_HZ, 10)),
+    ("timer.tick_rate", || rates(timer::NORMAL_HZ, 8)),
     ("timer.tick_rate_1000", tick_rate_1000),
     ("timer.tsc_rate", tsc_rate),
     ("timer.tsc_rises", tsc_rises),
