@@ -1,4 +1,4 @@
-/* The memory map of a machine with 5 GiB, of which 3 lie below 4 GiB and 2 above. */
+/* The memory map of a machine with 3.5 GiB, of which 3 lie below 4 GiB and the rest above. */
 #include "test.inc"
 
 main:
@@ -18,7 +18,7 @@ main:
 2:  stc
 3:  EXPECT nc, "an entry at 4 GiB"
     EXPECT_EQUAL(dword ptr ds:[di], 0, "... begins there")
-    EXPECT_EQUAL(dword ptr ds:[di + 8], 0x80000000, "2 GiB above 4 GiB")
+    EXPECT_EQUAL(dword ptr ds:[di + 8], 0x20000000, "512 MiB above 4 GiB")
     EXPECT_EQUAL(dword ptr ds:[di + 12], 0, "... and no more")
     EXPECT_EQUAL(dword ptr ds:[di + 16], 1, "... of RAM")
     jmp finish
