@@ -3,7 +3,9 @@
 //! Manual: Intel 231164, "Control Word Format", "Counter Latch Command", "Read-Back Command", "Mode Definitions".
 //! Modelled: all six modes, binary and BCD, all access modes, both latches, GATE, OUT, null count. Counters
 //! are brought up to date when somebody looks; between looks they are a formula of the time.
-//! Left out: what the counting element holds before its first count (it reads as 0).
+//! Where the manual says nothing: from the write of the first count to the CLK that loads it the counting
+//! element is undefined; here it reads as that count. A CLK is hundreds of instructions long, and guests (our
+//! own kernel among them) read a counter right after they have set it up.
 //! Open questions: a count of 1 in modes 2 and 3, which the manual forbids, counts as 2; BCD digits above 9
 //! count with their weight.
 
@@ -56,6 +58,8 @@ struct Counter {
     reload: u32,
     /// A count was written since the control word.
     written: bool,
+    /// CE was loaded since the control word.
+    loaded: bool,
     /// NULL COUNT: CR is not yet in the counting element.
     null: bool,
     gate: bool,
@@ -93,6 +97,7 @@ impl Counter {
     fn load(&mut self) {
         self.odd = self.mode == 3 && self.reload % 2 == 1;
         self.count = if self.odd { self.reload - 1 } else { self.reload };
+        self.loaded = true;
         self.null = false;
     }
 
@@ -219,7 +224,8 @@ impl Counter {
 
     /// CE as a read shows it.
     fn shown(&self) -> u16 {
-        let count = self.count % self.modulus();
+        let first = if self.written { self.reload } else { 0 };
+        let count = if self.loaded { self.count } else { first } % self.modulus();
         if !self.bcd {
             return count as u16;
         }
@@ -448,6 +454,12 @@ mod tests {
     #[test]
     fn mode_0_raises_out_n_plus_1_pulses_after_the_write() {
         assert_eq!(wave(&mut counter(2, 0, 4), 8), "____####");
+    }
+
+    #[test]
+    fn the_first_count_reads_back_before_its_clk() {
+        let mut pit = counter(2, 0, 0x1234);
+        assert_eq!(read(&mut pit, 2, 0), 0x1234);
     }
 
     #[test]
