@@ -72,6 +72,10 @@ find_drive:
     mov fs:[si + DRIVE_SELECT], al
     mov byte ptr fs:[si + DRIVE_FLAGS], 0
 
+    add dx, ATA_STATUS
+    in al, dx
+    cmp al, 0xFF                        // nothing on the cable: no need to wait for this BSY
+    je 9f
     mov ecx, LIMIT_FIND                 // fresh from a reset, a drive hears nothing until it is ready
     mov ah, STATUS_BSY
     call poll_clear
@@ -128,7 +132,7 @@ find_drive:
     clc
     ret
 8:  call interrupts_on
-    stc
+9:  stc
     ret
 
 /* Releases nIEN, after reading the status has taken back any interrupt request. Clobbers AL, DX. */
