@@ -84,11 +84,7 @@ find_drive:
     mov dx, fs:[si + DRIVE_IO]
     add dx, ATA_DEVICE
     out dx, al
-    inc dx
-    in al, dx
-    cmp al, 0xFF                        // floating bus: nobody there
-    je 8f
-    mov ecx, LIMIT_FIND                 // a device that still starts up ignores what is written to it
+    mov ecx, LIMIT_FIND                 // the one just selected may still start up as well
     mov ah, STATUS_BSY
     call poll_clear
     jc 8f
