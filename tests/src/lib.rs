@@ -1,1 +1,10 @@
-//! Tests that cross crates.
+//! What the tests that cross crates share: the `emu` binary, peers on this host, processes with a limit on their
+//! time, scratch folders and a small random generator.
+
+#![forbid(unsafe_code)]
+
+pub mod emulator;
+pub mod external;
+pub mod process;
+pub mod random;
+pub mod scratch;

@@ -1,0 +1,46 @@
+//! Programs and files that some tests need and that do not come with the project.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// QEMU's system emulator for PCs.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// Where distributions put SeaBIOS.
+const SEABIOS: [&str; 3] = [
+    "/usr/share/seabios/bios-256k.bin",
+    "/usr/share/qemu/bios-256k.bin",
+    "/usr/share/qemu-kvm/bios-256k.bin",
+];
+
+/// Says aloud that a test does not run, and why. With `EMU_REQUIRE_EXTERNAL=1` in the environment, as in continuous
+/// integration, that is a failure.
+///
+/// # Panics
+/// Then.
+pub fn skip(reason: &str) {
+    assert!(
+        std::env::var("EMU_REQUIRE_EXTERNAL").as_deref() != Ok("1"),
+        "EMU_REQUIRE_EXTERNAL is set, and this is missing: {reason}"
+    );
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// True when QEMU starts; else the test was skipped.
+pub fn qemu() -> bool {
+    let version = Command::new(QEMU).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = version.is_ok_and(|status| status.success());
+    if !found {
+        skip(&format!("{QEMU} does not start (Debian package qemu-system-x86)"));
+    }
+    found
+}
+
+/// SeaBIOS; `None` when the test was skipped.
+pub fn seabios() -> Option<PathBuf> {
+    let found = SEABIOS.iter().map(PathBuf::from).find(|path| path.is_file());
+    if found.is_none() {
+        skip(&format!("no SeaBIOS at {} (Debian package seabios)", SEABIOS.join(" or ")));
+    }
+    found
+}
