@@ -119,11 +119,8 @@ impl Cpu {
         let tss = if rights.kind() == kind::TASK_GATE { descriptor.gate_selector() } else { selector };
         let descriptor = self.available_tss(tss)?;
         let start = std::mem::replace(&mut self.regs[RIP], next);
-        self.switch_task(tss, descriptor, cause).inspect_err(|_| {
-            if self.seg[TR].selector != tss {
-                self.regs[RIP] = start;
-            }
-        })
+        let entered = self.switch_task(tss, descriptor, cause).inspect_err(|_| self.regs[RIP] = start)?;
+        self.fault_in_new_task(entered)
     }
 
     /// Checks a call gate and reads the code descriptor and offset that it leads to.
@@ -386,14 +383,10 @@ impl Cpu {
             return Err(Fault::np(link));
         }
         let start = std::mem::replace(&mut self.regs[RIP], next);
-        let old = self.seg[TR].selector;
-        self.switch_task(link, descriptor, Cause::Return).inspect_err(|_| {
-            if self.seg[TR].selector == old {
-                self.regs[RIP] = start;
-            }
-        })?;
+        let entered =
+            self.switch_task(link, descriptor, Cause::Return).inspect_err(|_| self.regs[RIP] = start)?;
         self.unblock_nmi();
-        Ok(())
+        self.fault_in_new_task(entered)
     }
 
     fn iret_to_v86(&mut self, offset: u64, selector: u16, image: u64) -> Fallible {

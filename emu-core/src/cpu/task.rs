@@ -41,11 +41,16 @@ impl Cpu {
         &mut self,
         selector: u16,
         _vector: u8,
-        _source: Source,
+        source: Source,
         error: Option<u16>,
     ) -> Fallible {
         let descriptor = self.available_tss(selector)?;
-        self.switch_task(selector, descriptor, Cause::Nest)?;
+        let entered = self.switch_task(selector, descriptor, Cause::Nest)?;
+        if matches!(source, Source::Software | Source::Privileged) {
+            // INT n itself is done; only events without an instruction can pass a fault of the new task on.
+            return self.fault_in_new_task(entered);
+        }
+        entered?;
         if let Some(error) = error {
             let size = if self.seg[TR].rights.kind() & 8 != 0 { 4 } else { 2 };
             let mut stack: NewStack = self.same_stack();
@@ -74,12 +79,30 @@ impl Cpu {
         Ok(descriptor)
     }
 
-    /// Switches to the task of a checked TSS descriptor. RIP must hold what the old task returns to.
+    /// Delivers what went wrong when the registers of a new task were loaded: the instruction that switched is
+    /// over, and the exception belongs to the new task (SDM 3A, "Task Switching").
     ///
     /// # Errors
-    /// Before the switch #TS for a TSS that is too short and #PF; after it, in the new task, whatever its
-    /// registers cause: #TS, #NP, #SS, #GP, #PF.
-    pub fn switch_task(&mut self, selector: u16, descriptor: Descriptor, cause: Cause) -> Fallible {
+    /// [`Fault::Shutdown`].
+    pub(super) fn fault_in_new_task(&mut self, entered: Fallible) -> Fallible {
+        match entered {
+            Err(Fault::Exception(exception)) => self.deliver_exception(exception),
+            other => other,
+        }
+    }
+
+    /// Switches to the task of a checked TSS descriptor. RIP must hold what the old task returns to. Inside the
+    /// result is what happened in the new task: whatever its registers cause (#TS, #NP, #SS, #GP, #PF), and #DB
+    /// for its T bit.
+    ///
+    /// # Errors
+    /// Before the switch #TS for a TSS that is too short, and #PF.
+    pub fn switch_task(
+        &mut self,
+        selector: u16,
+        descriptor: Descriptor,
+        cause: Cause,
+    ) -> Fallible<Fallible> {
         let new_is_32 = descriptor.rights().kind() & 8 != 0;
         if descriptor.limit() < if new_is_32 { 0x67 } else { 0x2b } {
             return Err(Fault::ts(selector));
@@ -101,12 +124,16 @@ impl Cpu {
             self.mark_busy(selector, true)?;
         }
 
-        // From here on the new task runs; faults are its own.
         let mut tr = descriptor.segment(selector);
         tr.rights = Rights(descriptor.rights().0 | 2);
         self.seg[TR] = tr;
+        Ok(self.enter_task(&state, new_is_32, cause))
+    }
+
+    /// The new task runs; faults are its own.
+    fn enter_task(&mut self, state: &TaskState, wide: bool, cause: Cause) -> Fallible {
         self.cr0 |= CR0_TS;
-        if new_is_32 && self.cr0 & control::CR0_PG != 0 && state.cr3 != self.cr3 {
+        if wide && self.cr0 & control::CR0_PG != 0 && state.cr3 != self.cr3 {
             self.write_cr3(state.cr3)?;
         }
         self.regs[RIP] = state.eip;
@@ -114,7 +141,7 @@ impl Cpu {
         let nested = if cause == Cause::Nest { eflags::NT } else { 0 };
         self.set_flags(state.eflags | nested);
         self.dr[7] &= !0x155;
-        self.load_task_segments(&state)?;
+        self.load_task_segments(state)?;
         if state.trap {
             self.dr[6] |= 1 << 15;
             return Err(Fault::DB);
