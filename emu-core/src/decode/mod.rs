@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn byte_registers_have_the_numbers_of_their_encoding() {
         // test r12b, 1; test sil, 1; test dh, 1
-        let number = |bytes: &[u8]| decode(bytes, 64, 0).unwrap().reg[0];
+        let number = |bytes: &[u8]| decode(bytes, CodeMode::LONG, 0).unwrap().reg[0];
         assert_eq!(number(&[0x41, 0xf6, 0xc4, 1]), 12);
         assert_eq!(number(&[0x40, 0xf6, 0xc6, 1]), 6);
         assert_eq!(number(&[0xf6, 0xc6, 1]), HIGH_BYTE + 2);
