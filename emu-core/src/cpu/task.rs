@@ -97,12 +97,7 @@ impl Cpu {
     ///
     /// # Errors
     /// Before the switch #TS for a TSS that is too short, and #PF.
-    pub fn switch_task(
-        &mut self,
-        selector: u16,
-        descriptor: Descriptor,
-        cause: Cause,
-    ) -> Fallible<Fallible> {
+    pub fn switch_task(&mut self, selector: u16, descriptor: Descriptor, cause: Cause) -> Fallible<Fallible> {
         let new_is_32 = descriptor.rights().kind() & 8 != 0;
         if descriptor.limit() < if new_is_32 { 0x67 } else { 0x2b } {
             return Err(Fault::ts(selector));
