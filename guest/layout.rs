@@ -5,8 +5,9 @@
 
 /// Bytes in one disk sector.
 pub const SECTOR: usize = 512;
-/// Size of the whole image, 4 MiB.
-pub const IMAGE_SECTORS: usize = 8192;
+/// Size of the whole image, not quite 4 MiB: whole cylinders of 16 heads and 63 sectors, because a drive has no
+/// cylinder, head and sector for what is left over.
+pub const IMAGE_SECTORS: usize = 8 * 16 * 63;
 /// Boot sector and the loader behind it, one piece that runs at 0x7C00.
 pub const BOOT_SECTORS: usize = 32;
 /// One sector that lists the user programs.
