@@ -62,7 +62,26 @@ pub fn decode(bytes: &[u8], mode: CodeMode, start: u16) -> Result<Op, Undecoded>
         let run: Handler = if too_long { too_long_instruction } else { invalid_opcode };
         return Ok(Op { flags: ENDS_BLOCK, ..blank(run, start, start + bytes.len().min(MAX_LENGTH) as u16) });
     }
-    Ok(translate(&insn, mode, start))
+    let mut op = translate(&insn, mode, start);
+    if let Some(opcode) = x87_opcode(bytes, code_size) {
+        op.imm = opcode.into();
+    }
+    Ok(op)
+}
+
+/// Legacy or REX prefix.
+fn is_prefix(byte: u8, code_size: u32) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+        || code_size == 64 && byte & 0xf0 == 0x40
+}
+
+/// The 11 bits that FOP holds of an x87 instruction, which has no immediate: they travel in its place.
+fn x87_opcode(bytes: &[u8], code_size: u32) -> Option<u16> {
+    let mut opcode = bytes.iter().skip_while(|&&byte| is_prefix(byte, code_size));
+    match (opcode.next(), opcode.next()) {
+        (Some(&escape @ 0xd8..=0xdf), Some(&modrm)) => Some(u16::from(escape & 7) << 8 | u16::from(modrm)),
+        _ => None,
+    }
 }
 
 /// Is the instruction invalid for its length: fifteen bytes and still no opcode's end?
@@ -71,11 +90,7 @@ fn prefixes_only(bytes: &[u8], code_size: u32) -> bool {
         return false;
     }
     // A sixteenth byte of any kind would be #GP(0): the instruction is too long. Count the prefixes.
-    let prefix = |&byte: &u8| {
-        matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
-            || code_size == 64 && byte & 0xf0 == 0x40
-    };
-    let prefixes = bytes.iter().take(MAX_LENGTH).take_while(|b| prefix(b)).count();
+    let prefixes = bytes.iter().take(MAX_LENGTH).take_while(|b| is_prefix(**b, code_size)).count();
     if prefixes == MAX_LENGTH {
         return true;
     }

@@ -163,6 +163,13 @@ const FAMILIES: &[&[Row]] = &[
     sem::sse::convert::ROWS,
     sem::sse::state::ROWS,
     sem::sse::logic::TEST_ROWS,
+    sem::x87::moves::ROWS,
+    sem::x87::arithmetic::ROWS,
+    sem::x87::compare::ROWS,
+    sem::x87::constants::ROWS,
+    sem::x87::transcendental::ROWS,
+    sem::x87::control::ROWS,
+    sem::x87::environment::ROWS,
 ];
 
 /// All rows.

@@ -24,9 +24,9 @@ packed! {
     Psubusb: |a, b| map8(a, b, u8::saturating_sub);
     Psubusw: |a, b| map16(a, b, u16::saturating_sub);
     Pmullw: |a, b| map16(a, b, u16::wrapping_mul);
-    Pmulhw: |a, b| signed16(a, b, |x, y| (i32::from(x) * i32::from(y) >> 16) as i16);
-    Pmulhuw: |a, b| map16(a, b, |x, y| (u32::from(x) * u32::from(y) >> 16) as u16);
-    Pmulhrsw: |a, b| signed16(a, b, |x, y| (((i32::from(x) * i32::from(y) >> 14) + 1) >> 1) as i16);
+    Pmulhw: |a, b| signed16(a, b, |x, y| ((i32::from(x) * i32::from(y)) >> 16) as i16);
+    Pmulhuw: |a, b| map16(a, b, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16);
+    Pmulhrsw: |a, b| signed16(a, b, |x, y| ((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1) as i16);
     Pmulld: |a, b| map32(a, b, u32::wrapping_mul);
     Pmuludq: |a, b| map64(a, b, |x, y| (x & 0xffff_ffff) * (y & 0xffff_ffff));
     Pmuldq: |a, b| map64(a, b, |x, y| (i64::from(x as i32) * i64::from(y as i32)) as u64);

@@ -64,6 +64,15 @@ impl Cpu {
     #[inline(always)]
     pub fn read_vector<const ALIGNED: bool>(&mut self, segment: usize, offset: u64) -> Fallible<u128> {
         let linear = self.linear(segment, offset, 16, false)?;
+        self.read_linear_vector::<ALIGNED>(segment, linear)
+    }
+
+    /// The same at a linear address, after the segment's checks.
+    ///
+    /// # Errors
+    /// #GP(0), #PF, #AC.
+    #[inline(always)]
+    pub fn read_linear_vector<const ALIGNED: bool>(&mut self, segment: usize, linear: u64) -> Fallible<u128> {
         if ALIGNED && linear & 15 != 0 {
             return Err(Fault::GP0);
         }
@@ -72,6 +81,12 @@ impl Cpu {
         if within <= PAGE_SIZE - 16 {
             return Ok(self.ram.load((entry.host + within) as usize));
         }
+        self.read_vector_slow(segment, linear)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_vector_slow(&mut self, segment: usize, linear: u64) -> Fallible<u128> {
         let low = self.read_slow(segment, linear, 8)?;
         let high = self.read_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8)?;
         Ok(u128::from(low) | u128::from(high) << 64)
@@ -98,6 +113,12 @@ impl Cpu {
             self.ram.store((entry.host + within) as usize, value);
             return Ok(());
         }
+        self.write_vector_slow(segment, offset, linear, value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_vector_slow(&mut self, segment: usize, offset: u64, linear: u64, value: u128) -> Fallible {
         self.probe_write(segment, offset, 16)?;
         self.write_slow(segment, linear, 8, value as u64)?;
         self.write_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8, (value >> 64) as u64)
@@ -166,28 +187,28 @@ impl<const N: usize> Source for Mmx<N> {
 impl Source for Aligned {
     #[inline(always)]
     fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
-        let address = op.address(cpu);
-        cpu.read_vector::<true>(op.segment(), address)
+        let linear = op.linear(cpu, 16, false)?;
+        cpu.read_linear_vector::<true>(op.segment(), linear)
     }
 
     #[inline(always)]
     fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
-        let address = op.address(cpu);
-        cpu.read(op.segment(), address)
+        let linear = op.linear(cpu, W::BYTES, false)?;
+        cpu.read_linear(op.segment(), linear)
     }
 }
 
 impl Source for Unaligned {
     #[inline(always)]
     fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
-        let address = op.address(cpu);
-        cpu.read_vector::<false>(op.segment(), address)
+        let linear = op.linear(cpu, 16, false)?;
+        cpu.read_linear_vector::<false>(op.segment(), linear)
     }
 
     #[inline(always)]
     fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
-        let address = op.address(cpu);
-        cpu.read(op.segment(), address)
+        let linear = op.linear(cpu, W::BYTES, false)?;
+        cpu.read_linear(op.segment(), linear)
     }
 }
 

@@ -93,7 +93,7 @@ fn fxsave<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     put(24, &f.mxcsr.to_le_bytes());
     put(28, &MXCSR_MASK.to_le_bytes());
     for n in 0..8 {
-        put(REGISTERS + 16 * n, &f.regs[usize::from(f.top) + n & 7].to_bytes());
+        put(REGISTERS + 16 * n, &f.regs[(usize::from(f.top) + n) & 7].to_bytes());
     }
     let used = VECTORS + 16 * vectors(cpu);
     for n in 0..vectors(cpu) {
@@ -130,7 +130,7 @@ fn fxrstor<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
         }
     };
     let f = &mut cpu.fpu;
-    f.control = word(0) & 0x1f7f | 0x40;
+    f.control = word(0) & 0x1f3f | 0x40;
     f.status = word(2) & !0x3800;
     f.top = (word(2) >> 11 & 7) as u8;
     f.valid = image[4];
@@ -141,7 +141,7 @@ fn fxrstor<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     for n in 0..8 {
         let at = REGISTERS + 16 * n;
         let bytes = image[at..at + 10].try_into().expect("a register has ten bytes");
-        f.regs[usize::from(f.top) + n & 7] = F80::from_bytes(bytes);
+        f.regs[(usize::from(f.top) + n) & 7] = F80::from_bytes(bytes);
     }
     for n in 0..vectors(cpu) {
         let at = VECTORS + 16 * n;
