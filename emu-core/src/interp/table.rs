@@ -162,6 +162,7 @@ const FAMILIES: &[&[Row]] = &[
     sem::sse::compare::ROWS,
     sem::sse::convert::ROWS,
     sem::sse::state::ROWS,
+    sem::sse::text::ROWS,
     sem::sse::logic::TEST_ROWS,
     sem::x87::moves::ROWS,
     sem::x87::arithmetic::ROWS,

@@ -17,3 +17,4 @@ pub mod operand;
 pub mod packed;
 pub mod shuffle;
 pub mod state;
+pub mod text;

@@ -1,0 +1,176 @@
+//! Random instructions from iced's list of encodings, and random operands.
+
+use emu_core::softfloat::{F32, F64, F80};
+use iced_x86::{Code, Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
+
+use super::host::State;
+use super::random::Random;
+
+/// Sets the operands of an instruction; `memory` picks memory where an operand may be a register or memory.
+/// `None` when the encoding has an operand that this test does not know, or no such form.
+pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Instruction> {
+    let info = code.op_code();
+    let mut insn = Instruction::default();
+    insn.set_code(code);
+    let mut has_choice = false;
+    for n in 0..info.op_count() {
+        let kind = info.op_kind(n);
+        let (register, choice) = match kind {
+            Kind::xmm_reg | Kind::xmm_rm => (Some(Register::XMM0 + random.below(16) as u32), false),
+            Kind::xmm_or_mem => (Some(Register::XMM0 + random.below(16) as u32), true),
+            Kind::mm_reg | Kind::mm_rm => (Some(Register::MM0 + random.below(8) as u32), false),
+            Kind::mm_or_mem => (Some(Register::MM0 + random.below(8) as u32), true),
+            Kind::r32_reg | Kind::r32_rm => (Some(Register::EAX + general(random)), false),
+            Kind::r32_or_mem => (Some(Register::EAX + general(random)), true),
+            Kind::r64_reg | Kind::r64_rm => (Some(Register::RAX + general(random)), false),
+            Kind::r64_or_mem => (Some(Register::RAX + general(random)), true),
+            Kind::r16_or_mem => (Some(Register::AX + general(random)), true),
+            Kind::r8_or_mem => (Some(Register::AL + random.below(4) as u32), true),
+            Kind::st0 => (Some(Register::ST0), false),
+            Kind::sti_opcode => (Some(Register::ST0 + random.below(8) as u32), false),
+            Kind::ax => (Some(Register::AX), false),
+            Kind::mem => (None, true),
+            Kind::seg_rDI => {
+                insn.set_op_kind(n, OpKind::MemorySegRDI);
+                continue;
+            }
+            Kind::imm8 => {
+                insn.set_op_kind(n, OpKind::Immediate8);
+                insn.set_immediate8(random.bits() as u8);
+                continue;
+            }
+            _ => return None,
+        };
+        has_choice |= choice;
+        match register {
+            Some(register) if !(choice && memory) => {
+                insn.set_op_kind(n, OpKind::Register);
+                insn.set_op_register(n, register);
+            }
+            _ => {
+                if !memory {
+                    return None;
+                }
+                insn.set_op_kind(n, OpKind::Memory);
+                insn.set_memory_base(Register::R14);
+                insn.set_memory_displacement64(random.below(32) * 16);
+                insn.set_memory_displ_size(1);
+            }
+        }
+    }
+    (has_choice || !memory).then_some(insn)
+}
+
+/// A general register that is free: neither RSP nor the harness's R14 and R15.
+fn general(random: &mut Random) -> u32 {
+    match random.below(13) as u32 {
+        4 => 13,
+        other => other,
+    }
+}
+
+/// Its bytes.
+pub fn encode(insn: &Instruction) -> Option<Vec<u8>> {
+    let mut encoder = Encoder::new(64);
+    encoder.encode(insn, 0).ok()?;
+    Some(encoder.take_buffer())
+}
+
+fn sixteen_bytes(random: &mut Random) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    match random.below(6) {
+        0 => {
+            for chunk in bytes.chunks_mut(4) {
+                chunk.copy_from_slice(&random.near_integer::<F32>().0.to_le_bytes());
+            }
+        }
+        1 => {
+            for chunk in bytes.chunks_mut(8) {
+                let (a, b) = random.pair::<F32>();
+                chunk[..4].copy_from_slice(&a.0.to_le_bytes());
+                chunk[4..].copy_from_slice(&b.0.to_le_bytes());
+            }
+        }
+        2 => {
+            for chunk in bytes.chunks_mut(8) {
+                chunk.copy_from_slice(&random.near_integer::<F64>().0.to_le_bytes());
+            }
+        }
+        3 => {
+            let (a, b) = random.pair::<F64>();
+            bytes[..8].copy_from_slice(&a.0.to_le_bytes());
+            bytes[8..].copy_from_slice(&b.0.to_le_bytes());
+        }
+        4 => bytes[..10].copy_from_slice(&register(random).to_bytes()),
+        _ => {
+            let small = random.below(2) == 0;
+            for byte in &mut bytes {
+                *byte = if small { random.below(20) as u8 } else { random.bits() as u8 };
+            }
+        }
+    }
+    bytes
+}
+
+fn register(random: &mut Random) -> F80 {
+    match random.below(4) {
+        0 => random.near_integer(),
+        1 => random.pair().1,
+        _ => random.value(),
+    }
+}
+
+/// What exceptions may be unmasked in the control word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Masks {
+    /// None.
+    All,
+    /// Any; none is pending yet.
+    Random,
+}
+
+/// Random registers and memory. Every SSE exception is masked.
+pub fn state(random: &mut Random, masks: Masks) -> Box<State> {
+    let mut state = Box::<State>::default();
+    for reg in &mut state.regs {
+        *reg = random.bits() >> random.below(64);
+    }
+    state.flags = 2 | random.bits() & 0x8d5;
+    for chunk in state.memory.chunks_mut(16) {
+        chunk.copy_from_slice(&sixteen_bytes(random));
+    }
+    let fx = &mut state.fx;
+    let bits = random.bits();
+    let mut control = 0x40 | bits as u16 & 0xf00 | 0x3f;
+    if masks == Masks::Random && random.below(2) == 0 {
+        control &= (random.bits() | random.bits()) as u16 | !0x3f;
+    }
+    let mut status = (bits >> 16) as u16 & 0x7f7f;
+    status &= control | !0x3f;
+    fx[..2].copy_from_slice(&control.to_le_bytes());
+    fx[2..4].copy_from_slice(&status.to_le_bytes());
+    fx[4] = match random.below(4) {
+        0 => random.bits() as u8,
+        1 => 0,
+        _ => 0xff,
+    };
+    let mxcsr = 0x1f80 | random.bits() as u32 & 0xe07f & random.bits() as u32;
+    fx[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+    for n in 0..8 {
+        let value = if n == 1 && random.below(2) == 0 { near_first(fx, random) } else { register(random) };
+        fx[32 + 16 * n..42 + 16 * n].copy_from_slice(&value.to_bytes());
+    }
+    for n in 0..16 {
+        fx[160 + 16 * n..176 + 16 * n].copy_from_slice(&sixteen_bytes(random));
+    }
+    state
+}
+
+/// A value with an exponent near that of ST(0).
+fn near_first(fx: &[u8; 512], random: &mut Random) -> F80 {
+    let exponent = u16::from_le_bytes([fx[40], fx[41]]);
+    let mut value = register(random);
+    value.sign_exponent =
+        value.sign_exponent & 0x8000 | (exponent & 0x7fff).saturating_add(random.below(5) as u16) & 0x7fff;
+    value
+}

@@ -1,0 +1,142 @@
+//! The same instruction on the interpreter.
+
+use emu_core::bus::{Access, Bus, NEVER, Request, Signals, Tick};
+use emu_core::cpu::control::{
+    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, EFER_LMA, EFER_LME,
+};
+use emu_core::cpu::{CS, Clock, Cpu, Fallible, RIP, Rights, System};
+use emu_core::decode::{CodeMode, decode};
+use emu_core::mem::Memory;
+use emu_core::mem::page::PhysPage;
+use emu_core::softfloat::F80;
+
+use super::host::{BASE, MEMORY, State};
+
+/// Guest address of the memory that instructions use.
+pub const ADDRESS: u64 = 0x4000;
+
+/// A board without chips.
+struct Nothing;
+
+impl Bus for Nothing {
+    fn port_read(&mut self, _: &mut Access<'_>, _: u16, _: u8) -> u32 {
+        u32::MAX
+    }
+    fn port_write(&mut self, _: &mut Access<'_>, _: u16, _: u8, _: u32) {}
+    fn mmio_read(&mut self, _: &mut Access<'_>, _: u64, _: u8) -> u64 {
+        u64::MAX
+    }
+    fn mmio_write(&mut self, _: &mut Access<'_>, _: u64, _: u8, _: u64) {}
+    fn next_event(&self) -> Tick {
+        NEVER
+    }
+    fn advance(&mut self, _: &mut Access<'_>) {}
+    fn intr(&self, _: usize) -> bool {
+        false
+    }
+    fn acknowledge(&mut self, _: &mut Access<'_>) -> u8 {
+        0
+    }
+    fn take_signals(&mut self, _: usize) -> Signals {
+        Signals::default()
+    }
+    fn take_request(&mut self) -> Option<Request> {
+        None
+    }
+    fn set_ferr(&mut self, _: usize, _: bool) {}
+    fn msr_read(&mut self, _: &mut Access<'_>, _: u32) -> Option<u64> {
+        None
+    }
+    fn msr_write(&mut self, _: &mut Access<'_>, _: u32, _: u64) -> Option<()> {
+        None
+    }
+    fn task_priority(&self, _: usize) -> u8 {
+        0
+    }
+    fn set_task_priority(&mut self, _: usize, _: u8) {}
+    fn init(&mut self, _: usize) {}
+    fn reset(&mut self, _: &mut Access<'_>) {}
+}
+
+/// A processor in flat 64-bit mode without paging, which no real one has and which is all that is needed here.
+pub fn processor() -> Cpu {
+    let mut mem = Memory::new(0x10000, 0).unwrap();
+    mem.map(0, 0x10000, PhysPage::ram);
+    let mut cpu = Cpu::new(0, mem.ram().clone());
+    cpu.attach(Box::new(System { mem, bus: Box::new(Nothing), clock: Clock::default() }));
+    cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP;
+    cpu.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
+    cpu.efer = EFER_LME | EFER_LMA;
+    cpu.seg[CS].rights = Rights(0xa09b);
+    cpu.update_mode();
+    assert_eq!(cpu.code_size(), 64);
+    cpu
+}
+
+/// Runs an instruction on a state, as [`super::host::Runner::run`] does.
+pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fallible {
+    let op = decode(bytes, CodeMode::LONG, 0).unwrap();
+    cpu.regs[..16].copy_from_slice(&state.regs);
+    cpu.regs[RIP] = address;
+    cpu.flags.set(state.flags);
+    load_fx(cpu, &state.fx);
+    cpu.system_mut().mem.write_bytes(ADDRESS, &state.memory);
+    let result = (op.run)(cpu, &op);
+    state.regs.copy_from_slice(&cpu.regs[..16]);
+    state.flags = cpu.flags.get();
+    store_fx(cpu, &mut state.fx);
+    let f = &cpu.fpu;
+    state.env[12..16].copy_from_slice(&(f.instruction.1 as u32).to_le_bytes());
+    state.env[16..20].copy_from_slice(&(u32::from(f.opcode) << 16).to_le_bytes());
+    state.env[20..24].copy_from_slice(&(f.data.1 as u32).to_le_bytes());
+    let mut memory = [0; MEMORY];
+    cpu.system().mem.read_bytes(ADDRESS, &mut memory);
+    state.memory = memory;
+    debug_assert_eq!(state.regs[BASE], ADDRESS);
+    result
+}
+
+fn word(fx: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([fx[at], fx[at + 1]])
+}
+
+fn quadword(fx: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(fx[at..at + 8].try_into().unwrap())
+}
+
+/// Written apart from the instruction, so that FXRSTOR is tested too.
+fn load_fx(cpu: &mut Cpu, fx: &[u8; 512]) {
+    let f = &mut cpu.fpu;
+    f.control = word(fx, 0);
+    f.status = word(fx, 2) & !0x3800;
+    f.top = (word(fx, 2) >> 11 & 7) as u8;
+    f.valid = fx[4];
+    (f.opcode, f.instruction, f.data) = (0, (0, 0), (0, 0));
+    f.mxcsr = u32::from(word(fx, 24));
+    for n in 0..8 {
+        let at = 32 + 16 * n;
+        let slot = (usize::from(f.top) + n) % 8;
+        f.regs[slot] = F80 { significand: quadword(fx, at), sign_exponent: word(fx, at + 8) };
+    }
+    for n in 0..16 {
+        let at = 160 + 16 * n;
+        f.vectors[n] = [quadword(fx, at), quadword(fx, at + 8), 1, 2, 3, 4, 5, 6];
+    }
+}
+
+fn store_fx(cpu: &Cpu, fx: &mut [u8; 512]) {
+    let f = &cpu.fpu;
+    let mut put = |at: usize, bytes: &[u8]| fx[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &f.control.to_le_bytes());
+    put(2, &f.status_word().to_le_bytes());
+    put(4, &[f.valid]);
+    put(24, &f.mxcsr.to_le_bytes());
+    for n in 0..8 {
+        put(32 + 16 * n, &f.regs[(usize::from(f.top) + n) % 8].to_bytes());
+    }
+    for n in 0..16 {
+        put(160 + 16 * n, &f.vectors[n][0].to_le_bytes());
+        put(168 + 16 * n, &f.vectors[n][1].to_le_bytes());
+        assert_eq!(f.vectors[n][2..], [1, 2, 3, 4, 5, 6], "bits above 127 stay");
+    }
+}

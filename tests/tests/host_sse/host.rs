@@ -1,0 +1,118 @@
+//! One instruction on the host's processor, with all registers given and taken back.
+
+use memmap2::{Mmap, MmapMut};
+
+/// Bytes of memory that an instruction may use.
+pub const MEMORY: usize = 1024;
+/// Number of the register that points to that memory.
+pub const BASE: usize = 14;
+
+/// Registers and memory before and after. The generated code knows the offsets.
+#[repr(C, align(64))]
+#[derive(Clone)]
+pub struct State {
+    /// The FXSAVE64 image.
+    pub fx: [u8; 512],
+    host: [u8; 512],
+    /// General registers in encoding order; RSP and R15 are the harness's own.
+    pub regs: [u64; 16],
+    /// RFLAGS.
+    pub flags: u64,
+    /// The FNSTENV image afterwards.
+    pub env: [u8; 28],
+    pad: [u8; 28],
+    /// What R14 points to.
+    pub memory: [u8; MEMORY],
+}
+
+const HOST: i32 = 512;
+const REGS: i32 = 1024;
+const FLAGS: i32 = REGS + 128;
+const ENV: i32 = FLAGS + 8;
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            fx: [0; 512],
+            host: [0; 512],
+            regs: [0; 16],
+            flags: 2,
+            env: [0; 28],
+            pad: [0; 28],
+            memory: [0; MEMORY],
+        }
+    }
+}
+
+/// A page with code around one instruction.
+pub struct Runner {
+    page: Option<Mmap>,
+    /// Address of the instruction.
+    pub address: u64,
+}
+
+impl Runner {
+    /// A page without an instruction.
+    pub fn new() -> Self {
+        let page = MmapMut::map_anon(4096).unwrap().make_exec().unwrap();
+        Self { page: Some(page), address: 0 }
+    }
+
+    /// Puts an instruction in.
+    pub fn load(&mut self, instruction: &[u8]) {
+        let mut code = Vec::new();
+        let around = |modrm: u8, offset: i32| [&[modrm], &offset.to_le_bytes()[..]].concat();
+        // push rbx, rbp, r12 to r15; mov r15, rdi
+        code.extend([0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, 0x49, 0x89, 0xff]);
+        // fxsave64 [r15+HOST]; fxrstor64 [r15]
+        code.extend([0x49, 0x0f, 0xae]);
+        code.extend(around(0x87, HOST));
+        code.extend([0x49, 0x0f, 0xae]);
+        code.extend(around(0x8f, 0));
+        // push [r15+FLAGS]; popfq
+        code.extend([0x41, 0xff]);
+        code.extend(around(0xb7, FLAGS));
+        code.push(0x9d);
+        let registers = || (0..15i32).filter(|&r| r != 4);
+        for r in registers() {
+            code.extend([0x49 | (r as u8 >> 3) << 2, 0x8b]);
+            code.extend(around(0x87 | (r as u8 & 7) << 3, REGS + 8 * r));
+        }
+        let at = code.len();
+        code.extend(instruction);
+        for r in registers() {
+            code.extend([0x49 | (r as u8 >> 3) << 2, 0x89]);
+            code.extend(around(0x87 | (r as u8 & 7) << 3, REGS + 8 * r));
+        }
+        // pushfq; pop [r15+FLAGS]; cld
+        code.extend([0x9c, 0x41, 0x8f]);
+        code.extend(around(0x87, FLAGS));
+        code.push(0xfc);
+        // fxsave64 [r15]; fnstenv [r15+ENV]; fxrstor64 [r15+HOST]
+        code.extend([0x49, 0x0f, 0xae]);
+        code.extend(around(0x87, 0));
+        code.extend([0x41, 0xd9]);
+        code.extend(around(0xb7, ENV));
+        code.extend([0x49, 0x0f, 0xae]);
+        code.extend(around(0x8f, HOST));
+        // pop r15 to r12, rbp, rbx; ret
+        code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
+        let mut page = self.page.take().unwrap().make_mut().unwrap();
+        page[..code.len()].copy_from_slice(&code);
+        self.address = page.as_ptr() as u64 + at as u64;
+        self.page = Some(page.make_exec().unwrap());
+    }
+
+    /// Runs it.
+    pub fn run(&self, state: &mut State) {
+        state.regs[BASE] = state.memory.as_ptr() as u64;
+        let entry = self.page.as_ref().unwrap().as_ptr();
+        // SAFETY: `load` put a function of this signature at the start of the page, which keeps all registers that
+        // the calling convention wants kept, x87 and MXCSR included. Its one foreign instruction changes registers
+        // and, by way of R14 and RDI, the memory in `state` only.
+        unsafe {
+            let function: extern "sysv64" fn(*mut State) = std::mem::transmute(entry);
+            function(state);
+        }
+    }
+}

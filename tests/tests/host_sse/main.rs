@@ -1,0 +1,177 @@
+//! Every encoding of MMX, SSE to SSE4.2 and x87 that iced knows, on the host's processor and on the interpreter:
+//! registers, flags, MXCSR, x87 state and memory must be equal. Operands are random and land where floating point
+//! is difficult; the generator is seeded, so a failure repeats.
+//!
+//! Where AMD and Intel differ, Intel's manual decides, and [`exceptions`] says so.
+
+#![cfg(target_arch = "x86_64")]
+
+mod cases;
+mod exceptions;
+mod guest;
+mod host;
+#[path = "../softfloat_host/random.rs"]
+#[allow(dead_code)]
+mod random;
+
+use cases::Masks;
+use emu_core::interp::table::{self, Form};
+use host::{BASE, Runner, State};
+use iced_x86::{Code, CpuidFeature as C, EncodingKind, Instruction, OpKind};
+use random::Random;
+
+/// Instructions per encoding and form, and states for each.
+const INSTRUCTIONS: usize = 12;
+const STATES: usize = 40;
+
+fn is_subject(code: Code, features: &[C]) -> bool {
+    let info = code.op_code();
+    info.is_instruction()
+        && !exceptions::is_waiting(code)
+        && info.mode64()
+        && info.encoding() == EncodingKind::Legacy
+        && code.cpuid_features().iter().all(|f| features.contains(f))
+        && !exceptions::is_not_for_this_test(code)
+}
+
+fn is_implemented(insn: &Instruction) -> bool {
+    let form = Form { insn, code_size: 64 };
+    table::lookup(insn.mnemonic()).and_then(|select| select(&form)).is_some()
+}
+
+/// What differs between two states after an instruction.
+fn differences(code: Code, insn: &Instruction, before: &State, host: &State, guest: &State) -> Vec<String> {
+    let mut found = Vec::new();
+    for n in (0..15).filter(|&n| n != 4 && n != BASE && !(exceptions::points_to_memory(code) && n == 7)) {
+        if host.regs[n] != guest.regs[n] {
+            found.push(format!("r{n}: {:x}, not {:x}", guest.regs[n], host.regs[n]));
+        }
+    }
+    if (host.flags ^ guest.flags) & 0x8d5 & !exceptions::undefined_flags(code, before, guest) != 0 {
+        found.push(format!("flags: {:x}, not {:x}", guest.flags, host.flags));
+    }
+    let word = |s: &State, at: usize| u16::from_le_bytes([s.fx[at], s.fx[at + 1]]);
+    let skip_x87 = exceptions::leaves_x87_alone(code, insn);
+    for (name, at) in [("FCW", 0), ("FSW", 2), ("abridged tags", 4), ("MXCSR", 24)] {
+        let mask = if at == 2 { !exceptions::undefined_status(code, before, guest) } else { !0 };
+        if (word(host, at) ^ word(guest, at)) & mask != 0 && !(skip_x87 && at < 24) {
+            found.push(format!(
+                "{name}: {:04x}, not {:04x}; before {:04x}",
+                word(guest, at),
+                word(host, at),
+                word(before, at)
+            ));
+        }
+    }
+    for n in 0..24 {
+        let (name, at, len) = if n < 8 { ("st", 32 + 16 * n, 10) } else { ("xmm", 32 + 16 * n, 16) };
+        let (h, g) = (&host.fx[at..at + len], &guest.fx[at..at + len]);
+        if h != g && !(skip_x87 && n < 8) && !exceptions::close_enough(code, insn, before, h, g) {
+            let show = |b: &[u8]| b.iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
+            found.push(format!(
+                "{name}{}: {}, not {}; before {}",
+                n % 8 + n / 16 * 8,
+                show(g),
+                show(h),
+                show(&before.fx[at..at + len])
+            ));
+        }
+    }
+    if exceptions::notes_pointers(code) {
+        let field = |s: &State, at: usize| u32::from_le_bytes(s.env[at..at + 4].try_into().unwrap());
+        let opcode = |s: &State| field(s, 16) >> 16 & 0x7ff;
+        if (field(host, 12), opcode(host)) != (field(guest, 12), opcode(guest)) {
+            found.push(format!(
+                "FIP and FOP: {:x?}, not {:x?}",
+                (field(guest, 12), opcode(guest)),
+                (field(host, 12), opcode(host))
+            ));
+        }
+        // Addresses of memory differ between host and guest, the offset in it does not.
+        let offset = |s: &State| field(s, 20).wrapping_sub(s.regs[BASE] as u32);
+        if insn.op0_kind() == OpKind::Memory && offset(host) != offset(guest) {
+            found.push(format!("FDP: {:x}, not {:x}", offset(guest), offset(host)));
+        }
+    }
+    if !exceptions::memory_differs(code) && host.memory != guest.memory {
+        let at = (0..host.memory.len()).find(|&i| host.memory[i] != guest.memory[i]).unwrap();
+        let show = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let range = at & !15..(at & !15) + 32;
+        found.push(format!(
+            "memory at {at:x}: {}, not {}",
+            show(&guest.memory[range.clone()]),
+            show(&host.memory[range])
+        ));
+    }
+    found
+}
+
+fn compare(name: &str, features: &[C], masks: Masks) {
+    let mut random = Random::new(name);
+    let mut runner = Runner::new();
+    let mut cpu = guest::processor();
+    let (mut codes, mut failures) = (0, Vec::new());
+    for code in Code::values().filter(|&code| is_subject(code, features)) {
+        let mut reported = 0;
+        let mut known = false;
+        for round in 0..2 * INSTRUCTIONS {
+            let Some(insn) = cases::instruction(code, round % 2 == 0, &mut random) else { continue };
+            let Some(bytes) = cases::encode(&insn) else { continue };
+            known = true;
+            if !is_implemented(&insn) {
+                failures.push(format!("{code:?}: not implemented"));
+                break;
+            }
+            runner.load(&bytes);
+            for _ in 0..STATES {
+                let before = cases::state(&mut random, masks);
+                if exceptions::is_undefined(code, &before) {
+                    continue;
+                }
+                let (mut host, mut guest) = (before.clone(), before.clone());
+                if exceptions::points_to_memory(code) {
+                    host.regs[7] = host.memory.as_ptr() as u64;
+                    guest.regs[7] = guest::ADDRESS;
+                }
+                guest.regs[BASE] = guest::ADDRESS;
+                runner.run(&mut host);
+                let result = guest::run(&mut cpu, &bytes, runner.address, &mut guest);
+                let mut found = differences(code, &insn, &before, &host, &guest);
+                if let Err(fault) = result {
+                    found.push(format!("{fault:?}"));
+                }
+                if !found.is_empty() && reported < 3 {
+                    found.push(exceptions::describe(&before));
+                    reported += 1;
+                    failures.push(format!("{code:?} {bytes:02x?}: {}", found.join("; ")));
+                }
+            }
+        }
+        codes += usize::from(known);
+        if !known && !exceptions::has_no_form(code) {
+            failures.push(format!("{code:?}: no operands"));
+        }
+    }
+    println!("{name}: {codes} encodings");
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn sse_and_sse2() {
+    compare("SSE", &[C::SSE, C::SSE2], Masks::All);
+}
+
+#[test]
+fn sse3_to_sse4() {
+    compare("SSE4", &[C::SSE3, C::SSSE3, C::SSE4_1, C::SSE4_2, C::PCLMULQDQ], Masks::All);
+}
+
+#[test]
+fn mmx() {
+    compare("MMX", &[C::MMX], Masks::All);
+}
+
+#[test]
+fn x87() {
+    compare("x87", &[C::FPU, C::FPU287, C::FPU387, C::SSE3, C::CMOV], Masks::Random);
+}
