@@ -203,9 +203,15 @@ impl Guest {
         self.with_pc(|pc, _| pc.debugcon_output())
     }
 
-    /// Presses or releases a key.
-    pub fn key(&mut self, key: Key, pressed: bool) {
-        self.with_pc(|pc, at| pc.key_event(at, key, pressed));
+    /// Presses or releases a key; false, and nothing happens, while the keyboard is busy with earlier ones.
+    pub fn key(&mut self, key: Key, pressed: bool) -> bool {
+        self.with_pc(|pc, at| {
+            let ready = !pc.keyboard_busy();
+            if ready {
+                pc.key_event(at, key, pressed);
+            }
+            ready
+        })
     }
 
     /// The text screen, `None` while graphics are shown.

@@ -30,8 +30,8 @@ const SLICE: u64 = 500_000;
 /// The same in host time, where the guest's clock moves only between slices.
 const HOST_TIME_SLICE: u64 = 20_000;
 
-/// Time between two keys of a paste, about what they take on a keyboard's line.
-const KEY_PAUSE: Duration = Duration::from_millis(2);
+/// Time between two looks whether the keyboard can take the next key of a paste.
+const KEY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes typed or received that wait for a serial port.
 const TYPE_AHEAD: usize = 1 << 16;
@@ -206,8 +206,10 @@ impl Session {
             }
         }
         // The keyboard's own buffer is small, so a paste goes in key by key.
-        if let Some((key, pressed)) = self.keys.pop_front() {
-            self.guest.key(key, pressed);
+        if let Some(&(key, pressed)) = self.keys.front()
+            && self.guest.key(key, pressed)
+        {
+            self.keys.pop_front();
         }
     }
 

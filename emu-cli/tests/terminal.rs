@@ -203,3 +203,21 @@ fn what_is_typed_reaches_the_guest() {
     session.type_in("\x01x");
     assert_eq!(session.end().code(), Some(0));
 }
+
+#[test]
+fn a_paste_reaches_the_ps2_keyboard_whole() {
+    let mut session = Session::start(&["--display", "text", "--timeout", "100"]);
+    session.expect("emu$");
+    session.type_in("echo The quick brown fox jumps over the lazy dog\r");
+    session.type_in("\x01c");
+    for _ in 0..200 {
+        session.type_in("screen\r");
+        thread::sleep(Duration::from_millis(50));
+        if session.text().contains("\nThe quick brown fox jumps over the lazy dog\r\n") {
+            break;
+        }
+    }
+    session.expect("\nThe quick brown fox jumps over the lazy dog\r\n");
+    session.type_in("quit\r");
+    assert_eq!(session.end().code(), Some(0));
+}

@@ -266,6 +266,11 @@ impl Pc {
         self.debug.post_code()
     }
 
+    /// True while the keyboard still has codes of earlier keys to send. It holds only few of them.
+    pub fn keyboard_busy(&self) -> bool {
+        self.keyboard.keyboard.has_data()
+    }
+
     /// A key goes down or up.
     pub fn key_event(&mut self, at: &mut Access<'_>, key: Key, pressed: bool) {
         self.keyboard.key(key, pressed, at.now);
