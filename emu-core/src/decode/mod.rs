@@ -3,7 +3,9 @@
 
 pub mod cache;
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
 
 use crate::cpu::{CS, Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, SS, ZERO};
 use crate::interp::op::{ENDS_BLOCK, FLAT, HIGH_BYTE, Handler, NO_TRAP, Op, REP, REPNE, WRITES_RIP};
@@ -130,9 +132,16 @@ fn unimplemented(_: &mut Cpu, _: &Op) -> Fallible {
     Err(Fault::Unimplemented)
 }
 
+/// The same for an instruction with a VEX or EVEX prefix, which real and virtual-8086 mode do not have.
+/// SDM 2A, "VEX Encoding".
+fn unimplemented_vex(cpu: &mut Cpu, _: &Op) -> Fallible {
+    Err(if cpu.paragraphs() { Fault::UD } else { Fault::Unimplemented })
+}
+
 fn translate(insn: &Instruction, mode: CodeMode, start: u16) -> Op {
     let form = Form { insn, code_size: mode.size };
-    let run = table::lookup(insn.mnemonic()).and_then(|select| select(&form)).unwrap_or(unimplemented);
+    let missing = if insn.encoding() == EncodingKind::Legacy { unimplemented } else { unimplemented_vex };
+    let run = table::lookup(insn.mnemonic()).and_then(|select| select(&form)).unwrap_or(missing);
     let end = start + insn.len() as u16;
     let mut op = blank(run, start, end);
     op.flags = flow_flags(insn);

@@ -2,6 +2,7 @@
 //! delivery, in real, protected and 64-bit mode. What is expected comes from the SDM.
 
 mod exceptions;
+mod integer;
 mod lab;
 mod modified_code;
 mod pages;

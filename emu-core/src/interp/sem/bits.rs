@@ -3,7 +3,7 @@
 use iced_x86::Mnemonic as M;
 
 use crate::cpu::eflags::{CF, OF, SF, ZF, sign_zero_parity};
-use crate::cpu::{Cpu, Fallible, Width};
+use crate::cpu::{Cpu, Fallible, Fault, Width};
 use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target};
 use crate::interp::table::{Form, Kind, Row, row, widths_wide};
 
@@ -65,6 +65,12 @@ pub const ROWS: &[Row] = &[
         masked(f, [pext::<u32, Reg<2>>, pext::<u64, Reg<2>>], [pext::<u32, Mem>, pext::<u64, Mem>])
     }),
 ];
+
+/// Instructions with a VEX prefix do not exist in real and virtual-8086 mode. SDM 2A, "VEX Encoding".
+#[inline(always)]
+pub fn vex(cpu: &Cpu) -> Fallible {
+    if cpu.paragraphs() { Err(Fault::UD) } else { Ok(()) }
+}
 
 const TEST: u8 = 0;
 const SET: u8 = 1;
@@ -242,6 +248,7 @@ fn lowest<const DO: u8>(f: &Form<'_>) -> Option<Handler> {
 
 /// BLSI, BLSR, BLSMSK. SDM 2A at each.
 fn bls<W: Width, S: Source, const DO: u8>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    vex(cpu)?;
     let a = S::get::<W>(cpu, op)?.u64();
     let result = W::from_u64(match DO {
         ISOLATE => a & a.wrapping_neg(),
@@ -257,6 +264,7 @@ fn bls<W: Width, S: Source, const DO: u8>(cpu: &mut Cpu, op: &Op) -> Fallible {
 
 /// BEXTR. SDM 2A, "BEXTR".
 fn bextr<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    vex(cpu)?;
     let a = S::get::<W>(cpu, op)?.u64();
     let control = cpu.register::<W>(op.reg[2]).u64();
     let (start, len) = (control as u8, (control >> 8) as u8);
@@ -269,6 +277,7 @@ fn bextr<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
 
 /// BZHI. SDM 2A, "BZHI".
 fn bzhi<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    vex(cpu)?;
     let a = S::get::<W>(cpu, op)?.u64();
     let from = u32::from(cpu.register::<u8>(op.reg[2]));
     let result = W::from_u64(if from < W::BITS { a & ((1 << from) - 1) } else { a });
@@ -280,6 +289,7 @@ fn bzhi<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
 
 /// PDEP. SDM 2B, "PDEP".
 fn pdep<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    vex(cpu)?;
     let mut mask = S::get::<W>(cpu, op)?.u64();
     let mut source = cpu.register::<W>(op.reg[1]).u64();
     let mut result = 0;
@@ -297,6 +307,7 @@ fn pdep<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
 
 /// PEXT. SDM 2B, "PEXT".
 fn pext<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    vex(cpu)?;
     let mut mask = S::get::<W>(cpu, op)?.u64();
     let source = cpu.register::<W>(op.reg[1]).u64();
     let (mut result, mut at) = (0, 0);

@@ -99,6 +99,7 @@ fn and_not(f: &Form<'_>) -> Option<Handler> {
 
 /// ANDN. SDM 2A, "ANDN". AF and PF are undefined; silicon leaves them as AND does.
 fn andn<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    super::bits::vex(cpu)?;
     let b = S::get::<W>(cpu, op)?;
     let a = cpu.register::<W>(op.reg[1]);
     let result = And::apply(cpu, W::from_u64(!a.u64()), b);

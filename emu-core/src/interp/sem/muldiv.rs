@@ -93,6 +93,7 @@ fn mulx_form(f: &Form<'_>) -> Option<Handler> {
 
 /// MULX: (E/R)DX times the source, no flags; when both destinations are one register it gets the high half.
 fn mulx<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    super::bits::vex(cpu)?;
     let b = S::get::<W>(cpu, op)?;
     let product = u128::from(cpu.register::<W>(RDX as u8).u64()) * u128::from(b.u64());
     cpu.set_register(op.reg[1], W::from_u64(product as u64));

@@ -225,6 +225,7 @@ fn flagless<const HOW: u8>(f: &Form<'_>) -> Option<Handler> {
 
 /// SHLX, SHRX, SARX. SDM 2B, "SARX/SHLX/SHRX".
 fn shift_flagless<W: Width, S: Source, const HOW: u8>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    super::bits::vex(cpu)?;
     let a = S::get::<W>(cpu, op)?;
     let count = masked_count::<W>(cpu.register(op.reg[2]));
     let result = match HOW {
@@ -248,6 +249,7 @@ fn rorx_form(f: &Form<'_>) -> Option<Handler> {
 
 /// RORX. SDM 2B, "RORX".
 fn rorx<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    super::bits::vex(cpu)?;
     let a = S::get::<W>(cpu, op)?;
     let result = rotate_right(a, masked_count::<W>(op.imm as u8));
     cpu.set_register(op.reg[0], W::from_u64(result));

@@ -1,0 +1,25 @@
+//! Corners of integer instructions that a comparison with real processors brought up.
+
+use crate::lab::*;
+
+#[test]
+fn a_vex_prefix_is_invalid_in_real_mode() {
+    for bytes in [
+        &[0xc4, 0xe2, 0x78, 0xf2, 0xc1][..],   // ANDN EAX,EAX,ECX
+        &[0xc4, 0xe2, 0x7b, 0xf6, 0xc1],       // MULX EAX,EAX,ECX
+        &[0xc4, 0xe3, 0x7b, 0xf0, 0xc1, 1],    // RORX EAX,ECX,1
+        &[0xc4, 0xe2, 0x79, 0xf7, 0xc1],       // SHLX EAX,ECX,EAX
+        &[0xc4, 0xe2, 0x78, 0xf7, 0xc1],       // BEXTR EAX,ECX,EAX
+        &[0xc4, 0xe2, 0x78, 0xf5, 0xc1],       // BZHI EAX,ECX,EAX
+        &[0xc4, 0xe2, 0x78, 0xf3, 0xc9],       // BLSR EAX,ECX
+        &[0xc4, 0xe2, 0x7b, 0xf5, 0xc1],       // PDEP EAX,EAX,ECX
+        &[0xc4, 0xe2, 0x7a, 0xf5, 0xc1],       // PEXT EAX,EAX,ECX
+        &[0xc5, 0xe7, 0x7c, 0xa5, 0xca, 0x5f], // VHADDPS YMM4,YMM3,[DI+5FCAh]
+    ] {
+        let mut lab = Lab::real();
+        lab.run(code!(a: db(bytes); hlt())).fault_at(CODE, vector::UD, None);
+        if bytes[0] == 0xc4 {
+            Lab::protected().run(code!(a: db(bytes); hlt())).done();
+        }
+    }
+}
