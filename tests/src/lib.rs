@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bare;
 pub mod emulator;
 pub mod external;
 pub mod process;
