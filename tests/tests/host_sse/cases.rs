@@ -120,17 +120,8 @@ fn register(random: &mut Random) -> F80 {
     }
 }
 
-/// What exceptions may be unmasked in the control word.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Masks {
-    /// None.
-    All,
-    /// Any; none is pending yet.
-    Random,
-}
-
-/// Random registers and memory. Every SSE exception is masked.
-pub fn state(random: &mut Random, masks: Masks) -> Box<State> {
+/// Random registers and memory. Some exceptions are unmasked now and then, and an x87 exception may be pending.
+pub fn state(random: &mut Random) -> Box<State> {
     let mut state = Box::<State>::default();
     for reg in &mut state.regs {
         *reg = random.bits() >> random.below(64);
@@ -142,11 +133,15 @@ pub fn state(random: &mut Random, masks: Masks) -> Box<State> {
     let fx = &mut state.fx;
     let bits = random.bits();
     let mut control = 0x40 | bits as u16 & 0xf00 | 0x3f;
-    if masks == Masks::Random && random.below(2) == 0 {
+    if random.below(2) == 0 {
         control &= (random.bits() | random.bits()) as u16 | !0x3f;
     }
     let mut status = (bits >> 16) as u16 & 0x7f7f;
-    status &= control | !0x3f;
+    if random.below(16) != 0 {
+        status &= control | !0x3f;
+    } else if status & !control & 0x3f != 0 {
+        status |= 0x8080;
+    }
     fx[..2].copy_from_slice(&control.to_le_bytes());
     fx[2..4].copy_from_slice(&status.to_le_bytes());
     fx[4] = match random.below(4) {
@@ -154,7 +149,10 @@ pub fn state(random: &mut Random, masks: Masks) -> Box<State> {
         1 => 0,
         _ => 0xff,
     };
-    let mxcsr = 0x1f80 | random.bits() as u32 & 0xe07f & random.bits() as u32;
+    let mut mxcsr = 0x1f80 | random.bits() as u32 & 0xe07f & random.bits() as u32;
+    if random.below(4) == 0 {
+        mxcsr &= (random.bits() | random.bits()) as u32 | !0x1f80;
+    }
     fx[24..28].copy_from_slice(&mxcsr.to_le_bytes());
     for n in 0..8 {
         let value = if n == 1 && random.below(2) == 0 { near_first(fx, random) } else { register(random) };

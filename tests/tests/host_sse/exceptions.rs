@@ -101,13 +101,21 @@ pub fn close_enough(code: Code, _insn: &Instruction, _before: &State, host: &[u8
     };
     lanes(host).iter().zip(lanes(guest)).all(|(&h, g)| {
         let difference = (f64::from(f32::from_bits(h)) / f64::from(f32::from_bits(g)) - 1.0).abs();
-        h == g || difference <= 3.0 / 4096.0
+        let near_zero = f32::from_bits(h) == 0.0 && f32::from_bits(g).abs() == f32::MIN_POSITIVE;
+        h == g || difference <= 3.0 / 4096.0 || near_zero
     })
 }
 
 /// CVTPI2PS from memory: the manual has it enter MMX state as the register form does, AMD's processors do not.
 pub fn leaves_x87_alone(code: Code, insn: &Instruction) -> bool {
     code.mnemonic() == M::Cvtpi2ps && insn.op1_kind() == OpKind::Memory
+}
+
+/// AMD's processors enter MMX state even when a conversion raises #XM. A fault leaves the state as it was, by
+/// SDM 3A, "Exception Classifications".
+pub fn fault_enters_mmx(code: Code, host: &State) -> bool {
+    host.faulted != 0
+        && matches!(code.mnemonic(), M::Cvtpi2ps | M::Cvtps2pi | M::Cvttps2pi | M::Cvtpd2pi | M::Cvttpd2pi)
 }
 
 /// WAIT and then an instruction: two for the decoder.
@@ -146,10 +154,13 @@ pub fn describe(before: &State) -> String {
     )
 }
 
-/// Operands for which the manual leaves the result open: FYL2XP1 of a number outside its range.
-pub fn is_undefined(code: Code, before: &State) -> bool {
+/// Operands for which the manual leaves the result open: FYL2XP1 of a number outside its range. Also a pending
+/// error before what [`leaves_x87_alone`].
+pub fn is_undefined(code: Code, insn: &Instruction, before: &State) -> bool {
     let exponent = u16::from_le_bytes([before.fx[40], before.fx[41]]) & 0x7fff;
-    code.mnemonic() == M::Fyl2xp1 && (0x3ffd..0x7fff).contains(&exponent)
+    let pending = before.fx[2] & 0x80 != 0;
+    leaves_x87_alone(code, insn) && pending
+        || code.mnemonic() == M::Fyl2xp1 && (0x3ffd..0x7fff).contains(&exponent)
 }
 
 /// x87 instructions that set FIP, FOP and FDP.

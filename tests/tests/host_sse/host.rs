@@ -1,5 +1,8 @@
 //! One instruction on the host's processor, with all registers given and taken back.
 
+use std::mem::offset_of;
+use std::sync::Once;
+
 use memmap2::{Mmap, MmapMut};
 
 /// Bytes of memory that an instruction may use.
@@ -20,7 +23,11 @@ pub struct State {
     pub flags: u64,
     /// The FNSTENV image afterwards.
     pub env: [u8; 28],
-    pad: [u8; 28],
+    pad: [u8; 4],
+    resume: u64,
+    /// Not zero when the instruction raised #XM or #MF.
+    pub faulted: u64,
+    more_pad: u64,
     /// What R14 points to.
     pub memory: [u8; MEMORY],
 }
@@ -29,6 +36,47 @@ const HOST: i32 = 512;
 const REGS: i32 = 1024;
 const FLAGS: i32 = REGS + 128;
 const ENV: i32 = FLAGS + 8;
+const _: () = assert!(offset_of!(State, env) == ENV as usize);
+
+const SIGFPE: i32 = 8;
+const SA_SIGINFO: i32 = 4;
+/// Offsets in `ucontext_t` of the registers R15 and RIP.
+const CONTEXT_R15: usize = 40 + 7 * 8;
+const CONTEXT_RIP: usize = 40 + 16 * 8;
+
+/// `struct sigaction` of glibc.
+#[repr(C)]
+struct Action {
+    handler: extern "C" fn(i32, *mut u8, *mut u8),
+    mask: [u64; 16],
+    flags: i32,
+    restorer: usize,
+}
+
+unsafe extern "C" {
+    fn sigaction(signal: i32, action: *const Action, old: *mut Action) -> i32;
+}
+
+/// Resumes behind the instruction of a [`Runner`].
+extern "C" fn resume(_signal: i32, _info: *mut u8, context: *mut u8) {
+    // SAFETY: the kernel passes a `ucontext_t`, whose saved registers lie at these offsets and may be changed. Only
+    // the instruction in a runner's page raises this signal, and there R15 points to the state.
+    unsafe {
+        let state = context.add(CONTEXT_R15).cast::<*mut State>().read();
+        (*state).faulted = 1;
+        context.add(CONTEXT_RIP).cast::<u64>().write((*state).resume);
+    }
+}
+
+fn install_handler() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let action = Action { handler: resume, mask: [0; 16], flags: SA_SIGINFO, restorer: 0 };
+        // SAFETY: the action has the layout of glibc's structure, and nothing else in this process uses SIGFPE.
+        let result = unsafe { sigaction(SIGFPE, &raw const action, std::ptr::null_mut()) };
+        assert_eq!(result, 0, "installing a handler for SIGFPE");
+    });
+}
 
 impl Default for State {
     fn default() -> Self {
@@ -38,7 +86,10 @@ impl Default for State {
             regs: [0; 16],
             flags: 2,
             env: [0; 28],
-            pad: [0; 28],
+            pad: [0; 4],
+            resume: 0,
+            faulted: 0,
+            more_pad: 0,
             memory: [0; MEMORY],
         }
     }
@@ -49,13 +100,15 @@ pub struct Runner {
     page: Option<Mmap>,
     /// Address of the instruction.
     pub address: u64,
+    length: usize,
 }
 
 impl Runner {
     /// A page without an instruction.
     pub fn new() -> Self {
+        install_handler();
         let page = MmapMut::map_anon(4096).unwrap().make_exec().unwrap();
-        Self { page: Some(page), address: 0 }
+        Self { page: Some(page), address: 0, length: 0 }
     }
 
     /// Puts an instruction in.
@@ -100,15 +153,19 @@ impl Runner {
         let mut page = self.page.take().unwrap().make_mut().unwrap();
         page[..code.len()].copy_from_slice(&code);
         self.address = page.as_ptr() as u64 + at as u64;
+        self.length = instruction.len();
         self.page = Some(page.make_exec().unwrap());
     }
 
     /// Runs it.
     pub fn run(&self, state: &mut State) {
         state.regs[BASE] = state.memory.as_ptr() as u64;
+        state.resume = self.address + self.length as u64;
+        state.faulted = 0;
         let entry = self.page.as_ref().unwrap().as_ptr();
         // SAFETY: `load` put a function of this signature at the start of the page, which keeps all registers that
-        // the calling convention wants kept, x87 and MXCSR included. Its one foreign instruction changes registers
+        // the calling convention wants kept, x87 and MXCSR included, also when a fault resumes it
+        // behind the one foreign instruction. That instruction changes registers
         // and, by way of R14 and RDI, the memory in `state` only.
         unsafe {
             let function: extern "sysv64" fn(*mut State) = std::mem::transmute(entry);

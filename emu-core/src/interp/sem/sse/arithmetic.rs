@@ -6,6 +6,7 @@
 
 use iced_x86::Mnemonic as M;
 
+use super::exceptions;
 use super::float::{Lane, lane, replace};
 use super::operand::{Aligned, Source, Unaligned, Xmm};
 use crate::cpu::{Cpu, Fallible, Width};
@@ -143,6 +144,9 @@ fn packed_of<F: Lane, O: Operation, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallib
 
 /// An operation in which the lanes do not all do the same.
 trait Arrangement {
+    /// Exceptions are found for each step on its own, not for all elements at once.
+    const STEPS: bool = false;
+
     fn apply<F: Lane>(a: u128, b: u128, imm: u8, env: &Env) -> (u128, Flags);
 }
 
@@ -151,7 +155,11 @@ fn arranged_of<F: Lane, A: Arrangement, S: Source>(cpu: &mut Cpu, op: &Op) -> Fa
     let b = S::vector(cpu, op)?;
     let env = cpu.sse_env();
     let (result, flags) = A::apply::<F>(cpu.xmm(op.reg[0]), b, op.imm as u8, &env);
-    cpu.raise_simd(&env, flags)?;
+    if A::STEPS {
+        cpu.raise_simd_steps(&env, flags)?;
+    } else {
+        cpu.raise_simd(&env, flags)?;
+    }
     cpu.set_xmm(op.reg[0], result);
     Ok(())
 }
@@ -187,31 +195,34 @@ impl<O: Operation> Arrangement for Horizontal<O> {
 struct DotProduct;
 
 impl Arrangement for DotProduct {
+    const STEPS: bool = true;
+
     fn apply<F: Lane>(a: u128, b: u128, imm: u8, env: &Env) -> (u128, Flags) {
         let mut flags = Flags::NONE;
-        let mut terms = [F::zero(false); 4];
+        // Each step reports its exceptions before the next one begins.
+        let mut step = |outs: &[Out<F>]| {
+            let raised = outs.iter().fold(Flags::NONE, |flags, out| flags | out.flags);
+            flags |= exceptions::reported(env, raised);
+            !env.traps(flags)
+        };
+        let zero = Out { value: F::zero(false), flags: Flags::NONE, rounded_up: false };
+        let mut terms = [zero; 4];
         for i in (0..F::COUNT).filter(|i| imm >> (4 + i) & 1 != 0) {
-            let out = softfloat::mul(lane::<F>(a, i), lane(b, i), env);
-            flags |= out.flags;
-            terms[i as usize] = out.value;
+            terms[i as usize] = softfloat::mul(lane::<F>(a, i), lane(b, i), env);
         }
-        // Each step reports before the next one begins.
-        let mut sums = [terms[0], terms[1]];
-        if F::COUNT == 4 && !env.traps(flags) {
-            for (sum, pair) in sums.iter_mut().zip(terms.chunks(2)) {
-                let out = softfloat::add(pair[0], pair[1], env);
-                flags |= out.flags;
-                *sum = out.value;
+        let mut total = zero;
+        if step(&terms) {
+            let mut sums = [terms[0], terms[1]];
+            if F::COUNT == 4 {
+                sums = [[0, 1], [2, 3]].map(|[i, j]| softfloat::add(terms[i].value, terms[j].value, env));
+            }
+            if F::COUNT == 2 || step(&sums) {
+                total = softfloat::add(sums[0].value, sums[1].value, env);
+                step(&[total]);
             }
         }
-        let mut total = F::zero(false);
-        if !env.traps(flags) {
-            let out = softfloat::add(sums[0], sums[1], env);
-            flags |= out.flags;
-            total = out.value;
-        }
         let chosen = (0..F::COUNT).filter(|i| imm >> i & 1 != 0);
-        (chosen.fold(0, |result, i| replace(result, i, total)), flags)
+        (chosen.fold(0, |result, i| replace(result, i, total.value)), flags)
     }
 }
 
@@ -255,10 +266,10 @@ fn twelve_bits(x: f64) -> u32 {
     if x.is_infinite() {
         return F32::infinity(x.is_sign_negative()).0;
     }
-    let rounded = f64::from_bits((x.to_bits() + half) & !(2 * half - 1));
-    if rounded.abs() < f64::from(f32::MIN_POSITIVE) {
+    if x.abs() < f64::from(f32::MIN_POSITIVE) {
         return F32::zero(x.is_sign_negative()).0;
     }
+    let rounded = f64::from_bits((x.to_bits() + half) & !(2 * half - 1));
     (rounded as f32).to_bits()
 }
 

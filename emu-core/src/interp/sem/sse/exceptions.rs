@@ -4,6 +4,13 @@ use crate::cpu::control::CR4_OSXMMEXCPT;
 use crate::cpu::{Cpu, Fallible, Fault};
 use crate::softfloat::{Env, Flags};
 
+/// The flags that show when the elements of one operation raise `flags`: with an unmasked pre-computation exception
+/// nothing is computed, and there are no post-computation exceptions.
+pub fn reported(env: &Env, flags: Flags) -> Flags {
+    let before = flags & Flags::PRE_COMPUTATION;
+    if env.traps(before) { before } else { flags }
+}
+
 impl Cpu {
     /// What MXCSR says about an operation.
     #[inline(always)]
@@ -27,12 +34,24 @@ impl Cpu {
         Ok(())
     }
 
+    /// The same for an instruction of several steps (DPPS), whose exceptions are found separately for each
+    /// multiplication and addition: `flags` are those of all steps as [`reported`]. SDM 2A, "DPPS".
+    ///
+    /// # Errors
+    /// As [`raise_simd`](Self::raise_simd).
+    pub fn raise_simd_steps(&mut self, env: &Env, flags: Flags) -> Fallible {
+        self.fpu.mxcsr |= u32::from(flags.0);
+        if env.traps(flags) { self.simd_fault() } else { Ok(()) }
+    }
+
     #[cold]
     #[inline(never)]
     fn trap_simd(&mut self, env: &Env, flags: Flags) -> Fallible {
-        let before = flags & Flags::PRE_COMPUTATION;
-        let reported = if env.traps(before) { before } else { flags };
-        self.fpu.mxcsr |= u32::from(reported.0);
+        self.fpu.mxcsr |= u32::from(reported(env, flags).0);
+        self.simd_fault()
+    }
+
+    fn simd_fault(&self) -> Fallible {
         Err(if self.cr4 & CR4_OSXMMEXCPT != 0 { Fault::XM } else { Fault::UD })
     }
 }
