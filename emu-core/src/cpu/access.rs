@@ -209,10 +209,12 @@ impl Cpu {
         let low = self.translate(linear, Want::Read)?.physical;
         if room >= size {
             self.fill_read(linear, low);
+            self.note_data(linear, size, false);
             return Ok(self.read_physical(low, size));
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
         let high = self.translate(next, Want::Read)?.physical;
+        self.note_data(linear, size, false);
         let low_value = self.read_bytes_physical(low, room);
         let high_value = self.read_bytes_physical(high, size - room);
         Ok(low_value | high_value << (8 * room))
@@ -230,18 +232,23 @@ impl Cpu {
         let room = PAGE_SIZE - linear % PAGE_SIZE;
         let low = self.translate(linear, Want::Write)?.physical;
         if room >= size {
+            self.note_data(linear, size, true);
             self.write_physical(low, size, value);
             self.fill_write(linear, low);
             return Ok(());
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
         let high = self.translate(next, Want::Write)?.physical;
+        self.note_data(linear, size, true);
         self.write_bytes_physical(low, room, value);
         self.write_bytes_physical(high, size - room, value >> (8 * room));
         Ok(())
     }
 
     fn fill_read(&mut self, linear: u64, physical: u64) {
+        if self.watches_page(linear) {
+            return;
+        }
         let mem = &self.system().mem;
         let physical = mem.gate_a20(physical);
         if let Some(frame) = mem.page(physical).read_frame() {
@@ -251,6 +258,9 @@ impl Cpu {
     }
 
     fn fill_write(&mut self, linear: u64, physical: u64) {
+        if self.watches_page(linear) {
+            return;
+        }
         let mem = &self.system().mem;
         let physical = mem.gate_a20(physical);
         let page = mem.page(physical);

@@ -159,6 +159,9 @@ impl Cpu {
             self.load_pdptes(self.cr3)?;
         }
         self.cr4 = value;
+        if changed & CR4_DE != 0 {
+            self.update_debug();
+        }
         if changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP) != 0 {
             self.flush_tlb();
         }

@@ -61,6 +61,8 @@ impl Cpu {
     pub fn deliver_exception(&mut self, exception: Exception) -> Fallible {
         let mut current = exception;
         self.fault_chain.clear();
+        // The instruction did not complete, so its breakpoints did not trap.
+        self.debug.pending = 0;
         loop {
             let delivered = Delivered {
                 exception: current,
@@ -112,6 +114,7 @@ impl Cpu {
         self.inhibit_at = u64::MAX;
         self.inhibit_traps_at = u64::MAX;
         self.attention &= !super::attention::TRAP;
+        let from = self.linear_ip();
         let done = if !self.protected() {
             self.deliver_real(vector)
         } else if self.long_mode() {
@@ -119,6 +122,15 @@ impl Cpu {
         } else {
             self.deliver_protected(vector, source, error)
         };
+        if done.is_ok() {
+            if self.records_branches() {
+                self.keep_last_exception();
+                self.record_branch(from);
+            }
+            if vector == 1 && matches!(source, Source::Exception | Source::Privileged) {
+                self.enter_debug_handler();
+            }
+        }
         done.map_err(|fault| if source.ext() != 0 { fault.external() } else { fault })
     }
 
@@ -145,12 +157,16 @@ impl Cpu {
         Ok(())
     }
 
-    /// EFLAGS as an exception handler's frame shows them: faults show RF set, so that the instruction can be
-    /// restarted past an instruction breakpoint.
+    /// EFLAGS as an exception handler's frame shows them: faults and events between iterations of a repeated
+    /// instruction show RF set, so that the instruction goes on past an instruction breakpoint; INT n shows it
+    /// clear. SDM 3B, "Instruction-Breakpoint Exception Condition".
     fn pushed_flags(&self, vector: u8, source: Source) -> u64 {
         let flags = self.flags.get();
+        if matches!(source, Source::Software | Source::Privileged) {
+            return flags & !eflags::RF;
+        }
         let fault = source == Source::Exception && !matches!(vector, 1 | 3 | 4 | 8 | 18);
-        if fault { flags | eflags::RF } else { flags }
+        if fault || self.repeat_at == self.retired { flags | eflags::RF } else { flags }
     }
 
     fn deliver_protected(&mut self, vector: u8, source: Source, error: Option<u16>) -> Fallible {

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod control;
 pub mod cpuid;
+pub mod debug;
 pub mod eflags;
 pub mod far;
 pub mod fault;
@@ -172,8 +173,10 @@ pub struct Cpu {
     pub cr4: u64,
     /// IA32_EFER.
     pub efer: u64,
-    /// DR0 to DR3, and DR6 and DR7 at their numbers.
+    /// DR0 to DR3, and DR6 and DR7 at their numbers; [`update_debug`](Self::update_debug) after a change.
     pub dr: [u64; 8],
+    /// Breakpoints and branch recording.
+    pub debug: debug::Debug,
     /// The PDPTEs of PAE paging.
     pub pdptes: [u64; 4],
     /// GDTR.
@@ -208,6 +211,8 @@ pub struct Cpu {
     pub trap_pending: u64,
     /// Retired count at which EFLAGS.RF was found set: the next instruction clears the flag. `u64::MAX` for none.
     pub resume_at: u64,
+    /// Retired count at which a repeated instruction has iterations left. `u64::MAX` for none.
+    pub repeat_at: u64,
     /// Counters.
     pub counters: Counters,
     /// The last exceptions that led to each other: first, second, shutdown.

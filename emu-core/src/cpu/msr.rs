@@ -172,7 +172,7 @@ impl Cpu {
             msr::TSC_AUX => m.tsc_aux,
             _ => match fixed_index(number) {
                 Some(index) => m.mtrr_fixed[index],
-                None => return Err(Fault::GP0),
+                None => return self.read_debug_msr(number).ok_or(Fault::GP0),
             },
         })
     }
@@ -254,7 +254,9 @@ impl Cpu {
                 self.msrs.tsc_aux = value;
             }
             _ => {
-                let index = fixed_index(number).ok_or(Fault::GP0)?;
+                let Some(index) = fixed_index(number) else {
+                    return self.write_debug_msr(number, value).ok_or(Fault::GP0);
+                };
                 check(memory_types(value, false))?;
                 self.msrs.mtrr_fixed[index] = value;
             }

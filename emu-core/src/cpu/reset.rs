@@ -35,6 +35,7 @@ impl Cpu {
             cr4: 0,
             efer: 0,
             dr: [0; 8],
+            debug: super::debug::Debug::default(),
             pdptes: [0; 4],
             gdtr: TableRegister::default(),
             idtr: TableRegister::default(),
@@ -52,6 +53,7 @@ impl Cpu {
             nmi_pending: false,
             trap_pending: 0,
             resume_at: u64::MAX,
+            repeat_at: u64::MAX,
             counters: super::Counters::default(),
             fault_chain: Vec::new(),
             outside: None,
@@ -92,6 +94,9 @@ impl Cpu {
         self.dr = [0; 8];
         self.dr[6] = 0xffff_0ff0;
         self.dr[7] = 0x400;
+        self.debug.pending = 0;
+        self.debug.control = 0;
+        self.update_debug();
         self.halted = false;
         self.wait_for_sipi = self.number != 0;
         self.inhibit_at = u64::MAX;
@@ -100,6 +105,7 @@ impl Cpu {
         self.nmi_pending = false;
         self.trap_pending = 0;
         self.resume_at = u64::MAX;
+        self.repeat_at = u64::MAX;
         self.flush_tlb();
         self.update_mode();
     }

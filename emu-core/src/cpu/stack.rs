@@ -119,6 +119,7 @@ impl Cpu {
     fn write_as_current(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
         let last = linear.wrapping_add(size - 1) & self.linear_mask;
         let low = self.translate(linear, Want::Write)?.physical;
+        self.note_data(linear, size, true);
         if (linear ^ last) & !0xfff == 0 {
             self.write_physical(low, size, value);
             return Ok(());

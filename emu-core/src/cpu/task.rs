@@ -136,9 +136,10 @@ impl Cpu {
         let nested = if cause == Cause::Nest { eflags::NT } else { 0 };
         self.set_flags(state.eflags | nested);
         self.dr[7] &= !0x155;
+        self.update_debug();
         self.load_task_segments(state)?;
         if state.trap {
-            self.dr[6] |= 1 << 15;
+            self.dr[6] |= super::debug::DR6_BT;
             return Err(Fault::DB);
         }
         Ok(())

@@ -5,9 +5,6 @@ use crate::cpu::interrupt::Source;
 use crate::cpu::{Cpu, Fallible, Fault, attention, eflags};
 use crate::engine::Exit;
 
-/// BS, single step, in DR6.
-const DR6_BS: u64 = 1 << 14;
-
 impl Cpu {
     /// Takes what is due, in order of priority, and sets the next deadline. `what` holds bits of [`attention`].
     ///
@@ -29,15 +26,14 @@ impl Cpu {
         self.attention &= attention::TRAP;
         if self.retired > self.resume_at {
             self.resume_at = u64::MAX;
-            self.flags.put(eflags::RF, false);
+            // A repeated instruction keeps RF until its last iteration.
+            if self.repeat_at != self.retired {
+                self.flags.put(eflags::RF, false);
+            }
         }
         self.take_signals();
-        if self.attention & attention::TRAP != 0 && self.retired > self.trap_pending {
-            self.attention &= !attention::TRAP;
-            if self.inhibit_traps_at != self.retired {
-                self.dr[6] |= DR6_BS;
-                return Err(Fault::DB);
-            }
+        if self.debug_trap_due() {
+            return Err(Fault::DB);
         }
         if !self.wait_for_sipi {
             self.take_interrupt()?;
@@ -105,6 +101,7 @@ impl Cpu {
         if self.flags.system() & eflags::TF != 0 {
             self.deadline = self.retired + 1;
             self.trap_pending = self.retired;
+            self.debug.branched = false;
             self.attention |= attention::TRAP;
         }
     }

@@ -4,6 +4,7 @@ pub mod events;
 pub mod op;
 pub mod sem;
 pub mod table;
+mod watched;
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
@@ -133,6 +134,9 @@ impl Interpreter {
     #[cold]
     #[inline(never)]
     fn enter_page(&mut self, cpu: &mut Cpu, linear: u64) -> Fallible<bool> {
+        if cpu.must_step(linear) {
+            return Ok(false);
+        }
         let Some(frame) = fetch_frame(cpu, linear)? else { return Ok(false) };
         self.current = CurrentPage {
             linear: linear & !(PAGE_SIZE - 1),
@@ -221,6 +225,9 @@ fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
 #[cold]
 #[inline(never)]
 fn step_uncached(cpu: &mut Cpu, linear: u64) -> Fallible {
+    if cpu.must_step(linear) {
+        return watched::step(cpu, linear);
+    }
     let op = fetch_op(cpu, linear)?;
     if cpu.regs[RIP].wrapping_add(u64::from(op.end) - 1) > cpu.fetch_limit {
         return Err(Fault::GP0);

@@ -79,11 +79,13 @@ impl Cpu {
 
     /// Reads a port, after the check.
     pub fn port_read(&mut self, port: u16, size: u64) -> u64 {
+        self.note_port(port, size);
         u64::from(self.with_bus(|bus, at| bus.port_read(at, port, size as u8)))
     }
 
     /// Writes a port, after the check.
     pub fn port_write(&mut self, port: u16, size: u64, value: u64) {
+        self.note_port(port, size);
         self.with_bus(|bus, at| bus.port_write(at, port, size as u8, value as u32));
     }
 }

@@ -173,11 +173,8 @@ fn mov_to_debug<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
     if number >= 6 && value >> 32 != 0 {
         return Err(Fault::GP0);
     }
-    cpu.dr[number] = match number {
-        6 => value & 0xe00f | 0xffff_0ff0,
-        7 => value & 0xffff_2fff | 0x400,
-        _ => value,
-    };
+    cpu.general_detect()?;
+    cpu.write_debug(number, value);
     Ok(())
 }
 
@@ -186,6 +183,7 @@ fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.protected() && cpu.cpl != 0 {
         return Err(Fault::GP0);
     }
+    cpu.general_detect()?;
     cpu.regs[usize::from(op.reg[0])] = cpu.dr[number];
     Ok(())
 }

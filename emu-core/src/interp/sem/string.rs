@@ -127,6 +127,9 @@ fn repeat<W: Width, A: Width, I: Iteration>(cpu: &mut Cpu, op: &Op) -> Fallible 
     let extra = total - u64::from(done.is_ok());
     cpu.retired += extra;
     cpu.counters.rep_iterations += extra;
+    if cpu.regs[RIP] == here && done.is_ok() {
+        cpu.repeat_at = cpu.instructions() + 1;
+    }
     done
 }
 
