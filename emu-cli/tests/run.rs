@@ -246,6 +246,18 @@ fn writes_land_in_their_sector_of_the_image_and_nowhere_else() {
     }
 }
 
+/// The drive has no whole cylinder then, so the BIOS must not believe that it has no sectors.
+#[test]
+fn a_disk_of_one_sector_boots() {
+    let scratch = Scratch::new("one-sector");
+    let mut sector = exit_with(3);
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    let image = scratch.write("one.img", &sector);
+    let output = emu(&["--drive", &image, "--debug-exit", "0x501", "--max-insns", "50000000"]);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
 #[test]
 fn a_tcp_client_is_the_other_end_of_the_line() {
     let scratch = Scratch::new("tcp");

@@ -100,7 +100,10 @@ logical_geometry:
     xor edx, edx
     div ebx
     pop edx
-    cmp eax, 1024
+    test eax, eax                       // smaller than a cylinder: the drive refuses what it lacks
+    jnz 7f
+    inc eax
+7:  cmp eax, 1024
     jbe 4f
     mov ax, 1024
 4:  cmp ax, 1024                        // ten bits are all that CH and CL have
