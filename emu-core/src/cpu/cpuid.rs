@@ -34,7 +34,12 @@ mod edx1 {
 
 /// Leaf 1 ECX.
 mod ecx1 {
+    pub const SSE3: u32 = 1 << 0;
+    pub const PCLMULQDQ: u32 = 1 << 1;
+    pub const SSSE3: u32 = 1 << 9;
     pub const CMPXCHG16B: u32 = 1 << 13;
+    pub const SSE4_1: u32 = 1 << 19;
+    pub const SSE4_2: u32 = 1 << 20;
     pub const X2APIC: u32 = 1 << 21;
     pub const MOVBE: u32 = 1 << 22;
     pub const POPCNT: u32 = 1 << 23;
@@ -95,7 +100,8 @@ impl Cpu {
     }
 
     fn features(&self) -> [u32; 4] {
-        use ecx1::{CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, POPCNT, TSC_DEADLINE, X2APIC};
+        use ecx1::{CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE, X2APIC};
+        use ecx1::{SSE3, SSE4_1, SSE4_2, SSSE3};
         use edx1::{
             APIC, CLFSH, CMOV, CX8, DE, FPU, FXSR, MMX, MSR, MTRR, PAE, PAT, PGE, PSE, PSE36, SEP, SSE, SSE2,
             TSC,
@@ -104,6 +110,7 @@ impl Cpu {
             FPU | DE | PSE | TSC | MSR | PAE | CX8 | APIC | SEP | MTRR | PGE | CMOV | PAT | PSE36 | CLFSH;
         let edx = edx | MMX | FXSR | SSE | SSE2;
         let mut ecx = CMPXCHG16B | X2APIC | MOVBE | POPCNT | TSC_DEADLINE | HYPERVISOR;
+        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2;
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }

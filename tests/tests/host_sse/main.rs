@@ -8,6 +8,7 @@
 
 mod cases;
 mod exceptions;
+mod faults;
 mod guest;
 mod host;
 #[path = "../softfloat_host/random.rs"]
