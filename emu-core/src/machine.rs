@@ -31,7 +31,8 @@ impl fmt::Display for FaultChain {
 /// Why [`Machine::run`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The count was reached.
+    /// The count was reached; or, in virtual time, a halted guest has slept through [`MOST_SKIPS`] events of the
+    /// board without being woken, and the driver should have a look around before it goes on.
     Limit,
     /// The guest switched itself off.
     PowerOff,
@@ -49,6 +50,10 @@ pub enum Stop {
     /// An instruction that is not implemented.
     Unimplemented(Unimplemented),
 }
+
+/// Events of the board that one [`Machine::run`] lets a halted guest sleep through. A guest that halts with its
+/// interrupts off while a timer runs would otherwise never give control back.
+pub const MOST_SKIPS: u32 = 4096;
 
 /// Counts for `--stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +95,7 @@ impl Machine {
 
     /// Runs until `until` instructions have retired in all, or something stops it sooner.
     pub fn run(&mut self, until: u64) -> Stop {
+        let (mut skips, mut count) = (0, self.instructions());
         loop {
             match self.engine.run(&mut self.cpu, until) {
                 Exit::Limit => return Stop::Limit,
@@ -103,6 +109,13 @@ impl Machine {
                     if self.time == TimeSource::Host || next_event == NEVER {
                         return Stop::Halted { next_event };
                     }
+                    if self.instructions() != count {
+                        (skips, count) = (0, self.instructions());
+                    }
+                    if skips == MOST_SKIPS {
+                        return Stop::Limit;
+                    }
+                    skips += 1;
                     self.skip_to(next_event);
                 }
             }

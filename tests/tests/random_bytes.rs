@@ -1,8 +1,9 @@
 //! Random bytes as boot sector, as firmware and as a whole disk: no panic, no hang, memory stays bounded.
 //!
-//! `EMU_FUZZ_CASES=n` runs n cases of each kind. Each case is one seed, printed when it fails, and is limited both by
-//! its number of instructions and by the host's time.
+//! `EMU_FUZZ_CASES=n` runs n cases of each kind, `EMU_FUZZ_SEED=n` begins at that seed. Each case is one seed, printed
+//! when it fails, and is limited both by its number of instructions and by the host's time.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
@@ -15,16 +16,21 @@ use emu_devices::pc::{Pc, PcConfig};
 use emu_tests::random::Random;
 
 /// Cases of each kind when nobody asks for more.
-const CASES: u64 = 150;
+const CASES: u64 = 60;
 /// Instructions for each case.
 const INSTRUCTIONS: u64 = 200_000;
+/// Instructions at a time.
+const SLICE: u64 = 50_000;
 /// No case takes a second on an idle host.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much memory (in bytes) the process may have in use after all cases, above what it began with.
 const GROWTH: u64 = 256 << 20;
 
-fn cases() -> u64 {
-    std::env::var("EMU_FUZZ_CASES").ok().map_or(CASES, |n| n.parse().expect("EMU_FUZZ_CASES is a number"))
+fn seeds() -> Range<u64> {
+    let number =
+        |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number of cases, or a seed"));
+    let first = number("EMU_FUZZ_SEED").unwrap_or(0);
+    first..first + number("EMU_FUZZ_CASES").unwrap_or(CASES)
 }
 
 /// Bytes of memory that this process has in use, where the host tells.
@@ -39,8 +45,11 @@ fn run(config: PcConfig, instructions: u64) {
     let (pc, mem) = Pc::new(config).expect("there is such a PC");
     let mut machine = Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), TimeSource::Virtual);
     for _ in 0..20 {
-        while machine.instructions() < instructions {
-            let slice = (machine.instructions() + 50_000).min(instructions);
+        // A guest that sleeps for good, with a timer running, gets a hundred rounds.
+        let mut rounds = 100 + instructions / SLICE;
+        while machine.instructions() < instructions && rounds > 0 {
+            rounds -= 1;
+            let slice = (machine.instructions() + SLICE).min(instructions);
             let stop = machine.run(slice);
             let output = machine.with_bus::<Pc, _>(|pc, at| {
                 // Someone types meanwhile.
@@ -48,7 +57,7 @@ fn run(config: PcConfig, instructions: u64) {
                 let _ = pc.text_screen(at.now);
                 pc.serial_output(0).len() + pc.serial_output(1).len() + pc.debugcon_output().len()
             });
-            assert!(output <= 2 * 50_000, "{output} bytes from 50,000 instructions");
+            assert!(output as u64 <= 2 * SLICE, "{output} bytes from {SLICE} instructions");
             match stop {
                 Stop::Limit => {}
                 Stop::Reset | Stop::TripleFault(_) => {
@@ -86,7 +95,7 @@ fn fuzz(kind: &'static str, case: fn(&mut Random)) {
     let before = resident();
     let (tell, told) = mpsc::channel();
     let worker = thread::spawn(move || {
-        for seed in 0..cases() {
+        for seed in seeds() {
             if tell.send(seed).is_err() {
                 return;
             }
@@ -128,6 +137,20 @@ fn config(bios: Vec<u8>, disk: Option<Vec<u8>>) -> PcConfig {
 fn bootable(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     bytes
+}
+
+#[test]
+fn a_guest_that_sleeps_for_good_gives_control_back() {
+    let mut disk = vec![0; 1 << 20];
+    disk[..2].copy_from_slice(&[0xfa, 0xf4]); // CLI, HLT, while the BIOS has the 8254 ticking
+    let (pc, mem) = Pc::new(config(emu_roms::BIOS.to_vec(), Some(bootable(disk)))).unwrap();
+    let mut machine = Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), TimeSource::Virtual);
+    let limit = boot_length() + INSTRUCTIONS;
+    assert_eq!(machine.run(limit), Stop::Limit);
+    assert!(machine.instructions() < limit && machine.cpu().halted);
+    let before = machine.now();
+    assert_eq!(machine.run(limit), Stop::Limit);
+    assert!(machine.now() > before, "time goes on");
 }
 
 #[test]
