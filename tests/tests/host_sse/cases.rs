@@ -150,6 +150,10 @@ pub fn state(random: &mut Random) -> Box<State> {
         _ => 0xff,
     };
     let mut mxcsr = 0x1f80 | random.bits() as u32 & 0xe07f & random.bits() as u32;
+    if random.below(3) == 0 {
+        // The interpreter's short cut: PE is set, rounding to nearest.
+        mxcsr = mxcsr & !0x6000 | 0x20;
+    }
     if random.below(4) == 0 {
         mxcsr &= (random.bits() | random.bits()) as u32 | !0x1f80;
     }

@@ -1,13 +1,16 @@
 //! Floating-point arithmetic on scalars and packed lanes: ADDSD and its like, square roots, approximations,
 //! horizontal and alternating sums, dot products, rounding. SDM 2A and 2B at each.
 //!
+//! The common case, normal numbers with PE set already, goes by the host's arithmetic (see [`float::quick`]); all
+//! else by the software floating point.
+//!
 //! RCPPS and RSQRTPS give the exact value rounded to 12 significant bits: within the documented relative error of
 //! 1.5 * 2^-12, not bit-identical to any one processor.
 
 use iced_x86::Mnemonic as M;
 
 use super::exceptions;
-use super::float::{Lane, lane, replace};
+use super::float::{self, Host, Lane, lane, replace};
 use super::operand::{Aligned, Source, Unaligned, Xmm};
 use crate::cpu::{Cpu, Fallible, Width};
 use crate::interp::op::{Handler, Op};
@@ -64,13 +67,18 @@ pub const ROWS: &[Row] = &[
 
 /// An operation on one lane of destination and source. Operations with one operand use `b`.
 trait Operation {
+    /// The same on the host.
+    const HOST: Option<Host> = None;
+
     fn apply<F: Lane>(a: F, b: F, imm: u8, env: &Env) -> Out<F>;
 }
 
 macro_rules! operations {
-    ($($name:ident: |$a:ident, $b:ident, $imm:ident, $env:ident| $value:expr;)*) => {$(
+    ($($name:ident$(($host:ident))?: |$a:ident, $b:ident, $imm:ident, $env:ident| $value:expr;)*) => {$(
         struct $name;
         impl Operation for $name {
+            $(const HOST: Option<Host> = Some(Host::$host);)?
+
             #[inline(always)]
             fn apply<F: Lane>($a: F, $b: F, $imm: u8, $env: &Env) -> Out<F> {
                 $value
@@ -80,13 +88,13 @@ macro_rules! operations {
 }
 
 operations! {
-    Add: |a, b, _imm, env| softfloat::add(a, b, env);
-    Sub: |a, b, _imm, env| softfloat::sub(a, b, env);
-    Mul: |a, b, _imm, env| softfloat::mul(a, b, env);
-    Div: |a, b, _imm, env| softfloat::div(a, b, env);
+    Add(Add): |a, b, _imm, env| softfloat::add(a, b, env);
+    Sub(Sub): |a, b, _imm, env| softfloat::sub(a, b, env);
+    Mul(Mul): |a, b, _imm, env| softfloat::mul(a, b, env);
+    Div(Div): |a, b, _imm, env| softfloat::div(a, b, env);
     Min: |a, b, _imm, env| softfloat::min(a, b, env);
     Max: |a, b, _imm, env| softfloat::max(a, b, env);
-    Sqrt: |_a, b, _imm, env| softfloat::sqrt(b, env);
+    Sqrt(Sqrt): |_a, b, _imm, env| softfloat::sqrt(b, env);
     Reciprocal: |_a, b, _imm, _env| approximate(b, reciprocal);
     ReciprocalRoot: |_a, b, _imm, _env| approximate(b, reciprocal_root);
     Round: |_a, b, imm, env| round(b, imm, env);
@@ -118,6 +126,13 @@ fn scalar_of<F: Lane, O: Operation, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallib
     cpu.check_sse()?;
     let b = F::from_bits(S::low::<F::Bits>(cpu, op)?.u64());
     let a = F::from_bits(cpu.xmm_low::<F::Bits>(op.reg[0]).u64());
+    if let Some(host) = O::HOST
+        && float::permits_quick(cpu.fpu.mxcsr)
+        && let Some(result) = float::quick(host, a, b)
+    {
+        cpu.set_xmm_low(op.reg[0], F::Bits::from_u64(result.bits()));
+        return Ok(());
+    }
     let env = cpu.sse_env();
     let out = O::apply(a, b, op.imm as u8, &env);
     cpu.raise_simd(&env, out.flags)?;
@@ -130,6 +145,14 @@ fn packed_of<F: Lane, O: Operation, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallib
     cpu.check_sse()?;
     let b = S::vector(cpu, op)?;
     let a = cpu.xmm(op.reg[0]);
+    if let Some(host) = O::HOST
+        && float::permits_quick(cpu.fpu.mxcsr)
+        && let Some(result) = (0..F::COUNT)
+            .try_fold(0, |v, i| Some(replace::<F>(v, i, float::quick(host, lane(a, i), lane(b, i))?)))
+    {
+        cpu.set_xmm(op.reg[0], result);
+        return Ok(());
+    }
     let env = cpu.sse_env();
     let (mut result, mut flags) = (0, Flags::NONE);
     for i in 0..F::COUNT {

@@ -1,41 +1,49 @@
 //! Vectors as lanes. All of it is plain integer code that the compiler turns into vector code where it can.
 
 /// Bytes.
+#[inline(always)]
 pub fn bytes(v: u128) -> [u8; 16] {
     v.to_le_bytes()
 }
 
 /// Words.
+#[inline(always)]
 pub fn words(v: u128) -> [u16; 8] {
     std::array::from_fn(|i| (v >> (16 * i)) as u16)
 }
 
 /// Doublewords.
+#[inline(always)]
 pub fn dwords(v: u128) -> [u32; 4] {
     [v as u32, (v >> 32) as u32, (v >> 64) as u32, (v >> 96) as u32]
 }
 
 /// Quadwords.
+#[inline(always)]
 pub fn qwords(v: u128) -> [u64; 2] {
     [v as u64, (v >> 64) as u64]
 }
 
 /// The vector of these bytes.
+#[inline(always)]
 pub fn from_bytes(lanes: [u8; 16]) -> u128 {
     u128::from_le_bytes(lanes)
 }
 
 /// The vector of these words.
+#[inline(always)]
 pub fn from_words(lanes: [u16; 8]) -> u128 {
     lanes.iter().rev().fold(0, |v, &lane| v << 16 | u128::from(lane))
 }
 
 /// The vector of these doublewords.
+#[inline(always)]
 pub fn from_dwords(lanes: [u32; 4]) -> u128 {
     lanes.iter().rev().fold(0, |v, &lane| v << 32 | u128::from(lane))
 }
 
 /// The vector of these quadwords.
+#[inline(always)]
 pub fn from_qwords(lanes: [u64; 2]) -> u128 {
     u128::from(lanes[0]) | u128::from(lanes[1]) << 64
 }
