@@ -324,7 +324,7 @@ fn an_instruction_across_two_pages_runs() {
 fn rep_movs_that_faults_midway_can_be_restarted() {
     for mut lab in [Lab::paged(), Lab::pae(), Lab::long()] {
         for n in 0..0x1800 {
-            lab.write(DATA + n, 1, n * 7 & 0xff);
+            lab.write(DATA + n, 1, (n * 7) & 0xff);
         }
         let to = DATA + 0x4000;
         lab.forbid(to + 0x1000, pte::P);
@@ -355,7 +355,7 @@ fn rep_movs_that_faults_midway_can_be_restarted() {
             mov(esi, DATA as u32); mov(edi, to as u32); mov(ecx, 0x1800u32); cld(); rep().movsb(); hlt()))
             .done();
         for n in 0..0x1800 {
-            assert_eq!(lab.read(to + n, 1), n * 7 & 0xff);
+            assert_eq!(lab.read(to + n, 1), (n * 7) & 0xff);
         }
     }
 }
