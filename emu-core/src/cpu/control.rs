@@ -76,7 +76,9 @@ pub const EFER_NXE: u64 = 1 << 11;
 
 impl Cpu {
     /// CR4 bits that this processor has.
-    pub const CR4_ALL: u64 = CR4_TSD
+    pub const CR4_ALL: u64 = CR4_VME
+        | CR4_PVI
+        | CR4_TSD
         | CR4_DE
         | CR4_PSE
         | CR4_PAE

@@ -2,7 +2,7 @@
 //! SDM 2A, "CPUID"; AMD APM vol. 3 for the extended leaves.
 
 use super::Cpu;
-use super::control::{CR4_OSXSAVE, CR4_PCIDE};
+use super::control::CR4_OSXSAVE;
 
 /// Signature in EAX of leaf 1 and in EDX after reset: family 6, model 2Ah, stepping 7.
 pub const SIGNATURE: u32 = 0x0002_06a7;
@@ -114,10 +114,18 @@ impl Cpu {
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }
-        debug_assert!(self.cr4 & CR4_PCIDE == 0, "PCID is not reported");
+        let (ecx, edx) = (ecx | system_features::LEAF1_ECX, edx | system_features::LEAF1_EDX);
         let ebx = 8 << 8 | 1 << 16 | (self.number as u32) << 24;
         [SIGNATURE, ebx, ecx, edx]
     }
+}
+
+/// Features of the system architecture.
+mod system_features {
+    /// VME.
+    pub const LEAF1_EDX: u32 = 1 << 1;
+    /// None yet.
+    pub const LEAF1_ECX: u32 = 0;
 }
 
 /// Deterministic cache parameters: 32 KiB L1 data and code, 256 KiB L2, 64-byte lines, 8 ways.

@@ -346,7 +346,7 @@ impl Cpu {
 
     fn iret_paragraph(&mut self, size: u64) -> Fallible {
         let v86 = self.v86();
-        if v86 && self.iopl() < 3 {
+        if self.v86_sensitive() && (self.cr4 & super::control::CR4_VME == 0 || size != 2) {
             return Err(Fault::GP0);
         }
         let offset = self.peek_sized(size, 0)?;
@@ -355,7 +355,11 @@ impl Cpu {
         if offset > 0xffff.min(u64::from(self.seg[CS].limit)) {
             return Err(Fault::GP0);
         }
-        let mut flags = self.iret_flags(image, size, if v86 { 3 } else { 0 });
+        let mut flags = if self.v86_sensitive() {
+            self.with_virtual_flags(image, size)?
+        } else {
+            self.iret_flags(image, size, if v86 { 3 } else { 0 })
+        };
         if !v86 {
             let kept = eflags::VM | eflags::VIF | eflags::VIP;
             flags = flags & !kept | self.flags.get() & kept;

@@ -18,6 +18,7 @@ pub mod segment;
 pub mod segment_register;
 pub mod stack;
 pub mod task;
+pub mod virtual_interrupts;
 pub mod width;
 
 use std::mem::offset_of;

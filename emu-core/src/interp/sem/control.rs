@@ -296,8 +296,14 @@ fn trap(cpu: &mut Cpu, op: &Op, vector: u8, cause: Cause) -> Fallible {
 
 /// INT n. SDM 2A, "INT n/INTO/INT3/INT1".
 fn int_n(cpu: &mut Cpu, op: &Op) -> Fallible {
-    if cpu.v86() && cpu.iopl() < 3 {
-        return Err(Fault::GP0);
+    if cpu.v86() {
+        let start = cpu.regs[RIP];
+        cpu.regs[RIP] = op.next(cpu);
+        let redirected = cpu.redirect_interrupt(op.imm as u8).inspect_err(|_| cpu.regs[RIP] = start)?;
+        if redirected {
+            return Ok(());
+        }
+        cpu.regs[RIP] = start;
     }
     trap(cpu, op, op.imm as u8, Cause::Software)
 }

@@ -45,7 +45,7 @@ fn may_change_if(cpu: &Cpu) -> bool {
 /// CLI. SDM 2A, "CLI".
 fn cli(cpu: &mut Cpu, _: &Op) -> Fallible {
     if !may_change_if(cpu) {
-        return Err(Fault::GP0);
+        return cpu.change_virtual_if(false);
     }
     cpu.flags.put(eflags::IF, false);
     Ok(())
@@ -54,7 +54,7 @@ fn cli(cpu: &mut Cpu, _: &Op) -> Fallible {
 /// STI: interrupts stay off for one more instruction when they were off. SDM 2B, "STI".
 fn sti(cpu: &mut Cpu, _: &Op) -> Fallible {
     if !may_change_if(cpu) {
-        return Err(Fault::GP0);
+        return cpu.change_virtual_if(true);
     }
     if cpu.flags.system() & eflags::IF == 0 {
         cpu.flags.put(eflags::IF, true);

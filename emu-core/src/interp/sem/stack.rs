@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Mnemonic as M, OpKind};
 
-use crate::cpu::{Cpu, Fallible, Fault, RBP, RSP, SS, Width, eflags};
+use crate::cpu::{Cpu, Fallible, RBP, RSP, SS, Width, eflags};
 use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source};
 use crate::interp::table::{Form, Kind, Row, row, widths_wide};
 
@@ -130,18 +130,23 @@ fn pop_all<W: Width>(cpu: &mut Cpu, _: &Op) -> Fallible {
 
 /// PUSHF: RF and VM read as zero. SDM 2B, "PUSHF".
 fn pushf<W: Width>(cpu: &mut Cpu, _: &Op) -> Fallible {
-    if cpu.v86() && cpu.iopl() < 3 {
-        return Err(Fault::GP0);
-    }
-    let flags = cpu.flags.get() & !(eflags::RF | eflags::VM);
+    let flags = if cpu.v86_sensitive() {
+        cpu.virtual_flags(W::BYTES)?
+    } else {
+        cpu.flags.get() & !(eflags::RF | eflags::VM)
+    };
     cpu.push(W::from_u64(flags))
 }
 
 /// POPF: what may change depends on CPL and IOPL. SDM 2B, "POPF", table "Effect of POPF/POPFD on the EFLAGS
 /// Register".
 fn popf<W: Width>(cpu: &mut Cpu, _: &Op) -> Fallible {
-    if cpu.v86() && cpu.iopl() < 3 {
-        return Err(Fault::GP0);
+    if cpu.v86_sensitive() {
+        let image = cpu.peek::<W>(0)?.u64();
+        let flags = cpu.with_virtual_flags(image, W::BYTES)?;
+        cpu.drop_stack(W::BYTES);
+        cpu.set_flags(flags);
+        return Ok(());
     }
     let image = cpu.pop::<W>()?.u64();
     let mut mask = eflags::OSZAPC | eflags::TF | eflags::DF | eflags::NT | eflags::AC | eflags::ID;
