@@ -8,8 +8,11 @@ use crate::mem::PAGE_SIZE;
 
 /// Entries in one table.
 const ENTRIES: usize = 1024;
-/// A tag that no linear address is near: subtracting it never gives an offset within a page.
+/// The tag of an empty entry. It belongs to slot 0, so an access that looks into any other slot never comes
+/// near it; slot 0 has the next page's (see [`empty`]). Guests may try any address, canonical or not.
 const NO_TAG: u64 = 0x8000_0000_0000_0000;
+/// The tag of an empty fetch entry: no fetch has this context in its low bits.
+const NO_FETCH: u64 = NO_TAG | Context::Watched as u64;
 
 /// Permissions under which translations were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,10 @@ pub struct Entry {
     pub host: u64,
 }
 
-const EMPTY: Entry = Entry { tag: NO_TAG, host: 0 };
+/// An empty entry for a slot: its tag is the address of a page that another slot would hold.
+const fn empty(slot: usize) -> Entry {
+    Entry { tag: if slot % ENTRIES == 0 { NO_TAG + PAGE_SIZE } else { NO_TAG }, host: 0 }
+}
 
 /// One cached instruction-fetch translation.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +72,9 @@ const LOG: usize = 512;
 impl Default for Tlb {
     fn default() -> Self {
         Self {
-            read: Box::new([EMPTY; 4 * ENTRIES]),
-            write: Box::new([EMPTY; 4 * ENTRIES]),
-            fetch: Box::new([FetchEntry { tag: NO_TAG, frame: 0 }; FETCH_ENTRIES]),
+            read: Box::new(std::array::from_fn(empty)),
+            write: Box::new(std::array::from_fn(empty)),
+            fetch: Box::new([FetchEntry { tag: NO_FETCH, frame: 0 }; FETCH_ENTRIES]),
             filled: Vec::with_capacity(LOG),
             fills: 0,
             flushes: 0,
@@ -132,24 +138,28 @@ impl Tlb {
         self.flushes += 1;
         if self.filled.len() < LOG {
             for slot in self.filled.drain(..) {
-                self.read[usize::from(slot)] = EMPTY;
-                self.write[usize::from(slot)] = EMPTY;
+                let slot = usize::from(slot);
+                self.read[slot] = empty(slot);
+                self.write[slot] = empty(slot);
             }
         } else {
-            self.read.fill(EMPTY);
-            self.write.fill(EMPTY);
+            for (slot, (read, write)) in self.read.iter_mut().zip(self.write.iter_mut()).enumerate() {
+                *read = empty(slot);
+                *write = empty(slot);
+            }
             self.filled.clear();
         }
-        self.fetch.fill(FetchEntry { tag: NO_TAG, frame: 0 });
+        self.fetch.fill(FetchEntry { tag: NO_FETCH, frame: 0 });
     }
 
     /// Forgets one page.
     pub fn flush_page(&mut self, linear: u64) {
         for context in [Context::Supervisor, Context::User, Context::SupervisorSmap] {
-            self.read[slot(context, linear)] = EMPTY;
-            self.write[slot(context, linear)] = EMPTY;
+            let slot = slot(context, linear);
+            self.read[slot] = empty(slot);
+            self.write[slot] = empty(slot);
         }
-        self.fetch[(linear >> 12) as usize & (FETCH_ENTRIES - 1)].tag = NO_TAG;
+        self.fetch[(linear >> 12) as usize & (FETCH_ENTRIES - 1)].tag = NO_FETCH;
     }
 }
 
@@ -164,7 +174,24 @@ mod tests {
         let offset = |linear: u64| linear.wrapping_sub(tlb.read(Context::User, linear).tag);
         assert_eq!(offset(0x5ffc), 0xffc);
         assert!(offset(0x6000) > 4095);
-        assert!(tlb.read(Context::Supervisor, 0x5000).tag == NO_TAG);
+        assert_eq!(tlb.read(Context::Supervisor, 0x5000).tag, NO_TAG);
+    }
+
+    #[test]
+    fn no_address_matches_an_empty_entry() {
+        let tlb = Tlb::default();
+        let near =
+            [NO_TAG - PAGE_SIZE, NO_TAG, NO_TAG + PAGE_SIZE, NO_TAG + 2 * PAGE_SIZE, 0, u64::MAX - 0xfff];
+        for linear in near {
+            for context in [Context::Supervisor, Context::User, Context::SupervisorSmap, Context::Watched] {
+                for entry in [tlb.read(context, linear), tlb.write(context, linear)] {
+                    assert!(linear.wrapping_sub(entry.tag) >= PAGE_SIZE, "{linear:#x} {context:?}");
+                }
+            }
+            for context in [Context::Supervisor, Context::User] {
+                assert_eq!(tlb.fetch(context, linear), None);
+            }
+        }
     }
 
     #[test]
@@ -182,7 +209,7 @@ mod tests {
                 tlb.fill(Context::Supervisor, page << 12, 0x1000, page % 2 == 0);
             }
             tlb.flush();
-            assert!(tlb.read.iter().chain(tlb.write.iter()).all(|e| e.tag == NO_TAG));
+            assert!(tlb.read.iter().chain(tlb.write.iter()).all(|e| e.host == 0));
         }
     }
 }
