@@ -88,13 +88,19 @@ impl Default for Flags {
     }
 }
 
+/// `flag` when `on`.
+#[inline(always)]
+fn bit(on: bool, flag: u64) -> u64 {
+    if on { flag } else { 0 }
+}
+
 fn szp(result: u64, shift: u8) -> u64 {
     let top = result << shift;
-    (if top == 0 { ZF } else { 0 }) | (top >> 63) * SF | parity(result)
+    bit(top == 0, ZF) | bit(top >> 63 != 0, SF) | parity(result)
 }
 
 fn parity(result: u64) -> u64 {
-    if (result as u8).count_ones() % 2 == 0 { PF } else { 0 }
+    bit((result as u8).count_ones().is_multiple_of(2), PF)
 }
 
 /// SF, ZF and PF of a result at its width.
@@ -128,8 +134,8 @@ impl Flags {
             // `carries` has the carry (borrow) out of every bit.
             let top = carries << shift;
             let cf = top >> 63;
-            let of = (top >> 63 ^ top >> 62) & 1;
-            szp(result, shift) | cf | of * OF | (carries >> 3 & 1) * AF
+            let of = (top ^ top << 1) >> 63 != 0;
+            szp(result, shift) | cf | bit(of, OF) | bit(carries & 8 != 0, AF)
         };
         match self.writer {
             Writer::Stored => self.bits & OSZAPC,
@@ -144,11 +150,11 @@ impl Flags {
             Writer::Logic => szp(a, shift),
             Writer::Inc => {
                 let of = a << shift == 1 << 63;
-                szp(a, shift) | u64::from(of) * OF | u64::from(a & 15 == 0) * AF | self.bits & CF
+                szp(a, shift) | bit(of, OF) | bit(a & 15 == 0, AF) | self.bits & CF
             }
             Writer::Dec => {
                 let of = a << shift == u64::MAX >> 1 & u64::MAX << shift;
-                szp(a, shift) | u64::from(of) * OF | u64::from(a & 15 == 15) * AF | self.bits & CF
+                szp(a, shift) | bit(of, OF) | bit(a & 15 == 15, AF) | self.bits & CF
             }
         }
     }
@@ -262,7 +268,7 @@ mod tests {
             | bit(!(0..16).contains(&nibble), AF)
             | bit(result == 0, ZF)
             | bit(result & 0x80 != 0, SF)
-            | bit(result.count_ones() % 2 == 0, PF)
+            | bit(result.count_ones().is_multiple_of(2), PF)
     }
 
     #[test]

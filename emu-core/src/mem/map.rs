@@ -51,10 +51,10 @@ impl Memory {
     /// # Errors
     /// When a size is not a multiple of 4 KiB or the host refuses.
     pub fn new(ram_size: u64, extra: u64) -> Result<Self, MemoryError> {
-        if ram_size == 0 || ram_size % PAGE_SIZE != 0 || ram_size > 1 << (PHYSICAL_BITS - 1) {
+        if ram_size == 0 || !ram_size.is_multiple_of(PAGE_SIZE) || ram_size > 1 << (PHYSICAL_BITS - 1) {
             return Err(MemoryError::Size(ram_size));
         }
-        if extra % PAGE_SIZE != 0 || extra > 1 << 32 {
+        if !extra.is_multiple_of(PAGE_SIZE) || extra > 1 << 32 {
             return Err(MemoryError::Size(extra));
         }
         let total = ram_size + extra;

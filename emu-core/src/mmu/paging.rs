@@ -86,7 +86,8 @@ impl Rules {
                 };
         }
         if self.want == Want::Execute {
-            return !no_execute && !(user_page && self.smep);
+            let prevented = user_page && self.smep;
+            return !no_execute && !prevented;
         }
         if user_page && self.smap && !self.smap_lifted {
             return false;

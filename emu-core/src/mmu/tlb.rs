@@ -40,7 +40,7 @@ pub struct Entry {
 
 /// An empty entry for a slot: its tag is the address of a page that another slot would hold.
 const fn empty(slot: usize) -> Entry {
-    Entry { tag: if slot % ENTRIES == 0 { NO_TAG + PAGE_SIZE } else { NO_TAG }, host: 0 }
+    Entry { tag: if slot.is_multiple_of(ENTRIES) { NO_TAG + PAGE_SIZE } else { NO_TAG }, host: 0 }
 }
 
 /// One cached instruction-fetch translation.
