@@ -26,6 +26,12 @@ pub fn canonical(linear: u64, bits: u32) -> bool {
 }
 
 impl Cpu {
+    /// Is `value` canonical for a register that holds an address (bases of tables and segments, entry points in
+    /// MSRs)? There the widest linear address counts that the processor knows, whatever the paging mode.
+    pub fn canonical_register(&self, value: u64) -> bool {
+        canonical(value, super::system_features::LINEAR_BITS)
+    }
+
     /// Is `linear` canonical in the current paging mode?
     #[inline]
     pub fn canonical(&self, linear: u64) -> bool {

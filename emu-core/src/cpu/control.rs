@@ -65,6 +65,12 @@ pub const CR4_SMEP: u64 = 1 << 20;
 /// Supervisor-mode access prevention.
 pub const CR4_SMAP: u64 = 1 << 21;
 
+/// Protection keys for user-mode pages.
+pub const CR4_PKE: u64 = 1 << 22;
+
+/// CR3 bit 63: MOV need not empty the translation caches. We may, and do.
+const CR3_KEEP: u64 = 1 << 63;
+
 /// SYSCALL enable.
 pub const EFER_SCE: u64 = 1 << 0;
 /// Long mode enable.
@@ -88,9 +94,12 @@ impl Cpu {
         | CR4_OSFXSR
         | CR4_OSXMMEXCPT
         | CR4_UMIP
+        | CR4_LA57
         | CR4_FSGSBASE
+        | CR4_PCIDE
         | CR4_SMEP
-        | CR4_SMAP;
+        | CR4_SMAP
+        | CR4_PKE;
 
     /// MOV to CR0.
     ///
@@ -132,6 +141,7 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for reserved bits, or PDPTEs with reserved bits in PAE paging.
     pub fn write_cr3(&mut self, value: u64) -> Fallible {
+        let value = if self.cr4 & CR4_PCIDE != 0 { value & !CR3_KEEP } else { value };
         if self.efer & EFER_LMA != 0 {
             if value >> self.physical_bits != 0 {
                 return Err(Fault::GP0);
@@ -153,7 +163,11 @@ impl Cpu {
             return Err(Fault::GP0);
         }
         let changed = self.cr4 ^ value;
-        if self.efer & EFER_LMA != 0 && value & CR4_PAE == 0 {
+        let long = self.efer & EFER_LMA != 0;
+        if long && (value & CR4_PAE == 0 || changed & CR4_LA57 != 0) {
+            return Err(Fault::GP0);
+        }
+        if changed & value & CR4_PCIDE != 0 && (!long || self.cr3 & 0xfff != 0) {
             return Err(Fault::GP0);
         }
         let pae_paging = self.cr0 & CR0_PG != 0 && self.efer & EFER_LMA == 0 && value & CR4_PAE != 0;
@@ -164,7 +178,7 @@ impl Cpu {
         if changed & CR4_DE != 0 {
             self.update_debug();
         }
-        if changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP) != 0 {
+        if changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE) != 0 {
             self.flush_tlb();
         }
         self.update_mode();

@@ -51,6 +51,10 @@ mod ecx1 {
 impl Cpu {
     /// EAX, EBX, ECX, EDX of a leaf and sub-leaf.
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        self.with_system_features(leaf, subleaf, self.basic_leaf(leaf, subleaf))
+    }
+
+    fn basic_leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         let vendor = |a: &[u8; 12]| {
             let word = |n: usize| u32::from_le_bytes([a[n], a[n + 1], a[n + 2], a[n + 3]]);
             [word(0), word(8), word(4)]
@@ -94,7 +98,7 @@ impl Cpu {
             0x8000_0006 => [0, 0, 0x0100_6040, 0],
             // Invariant TSC.
             0x8000_0007 => [0, 0, 0, 1 << 8],
-            0x8000_0008 => [self.physical_bits | 48 << 8, 0, 0, 0],
+            0x8000_0008 => [self.physical_bits | super::system_features::LINEAR_BITS << 8, 0, 0, 0],
             _ => [0; 4],
         }
     }
@@ -114,18 +118,9 @@ impl Cpu {
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }
-        let (ecx, edx) = (ecx | system_features::LEAF1_ECX, edx | system_features::LEAF1_EDX);
         let ebx = 8 << 8 | 1 << 16 | (self.number as u32) << 24;
         [SIGNATURE, ebx, ecx, edx]
     }
-}
-
-/// Features of the system architecture.
-mod system_features {
-    /// VME.
-    pub const LEAF1_EDX: u32 = 1 << 1;
-    /// None yet.
-    pub const LEAF1_ECX: u32 = 0;
 }
 
 /// Deterministic cache parameters: 32 KiB L1 data and code, 256 KiB L2, 64-byte lines, 8 ways.

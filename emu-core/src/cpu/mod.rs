@@ -17,6 +17,7 @@ pub mod reset;
 pub mod segment;
 pub mod segment_register;
 pub mod stack;
+pub mod system_features;
 pub mod task;
 pub mod virtual_interrupts;
 pub mod width;
@@ -178,6 +179,8 @@ pub struct Cpu {
     pub dr: [u64; 8],
     /// Breakpoints and branch recording.
     pub debug: debug::Debug,
+    /// PKRU: for each protection key, access disable and write disable.
+    pub pkru: u32,
     /// The PDPTEs of PAE paging.
     pub pdptes: [u64; 4],
     /// GDTR.

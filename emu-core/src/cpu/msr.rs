@@ -202,11 +202,11 @@ impl Cpu {
             msr::BIOS_SIGN_ID => self.msrs.bios_sign_id = value,
             msr::SYSENTER_CS => self.msrs.sysenter_cs = value,
             msr::SYSENTER_ESP => {
-                check(self.canonical(value))?;
+                check(self.canonical_register(value))?;
                 self.msrs.sysenter_esp = value;
             }
             msr::SYSENTER_EIP => {
-                check(self.canonical(value))?;
+                check(self.canonical_register(value))?;
                 self.msrs.sysenter_eip = value;
             }
             msr::MCG_STATUS => {
@@ -236,7 +236,7 @@ impl Cpu {
             msr::EFER => return self.write_efer(value & !EFER_LMA | self.efer & EFER_LMA),
             msr::STAR => self.msrs.star = value,
             msr::LSTAR | msr::CSTAR | msr::FS_BASE | msr::GS_BASE | msr::KERNEL_GS_BASE => {
-                check(self.canonical(value))?;
+                check(self.canonical_register(value))?;
                 match number {
                     msr::LSTAR => self.msrs.lstar = value,
                     msr::CSTAR => self.msrs.cstar = value,

@@ -36,6 +36,7 @@ impl Cpu {
             efer: 0,
             dr: [0; 8],
             debug: super::debug::Debug::default(),
+            pkru: 0,
             pdptes: [0; 4],
             gdtr: TableRegister::default(),
             idtr: TableRegister::default(),
@@ -83,6 +84,7 @@ impl Cpu {
         self.cr2 = 0;
         self.cr3 = 0;
         self.cr4 = 0;
+        self.pkru = 0;
         self.efer = 0;
         self.cpl = 0;
         self.seg = [Segment::real(0); 8];

@@ -153,6 +153,7 @@ const FAMILIES: &[&[Row]] = &[
     sem::segment::ROWS,
     sem::system::ROWS,
     sem::io::ROWS,
+    sem::paging::ROWS,
     sem::sse::moves::ROWS,
     sem::sse::logic::ROWS,
     sem::sse::integer::ROWS,

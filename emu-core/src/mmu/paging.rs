@@ -1,12 +1,10 @@
 //! The page walk in all four forms: 32-bit (with PSE and PSE-36), PAE, 4-level and 5-level.
 //! SDM 3A, chapter "Paging": "32-Bit Paging", "PAE Paging", "4-Level Paging and 5-Level Paging",
-//! "Determination of Access Rights", "Page-Fault Exceptions".
-//!
-//! Left out: protection keys (CPUID does not report them).
+//! "Determination of Access Rights", "Protection Keys", "Page-Fault Exceptions".
 
 use super::Want;
 use crate::cpu::control::{
-    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
+    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
 };
 use crate::cpu::{Cpu, Fallible, Fault, eflags};
 use crate::mem::Memory;
@@ -38,6 +36,8 @@ pub mod error {
     pub const RESERVED: u16 = 1 << 3;
     /// The access was an instruction fetch (reported with NX or SMEP only).
     pub const FETCH: u16 = 1 << 4;
+    /// The page's protection key forbade the access.
+    pub const KEY: u16 = 1 << 5;
 }
 
 /// Result of a walk.
@@ -60,6 +60,8 @@ struct Rules {
     nx: bool,
     smep: bool,
     smap: bool,
+    /// PKRU, or 0 (everything permitted) while protection keys are off.
+    pkru: u32,
     /// Physical-address bits above the supported width must be zero.
     reserved_address: u64,
 }
@@ -72,6 +74,16 @@ impl Rules {
             | bit(self.user, error::USER)
             | bit(reserved, error::RESERVED)
             | bit(self.want == Want::Execute && (self.nx || self.smep), error::FETCH)
+    }
+
+    /// Does the protection key of a user page (bits 62:59 of the entry that maps it) forbid this data access?
+    fn key_forbids(&self, user_page: bool, entry: u64) -> bool {
+        if self.pkru == 0 || !user_page || self.want == Want::Execute {
+            return false;
+        }
+        let rights = self.pkru >> (entry >> 59 & 15) * 2;
+        let (access_disable, write_disable) = (rights & 1 != 0, rights & 2 != 0);
+        access_disable || write_disable && self.want == Want::Write && (self.user || self.write_protect)
     }
 
     /// May a page with these combined rights be accessed? `user_page`, `writable`, `no_execute` are the
@@ -124,6 +136,7 @@ impl Cpu {
             nx: self.efer & EFER_NXE != 0,
             smep: self.cr4 & CR4_SMEP != 0,
             smap: self.cr4 & CR4_SMAP != 0,
+            pkru: if self.cr4 & CR4_PKE != 0 && self.efer & EFER_LMA != 0 { self.pkru } else { 0 },
             reserved_address: self.reserved_address_bits(),
         }
     }
@@ -208,8 +221,10 @@ impl Cpu {
             writable &= entry & RW != 0;
             no_execute |= rules.nx && entry & XD != 0;
             if last || large {
-                if !rules.permit(user, writable, no_execute) {
-                    return Err(rules.error_code(true, false));
+                let key_forbids = rules.key_forbids(user, entry);
+                if key_forbids || !rules.permit(user, writable, no_execute) {
+                    let key = if key_forbids { error::KEY } else { 0 };
+                    return Err(rules.error_code(true, false) | key);
                 }
                 for &(address, entry) in &upper[..depth] {
                     self.set_entry_bits(address, entry, A, 8);
@@ -218,7 +233,8 @@ impl Cpu {
                 self.set_entry_bits(address, entry, A | dirty, 8);
                 let mask = (1u64 << level.shift) - 1;
                 let physical = entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask;
-                let may_write = Rules { want: Want::Write, ..rules }.permit(user, writable, no_execute);
+                let write = Rules { want: Want::Write, ..rules };
+                let may_write = write.permit(user, writable, no_execute) && !write.key_forbids(user, entry);
                 return Ok(Translation { physical, writable: may_write && (entry | dirty) & D != 0 });
             }
             upper[depth] = (address, entry);

@@ -6,4 +6,5 @@
 mod lab;
 
 mod debug;
+mod paging;
 mod virtual_interrupts;

@@ -9,6 +9,7 @@ pub mod flags;
 pub mod io;
 pub mod logic;
 pub mod muldiv;
+pub mod paging;
 pub mod segment;
 pub mod shift;
 pub mod sse;

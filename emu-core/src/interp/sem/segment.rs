@@ -320,7 +320,7 @@ fn write_base<const SEGMENT: usize>(f: &Form<'_>) -> Option<Handler> {
 fn wrbase<W: Width, const SEGMENT: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
     fsgsbase(cpu)?;
     let base = cpu.register::<W>(op.reg[0]).u64();
-    if !cpu.canonical(base) {
+    if !cpu.canonical_register(base) {
         return Err(Fault::GP0);
     }
     cpu.seg[SEGMENT].base = base;

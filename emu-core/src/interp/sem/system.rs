@@ -101,7 +101,7 @@ fn lgdt<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fallible {
     } else {
         u64::from(cpu.read::<u32>(op.segment(), at)?) & ((1 << (8 * BYTES)) - 1)
     };
-    if !cpu.canonical(base) {
+    if !cpu.canonical_register(base) {
         return Err(Fault::GP0);
     }
     let table = TableRegister { base, limit };
