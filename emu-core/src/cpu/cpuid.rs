@@ -44,6 +44,7 @@ mod ecx1 {
     pub const MOVBE: u32 = 1 << 22;
     pub const POPCNT: u32 = 1 << 23;
     pub const TSC_DEADLINE: u32 = 1 << 24;
+    pub const AES: u32 = 1 << 25;
     pub const OSXSAVE: u32 = 1 << 27;
     pub const HYPERVISOR: u32 = 1 << 31;
 }
@@ -77,9 +78,10 @@ impl Cpu {
                 let erms = 1 << 9;
                 let adx = 1 << 19;
                 let smap = 1 << 20;
+                let sha = 1 << 29;
                 let umip = 1 << 2;
                 let rdpid = 1 << 22;
-                [0, fsgsbase | tsc_adjust | bmi1 | smep | bmi2 | erms | adx | smap, umip | rdpid, 0]
+                [0, fsgsbase | tsc_adjust | bmi1 | smep | bmi2 | erms | adx | smap | sha, umip | rdpid, 0]
             }
             0x8000_0000 => [0x8000_0008, 0, 0, 0],
             0x8000_0001 => {
@@ -104,7 +106,7 @@ impl Cpu {
     }
 
     fn features(&self) -> [u32; 4] {
-        use ecx1::{CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE, X2APIC};
+        use ecx1::{AES, CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE, X2APIC};
         use ecx1::{SSE3, SSE4_1, SSE4_2, SSSE3};
         use edx1::{
             APIC, CLFSH, CMOV, CX8, DE, FPU, FXSR, MMX, MSR, MTRR, PAE, PAT, PGE, PSE, PSE36, SEP, SSE, SSE2,
@@ -114,7 +116,7 @@ impl Cpu {
             FPU | DE | PSE | TSC | MSR | PAE | CX8 | APIC | SEP | MTRR | PGE | CMOV | PAT | PSE36 | CLFSH;
         let edx = edx | MMX | FXSR | SSE | SSE2;
         let mut ecx = CMPXCHG16B | X2APIC | MOVBE | POPCNT | TSC_DEADLINE | HYPERVISOR;
-        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2;
+        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2 | AES;
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }

@@ -173,6 +173,11 @@ fn sse3_to_sse4() {
 }
 
 #[test]
+fn aes_and_sha() {
+    compare("AES", &[C::AES, C::SHA]);
+}
+
+#[test]
 fn mmx() {
     compare("MMX", &[C::MMX]);
 }

@@ -1,8 +1,9 @@
-//! SSE, SSE2, SSE3, SSSE3, SSE4.1 and SSE4.2, and the MMX instructions that share their mnemonics.
+//! SSE, SSE2, SSE3, SSSE3, SSE4.1, SSE4.2, AES and SHA, and the MMX instructions that share their mnemonics.
 //!
 //! The order of checks is that of SDM 2A, "Exception Conditions": #UD and #NM, then the memory operand with its
 //! alignment, then the arithmetic exceptions. Bits above 127 of a vector register stay as they are.
 
+pub mod aes;
 pub mod arithmetic;
 pub mod compare;
 pub mod convert;
@@ -15,6 +16,7 @@ pub mod logic;
 pub mod moves;
 pub mod operand;
 pub mod packed;
+pub mod sha;
 pub mod shuffle;
 pub mod state;
 pub mod text;
