@@ -38,8 +38,11 @@ pub struct Memory {
     ram: Ram,
     ram_size: u64,
     next_frame: FrameNumber,
-    pages: Vec<PhysPage>,
-    frames: Vec<Frame>,
+    /// [`PhysPage`] words.
+    pages: Vec<u64>,
+    /// Code chunks of each frame, and whether it is dirty: tables of zeros, which cost nothing until used.
+    code: Vec<u64>,
+    dirty: Vec<u8>,
     a20_mask: u64,
     epoch: u64,
     code_writes: Vec<FrameNumber>,
@@ -66,8 +69,9 @@ impl Memory {
             ram,
             ram_size,
             next_frame: (ram_size / PAGE_SIZE) as FrameNumber,
-            pages: vec![PhysPage::NONE; pages],
-            frames: vec![Frame::default(); frames],
+            pages: vec![0; pages],
+            code: vec![0; frames],
+            dirty: vec![0; frames],
             a20_mask: u64::MAX,
             epoch: 1,
             code_writes: Vec::new(),
@@ -97,7 +101,7 @@ impl Memory {
         let first = self.next_frame;
         self.next_frame += (len / PAGE_SIZE) as FrameNumber;
         assert!(
-            self.next_frame as usize <= self.frames.len(),
+            self.next_frame as usize <= self.code.len(),
             "the board asked for less extra memory than it uses"
         );
         first
@@ -119,7 +123,7 @@ impl Memory {
         let first = (address / PAGE_SIZE) as usize;
         for number in 0..(len / PAGE_SIZE) as usize {
             if let Some(slot) = self.pages.get_mut(first + number) {
-                *slot = page(number as FrameNumber);
+                *slot = page(number as FrameNumber).bits();
             }
         }
         self.epoch += 1;
@@ -128,7 +132,9 @@ impl Memory {
     /// What lies at a physical address, after the A20 gate.
     #[inline]
     pub fn page(&self, address: u64) -> PhysPage {
-        self.pages.get((address / PAGE_SIZE) as usize).copied().unwrap_or(PhysPage::NONE)
+        self.pages
+            .get((address / PAGE_SIZE) as usize)
+            .map_or(PhysPage::NONE, |&bits| PhysPage::from_bits(bits))
     }
 
     /// Opens (`true`) or closes the A20 gate: closed, address bit 20 is always 0.
@@ -160,31 +166,30 @@ impl Memory {
     /// What is known of a frame.
     #[inline]
     pub fn frame(&self, frame: FrameNumber) -> Frame {
-        self.frames[frame as usize]
+        Frame { code: self.code[frame as usize], dirty: self.dirty[frame as usize] != 0 }
     }
 
     /// Notes that `size` bytes at `offset` of `frame` are now decoded as instructions. Writes to them will
     /// be found in [`take_code_writes`](Self::take_code_writes).
     pub fn mark_code(&mut self, frame: FrameNumber, offset: u64, size: u64) {
-        let slot = &mut self.frames[frame as usize];
-        if slot.code == 0 {
+        let chunks = &mut self.code[frame as usize];
+        if *chunks == 0 {
             // Fast write paths to this frame may exist and must go.
             self.epoch += 1;
         }
-        slot.code |= code_chunks(offset, size);
+        *chunks |= code_chunks(offset, size);
     }
 
     /// Notes that `frame` holds no decoded instructions any more.
     pub fn clear_code(&mut self, frame: FrameNumber) {
-        self.frames[frame as usize].code = 0;
+        self.code[frame as usize] = 0;
     }
 
     /// Notes a write of `size` bytes at `offset` of `frame`. True when it hit decoded instructions.
     #[inline]
     pub fn frame_written(&mut self, frame: FrameNumber, offset: u64, size: u64) -> bool {
-        let slot = &mut self.frames[frame as usize];
-        slot.dirty = true;
-        let hit = slot.code & code_chunks(offset, size) != 0;
+        self.dirty[frame as usize] = 1;
+        let hit = self.code[frame as usize] & code_chunks(offset, size) != 0;
         if hit && self.code_writes.last() != Some(&frame) {
             self.code_writes.push(frame);
         }
@@ -205,8 +210,10 @@ impl Memory {
     /// Numbers of the frames written since the last call, in ascending order.
     pub fn take_dirty(&mut self) -> Vec<FrameNumber> {
         let mut dirty = Vec::new();
-        for (number, frame) in self.frames.iter_mut().enumerate() {
-            if std::mem::take(&mut frame.dirty) {
+        for (number, flag) in self.dirty.iter_mut().enumerate() {
+            // Looking before writing keeps the pages of a table of zeros unused.
+            if *flag != 0 {
+                *flag = 0;
                 dirty.push(number as FrameNumber);
             }
         }

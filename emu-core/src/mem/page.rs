@@ -4,55 +4,65 @@
 pub type FrameNumber = u32;
 
 /// What answers at one 4 KiB page of physical addresses. All zero is "nothing": reads give ones, writes vanish.
+///
+/// Bits 30:0 hold the frame that reads see, plus one; bits 61:31 the frame that writes reach, plus one; bit 63
+/// says that the board answers. One word, so that a table of nothing costs no memory until it is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PhysPage {
-    /// Frame that reads see, plus one; 0 for none.
-    read: u32,
-    /// Frame that writes reach, plus one; 0 for none.
-    write: u32,
-    mmio: bool,
-}
+pub struct PhysPage(u64);
+
+const WRITE_SHIFT: u32 = 31;
+const FRAME_MASK: u64 = (1 << WRITE_SHIFT) - 1;
 
 impl PhysPage {
     /// Nothing answers.
-    pub const NONE: Self = Self { read: 0, write: 0, mmio: false };
+    pub const NONE: Self = Self(0);
     /// Every access goes to the board.
-    pub const MMIO: Self = Self { read: 0, write: 0, mmio: true };
+    pub const MMIO: Self = Self(1 << 63);
 
     /// Reads and writes reach `frame`.
     pub const fn ram(frame: FrameNumber) -> Self {
-        Self { read: frame + 1, write: frame + 1, mmio: false }
+        Self::split(Some(frame), Some(frame))
     }
 
     /// Reads see `frame`, writes vanish.
     pub const fn rom(frame: FrameNumber) -> Self {
-        Self { read: frame + 1, write: 0, mmio: false }
+        Self::split(Some(frame), None)
     }
 
     /// Reads see one frame, writes reach another or vanish (the i440FX's PAM registers do this).
     pub const fn split(read: Option<FrameNumber>, write: Option<FrameNumber>) -> Self {
-        const fn code(frame: Option<FrameNumber>) -> u32 {
+        const fn code(frame: Option<FrameNumber>) -> u64 {
             match frame {
-                Some(frame) => frame + 1,
+                Some(frame) => (frame as u64 + 1) & FRAME_MASK,
                 None => 0,
             }
         }
-        Self { read: code(read), write: code(write), mmio: false }
+        Self(code(read) | code(write) << WRITE_SHIFT)
+    }
+
+    /// The word that stands for this in a table.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From the word of a table.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 
     /// True when accesses go to the board.
     pub const fn is_mmio(self) -> bool {
-        self.mmio
+        self.0 >> 63 != 0
     }
 
     /// Frame that reads see.
     pub const fn read_frame(self) -> Option<FrameNumber> {
-        self.read.checked_sub(1)
+        ((self.0 & FRAME_MASK) as FrameNumber).checked_sub(1)
     }
 
     /// Frame that writes reach.
     pub const fn write_frame(self) -> Option<FrameNumber> {
-        self.write.checked_sub(1)
+        ((self.0 >> WRITE_SHIFT & FRAME_MASK) as FrameNumber).checked_sub(1)
     }
 }
 
