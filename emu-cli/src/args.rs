@@ -2,6 +2,8 @@
 //!
 //! Everything that can be told from the text alone is checked here, before any file is touched.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "these comments are help texts: brackets mean optional")]
+
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;

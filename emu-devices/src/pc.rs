@@ -11,7 +11,7 @@
 //! | 4 | COM1 | 13 | FERR# |
 //! | | | 14, 15 | ATA channels |
 //!
-//! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), [`map`]
+//! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), `map`
 //! (physical memory), `firmware` (what the board tells its firmware).
 //! Left out: the 8237 DMA controllers, the HPET, system-management mode, moving the pages of the APICs.
 
