@@ -48,7 +48,7 @@ pub const ALL: u64 = OSZAPC | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VI
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Writer {
-    /// They stand in [`Flags::bits`].
+    /// They stand in the register itself.
     Stored,
     /// a + b.
     Add,

@@ -19,7 +19,7 @@ pub const MAX_LENGTH: usize = 15;
 pub struct CodeMode {
     /// Bits of the code segment: 16, 32 or 64.
     pub size: u32,
-    /// [`Cpu::flat`].
+    /// `Cpu::flat`.
     pub flat: bool,
 }
 

@@ -1,5 +1,5 @@
 //! The instruction table: every mnemonic that is implemented, with the function that picks its handler.
-//! Each family's file under [`sem`](super::sem) contributes its rows.
+//! Each family's file under [`sem`] contributes its rows.
 
 use std::sync::OnceLock;
 

@@ -81,7 +81,7 @@ impl Rules {
         if self.pkru == 0 || !user_page || self.want == Want::Execute {
             return false;
         }
-        let rights = self.pkru >> (entry >> 59 & 15) * 2;
+        let rights = self.pkru >> ((entry >> 59 & 15) * 2);
         let (access_disable, write_disable) = (rights & 1 != 0, rights & 2 != 0);
         access_disable || write_disable && self.want == Want::Write && (self.user || self.write_protect)
     }
