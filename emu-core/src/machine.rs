@@ -261,6 +261,6 @@ fn hash_cpu(cpu: &Cpu, hash: &mut StateHash) {
     hash.words(&[m.sysenter_cs, m.sysenter_esp, m.sysenter_eip, m.misc_enable, m.mtrr_def_type]);
     hash.words(&m.mtrr_variable);
     hash.words(&m.mtrr_fixed);
-    hash.words(&[u64::from(cpu.pkru), cpu.debug.control]);
+    hash.words(&[u64::from(cpu.pkru), cpu.debug.control, cpu.random]);
     hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), cpu.now()]);
 }

@@ -114,7 +114,8 @@ impl Cpu {
         let (old_paging, paging) = (self.cr0 & CR0_PG != 0, set(CR0_PG));
         if paging && !old_paging {
             if self.efer & EFER_LME != 0 {
-                if self.cr4 & CR4_PAE == 0 || self.seg[super::CS].rights.long() {
+                let tss16 = matches!(self.seg[super::TR].rights.kind(), 1 | 3);
+                if self.cr4 & CR4_PAE == 0 || self.seg[super::CS].rights.long() || tss16 {
                     return Err(Fault::GP0);
                 }
                 self.efer |= EFER_LMA;

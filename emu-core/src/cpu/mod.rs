@@ -12,7 +12,9 @@ pub mod far;
 pub mod fault;
 pub mod fpu;
 pub mod interrupt;
+pub mod monitor;
 pub mod msr;
+pub mod performance;
 pub mod reset;
 pub mod segment;
 pub mod segment_register;
@@ -179,6 +181,12 @@ pub struct Cpu {
     pub dr: [u64; 8],
     /// Breakpoints and branch recording.
     pub debug: debug::Debug,
+    /// Performance counters.
+    pub performance: performance::Performance,
+    /// State of the generator behind RDRAND and RDSEED: its seed is an input of the machine.
+    pub random: u64,
+    /// What MONITOR armed.
+    pub monitor: monitor::Monitor,
     /// PKRU: for each protection key, access disable and write disable.
     pub pkru: u32,
     /// The PDPTEs of PAE paging.

@@ -99,7 +99,7 @@ impl Default for Msrs {
             tsc_offset: 0,
             tsc_adjust: 0,
             pat: 0x0007_0406_0007_0406,
-            misc_enable: 1,
+            misc_enable: 1 | super::monitor::MISC_ENABLE_MONITOR,
             bios_sign_id: 0,
             mcg_status: 0,
             mtrr_variable: [0; 16],
@@ -172,7 +172,12 @@ impl Cpu {
             msr::TSC_AUX => m.tsc_aux,
             _ => match fixed_index(number) {
                 Some(index) => m.mtrr_fixed[index],
-                None => return self.read_debug_msr(number).ok_or(Fault::GP0),
+                None => {
+                    return self
+                        .read_debug_msr(number)
+                        .or_else(|| self.read_performance_msr(number))
+                        .ok_or(Fault::GP0);
+                }
             },
         })
     }
@@ -255,7 +260,10 @@ impl Cpu {
             }
             _ => {
                 let Some(index) = fixed_index(number) else {
-                    return self.write_debug_msr(number, value).ok_or(Fault::GP0);
+                    return self
+                        .write_debug_msr(number, value)
+                        .or_else(|| self.write_performance_msr(number, value))
+                        .ok_or(Fault::GP0);
                 };
                 check(memory_types(value, false))?;
                 self.msrs.mtrr_fixed[index] = value;

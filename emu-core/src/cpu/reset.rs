@@ -36,6 +36,9 @@ impl Cpu {
             efer: 0,
             dr: [0; 8],
             debug: super::debug::Debug::default(),
+            performance: super::performance::Performance::default(),
+            random: 0,
+            monitor: super::monitor::Monitor::default(),
             pkru: 0,
             pdptes: [0; 4],
             gdtr: TableRegister::default(),
@@ -69,6 +72,7 @@ impl Cpu {
         self.cr0 = CR0_CD | CR0_NW | CR0_ET;
         self.msrs = Msrs::default();
         self.fpu = Fpu::default();
+        self.performance = super::performance::Performance::default();
         self.halted = false;
         self.wait_for_sipi = self.number != 0;
         self.update_mode();
@@ -85,6 +89,7 @@ impl Cpu {
         self.cr3 = 0;
         self.cr4 = 0;
         self.pkru = 0;
+        self.monitor = super::monitor::Monitor::default();
         self.efer = 0;
         self.cpl = 0;
         self.seg = [Segment::real(0); 8];

@@ -32,6 +32,9 @@ impl Cpu {
             }
         }
         self.take_signals();
+        if self.halted {
+            self.check_monitor();
+        }
         if self.debug_trap_due() {
             return Err(Fault::DB);
         }

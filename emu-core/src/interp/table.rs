@@ -154,6 +154,7 @@ const FAMILIES: &[&[Row]] = &[
     sem::system::ROWS,
     sem::io::ROWS,
     sem::paging::ROWS,
+    sem::wait::ROWS,
     sem::sse::moves::ROWS,
     sem::sse::logic::ROWS,
     sem::sse::integer::ROWS,

@@ -402,3 +402,32 @@ fn last_branch_records_name_jumps_and_exceptions() {
         assert_eq!(out, Some(vector::GP), "{msr:x}");
     }
 }
+
+#[test]
+fn a_single_step_comes_before_an_interrupt() {
+    let mut lab = Lab::protected();
+    let out = lab.run(|a| {
+        a.mov(al, 0x41)?;
+        a.pushfd()?;
+        a.or(dword_ptr(esp), 0x300)?;
+        a.popfd()?;
+        a.out(0x10, al)?;
+        a.hlt()
+    });
+    let end = out.end;
+    assert_eq!(out.fault(vector::DB, None).ip, end - 1);
+}
+
+#[test]
+fn an_interrupt_comes_before_an_instruction_breakpoint() {
+    let mut lab = Lab::protected();
+    lab.assemble(0x8800, 32, code!(a: sti(); nop(); nop(); hlt()));
+    let out = lab.run(|a| {
+        arm(a, 0x8802, control(EXECUTE, 0))?;
+        a.mov(al, 0x41)?;
+        a.out(0x10, al)?;
+        a.jmp(0x8800)
+    });
+    assert_eq!(out.fault(0x41, None).ip, 0x8802);
+    assert_eq!(hits(&out), 0);
+}

@@ -7,4 +7,5 @@ mod lab;
 
 mod debug;
 mod paging;
+mod processor;
 mod virtual_interrupts;

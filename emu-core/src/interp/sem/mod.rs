@@ -16,4 +16,5 @@ pub mod sse;
 pub mod stack;
 pub mod string;
 pub mod system;
+pub mod wait;
 pub mod x87;

@@ -34,7 +34,6 @@ pub const ROWS: &[Row] = &[
     row(M::Cpuid, |_| Some(cpuid)),
     row(M::Rdtsc, |_| Some(rdtsc)),
     row(M::Rdtscp, |_| Some(rdtscp)),
-    row(M::Rdpmc, |_| Some(rdpmc)),
     row(M::Rdpid, |_| Some(rdpid)),
     row(M::Syscall, |_| {
         Some(|cpu, op| {
@@ -71,7 +70,7 @@ fn user_may_look(cpu: &Cpu) -> Fallible {
 /// HLT. SDM 2A, "HLT".
 fn hlt(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
-    cpu.halted = true;
+    cpu.halt();
     cpu.stop = true;
     cpu.attention |= crate::cpu::attention::INTERRUPTS;
     Ok(())
@@ -280,11 +279,6 @@ fn rdtscp(cpu: &mut Cpu, op: &Op) -> Fallible {
     rdtsc(cpu, op)?;
     cpu.regs[RCX] = cpu.msrs.tsc_aux;
     Ok(())
-}
-
-/// RDPMC: no counters are reported, so every number is out of range. SDM 2B, "RDPMC".
-fn rdpmc(_: &mut Cpu, _: &Op) -> Fallible {
-    Err(Fault::GP0)
 }
 
 /// RDPID. SDM 2B, "RDPID".

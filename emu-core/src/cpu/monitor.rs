@@ -1,0 +1,87 @@
+//! Waiting on memory (MONITOR, MWAIT). SDM 3A, "Optimizing with MONITOR and MWAIT Instructions".
+//!
+//! A wait ends when the monitored line holds something else, at an interrupt, and when the board has had its next
+//! event: the manual permits waits to end for any reason. A store of the value that is there already does not end
+//! it at once.
+
+use super::{Cpu, Fallible};
+use crate::bus::Tick;
+use crate::mmu::Want;
+
+/// Bytes that MONITOR watches.
+pub const LINE: usize = 64;
+/// IA32_MISC_ENABLE: MONITOR and MWAIT exist.
+pub const MISC_ENABLE_MONITOR: u64 = 1 << 18;
+
+/// What MONITOR armed and MWAIT waits for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Monitor {
+    /// Physical address of the line with its contents, while armed.
+    line: Option<(u64, [u64; LINE / 8])>,
+    /// The halt is one of MWAIT, until this time.
+    until: Option<Tick>,
+    /// A masked interrupt ends it.
+    masked: bool,
+}
+
+impl Cpu {
+    /// Do MONITOR and MWAIT exist?
+    pub fn has_monitor(&self) -> bool {
+        self.msrs.misc_enable & MISC_ENABLE_MONITOR != 0
+    }
+
+    fn line_at(&mut self, physical: u64) -> [u64; LINE / 8] {
+        let mem = &self.system().mem;
+        let mut bytes = [0; LINE];
+        mem.read_bytes(mem.gate_a20(physical), &mut bytes);
+        let mut words = [0; LINE / 8];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 bytes"));
+        }
+        words
+    }
+
+    /// MONITOR, after its checks.
+    ///
+    /// # Errors
+    /// #PF.
+    pub fn arm_monitor(&mut self, linear: u64) -> Fallible {
+        let physical = self.translate(linear, Want::Read)?.physical & !(LINE as u64 - 1);
+        let now = self.line_at(physical);
+        self.monitor.line = Some((physical, now));
+        Ok(())
+    }
+
+    fn line_changed(&mut self) -> bool {
+        let Some((physical, before)) = self.monitor.line else { return true };
+        self.line_at(physical) != before
+    }
+
+    /// MWAIT, after its checks: halts, unless nothing is armed or the line has changed already.
+    pub fn wait(&mut self, masked: bool) {
+        if self.line_changed() {
+            self.monitor = Monitor::default();
+            return;
+        }
+        self.halted = true;
+        self.monitor.until = Some(self.system().bus.next_event());
+        self.monitor.masked = masked;
+    }
+
+    /// HLT: waits for interrupts alone.
+    pub fn halt(&mut self) {
+        self.halted = true;
+        self.monitor = Monitor::default();
+    }
+
+    /// Ends a wait of MWAIT when something ended it.
+    #[cold]
+    pub(crate) fn check_monitor(&mut self) {
+        let Some(until) = self.monitor.until else { return };
+        let interrupt = self.monitor.masked && self.system().bus.intr(self.number);
+        if interrupt || self.now() >= until || self.line_changed() {
+            self.halted = false;
+            self.monitor = Monitor::default();
+        }
+    }
+}

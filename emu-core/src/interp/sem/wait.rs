@@ -1,0 +1,97 @@
+//! MONITOR, MWAIT, RDPMC, RDRAND, RDSEED, and the instructions on caches and serialization that have nothing to
+//! do here beyond their checks.
+
+use iced_x86::{Code, Mnemonic as M, Register};
+
+use crate::cpu::{CS, Cpu, DS, ES, FS, Fallible, Fault, GS, RAX, RCX, RDX, SS, Width, attention, eflags};
+use crate::interp::op::{Handler, Mem, Op, Source};
+use crate::interp::table::{Form, Row, row, widths_wide};
+
+/// The rows of this family.
+pub const ROWS: &[Row] = &[
+    row(M::Monitor, monitor_form),
+    row(M::Mwait, |_| Some(mwait)),
+    row(M::Rdpmc, |_| Some(rdpmc)),
+    row(M::Rdrand, |f| widths_wide!(f.size(0), |W| random::<W>)),
+    row(M::Rdseed, |f| widths_wide!(f.size(0), |W| random::<W>)),
+    row(M::Clflushopt, |_| Some(|cpu, op| Mem::get::<u8>(cpu, op).map(|_| ()))),
+    row(M::Clwb, |_| Some(|cpu, op| Mem::get::<u8>(cpu, op).map(|_| ()))),
+    row(M::Cldemote, |_| Some(|_, _| Ok(()))),
+    row(M::Serialize, |_| {
+        Some(|cpu, _| {
+            cpu.stop = true;
+            Ok(())
+        })
+    }),
+    row(M::Wbnoinvd, |_| {
+        Some(|cpu, _| if cpu.protected() && cpu.cpl != 0 { Err(Fault::GP0) } else { Ok(()) })
+    }),
+];
+
+fn monitor_form(f: &Form<'_>) -> Option<Handler> {
+    match f.insn.code() {
+        Code::Monitorw => Some(monitor_in::<u16>(f)),
+        Code::Monitord => Some(monitor_in::<u32>(f)),
+        _ => Some(monitor_in::<u64>(f)),
+    }
+}
+
+fn monitor_in<A: Width>(f: &Form<'_>) -> Handler {
+    match f.insn.segment_prefix() {
+        Register::ES => monitor::<A, ES>,
+        Register::CS => monitor::<A, CS>,
+        Register::SS => monitor::<A, SS>,
+        Register::FS => monitor::<A, FS>,
+        Register::GS => monitor::<A, GS>,
+        _ => monitor::<A, DS>,
+    }
+}
+
+/// Both are for CPL 0, and only while IA32_MISC_ENABLE says so.
+fn waiting_allowed(cpu: &Cpu) -> Fallible {
+    let user = cpu.protected() && cpu.cpl != 0;
+    if user || !cpu.has_monitor() { Err(Fault::UD) } else { Ok(()) }
+}
+
+/// MONITOR: checked like a byte load. SDM 2B, "MONITOR".
+fn monitor<A: Width, const SEGMENT: usize>(cpu: &mut Cpu, _: &Op) -> Fallible {
+    waiting_allowed(cpu)?;
+    if cpu.regs[RCX] as u32 != 0 {
+        return Err(Fault::GP0);
+    }
+    let address = cpu.register::<A>(RAX as u8).u64();
+    cpu.read::<u8>(SEGMENT, address)?;
+    let linear = cpu.linear(SEGMENT, address, 1, false)?;
+    cpu.arm_monitor(linear)
+}
+
+/// MWAIT: ECX bit 0 lets a masked interrupt end the wait. SDM 2B, "MWAIT".
+fn mwait(cpu: &mut Cpu, _: &Op) -> Fallible {
+    waiting_allowed(cpu)?;
+    let hints = cpu.regs[RCX] as u32;
+    if hints > 1 {
+        return Err(Fault::GP0);
+    }
+    cpu.wait(hints & 1 != 0);
+    cpu.stop = true;
+    cpu.attention |= attention::INTERRUPTS;
+    Ok(())
+}
+
+/// RDPMC. SDM 2B, "RDPMC".
+fn rdpmc(cpu: &mut Cpu, _: &Op) -> Fallible {
+    let allowed = cpu.cr4 & crate::cpu::control::CR4_PCE != 0 || !cpu.protected() || cpu.cpl == 0;
+    let number = cpu.regs[RCX] as u32 as usize;
+    let value = cpu.performance_counter(number).filter(|_| allowed).ok_or(Fault::GP0)?;
+    cpu.regs[RAX] = value & 0xffff_ffff;
+    cpu.regs[RDX] = value >> 32;
+    Ok(())
+}
+
+/// RDRAND and RDSEED: numbers never run out. SDM 2B, "RDRAND".
+fn random<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let value = cpu.next_random();
+    cpu.set_register(op.reg[0], W::from_u64(value));
+    cpu.flags.set_some(eflags::OSZAPC, eflags::CF);
+    Ok(())
+}
