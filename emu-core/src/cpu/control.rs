@@ -96,6 +96,7 @@ impl Cpu {
         | CR4_UMIP
         | CR4_LA57
         | CR4_FSGSBASE
+        | CR4_OSXSAVE
         | CR4_PCIDE
         | CR4_SMEP
         | CR4_SMAP

@@ -3,6 +3,7 @@
 
 use super::Cpu;
 use super::control::CR4_OSXSAVE;
+use super::fpu::{XCR0_AVX, XCR0_SUPPORTED, YMM_AREA};
 
 /// Signature in EAX of leaf 1 and in EDX after reset: family 6, model 2Ah, stepping 7.
 pub const SIGNATURE: u32 = 0x0002_06a7;
@@ -45,6 +46,7 @@ mod ecx1 {
     pub const POPCNT: u32 = 1 << 23;
     pub const TSC_DEADLINE: u32 = 1 << 24;
     pub const AES: u32 = 1 << 25;
+    pub const XSAVE: u32 = 1 << 26;
     pub const OSXSAVE: u32 = 1 << 27;
     pub const HYPERVISOR: u32 = 1 << 31;
 }
@@ -63,7 +65,7 @@ impl Cpu {
         match leaf {
             0 => {
                 let [b, c, d] = vendor(b"GenuineIntel");
-                [7, b, c, d]
+                [0xd, b, c, d]
             }
             1 => self.features(),
             // No cache descriptors beyond what leaf 4 says.
@@ -83,6 +85,7 @@ impl Cpu {
                 let rdpid = 1 << 22;
                 [0, fsgsbase | tsc_adjust | bmi1 | smep | bmi2 | erms | adx | smap | sha, umip | rdpid, 0]
             }
+            0xd => self.extended_state(subleaf),
             0x8000_0000 => [0x8000_0008, 0, 0, 0],
             0x8000_0001 => {
                 let (lahf, lzcnt, prefetchw) = (1 << 0, 1 << 5, 1 << 8);
@@ -105,8 +108,22 @@ impl Cpu {
         }
     }
 
+    /// Leaf 0Dh: components and sizes of the XSAVE area. Both formats put AVX right behind the header.
+    fn extended_state(&self, subleaf: u32) -> [u32; 4] {
+        let size = |components: u64| YMM_AREA as u32 + if components & XCR0_AVX != 0 { 256 } else { 0 };
+        let (xsaveopt, xsavec, xgetbv, xsaves) = (1 << 0, 1 << 1, 1 << 2, 1 << 3);
+        match subleaf {
+            0 => [XCR0_SUPPORTED as u32, size(self.fpu.xcr0), size(XCR0_SUPPORTED), 0],
+            1 => [xsaveopt | xsavec | xgetbv | xsaves, size(self.fpu.xcr0), 0, 0],
+            2 if XCR0_SUPPORTED & XCR0_AVX != 0 => [256, YMM_AREA as u32, 0, 0],
+            _ => [0; 4],
+        }
+    }
+
     fn features(&self) -> [u32; 4] {
-        use ecx1::{AES, CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE, X2APIC};
+        use ecx1::{
+            AES, CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE, X2APIC, XSAVE,
+        };
         use ecx1::{SSE3, SSE4_1, SSE4_2, SSSE3};
         use edx1::{
             APIC, CLFSH, CMOV, CX8, DE, FPU, FXSR, MMX, MSR, MTRR, PAE, PAT, PGE, PSE, PSE36, SEP, SSE, SSE2,
@@ -116,7 +133,7 @@ impl Cpu {
             FPU | DE | PSE | TSC | MSR | PAE | CX8 | APIC | SEP | MTRR | PGE | CMOV | PAT | PSE36 | CLFSH;
         let edx = edx | MMX | FXSR | SSE | SSE2;
         let mut ecx = CMPXCHG16B | X2APIC | MOVBE | POPCNT | TSC_DEADLINE | HYPERVISOR;
-        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2 | AES;
+        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2 | AES | XSAVE;
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }

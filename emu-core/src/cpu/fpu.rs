@@ -9,6 +9,16 @@ use crate::softfloat::F80;
 pub const MXCSR_RESET: u32 = 0x1f80;
 /// Bits of MXCSR that may be set.
 pub const MXCSR_MASK: u32 = 0xffff;
+/// XCR0: x87 state, always set.
+pub const XCR0_X87: u64 = 1 << 0;
+/// XCR0: XMM registers and MXCSR.
+pub const XCR0_SSE: u64 = 1 << 1;
+/// XCR0: upper halves of the YMM registers.
+pub const XCR0_AVX: u64 = 1 << 2;
+/// Bits that XCR0 may have.
+pub const XCR0_SUPPORTED: u64 = XCR0_X87 | XCR0_SSE;
+/// Offset of the AVX state in an XSAVE area.
+pub const YMM_AREA: usize = 576;
 /// ES, error summary, in the status word.
 pub const STATUS_ES: u16 = 1 << 7;
 /// B, busy: a copy of ES.

@@ -30,6 +30,7 @@ pub mod number {
     pub const TSC_DEADLINE: u32 = 0x6e0;
     pub const X2APIC_FIRST: u32 = 0x800;
     pub const X2APIC_LAST: u32 = 0x8ff;
+    pub const XSS: u32 = 0xda0;
     pub const EFER: u32 = 0xc000_0080;
     pub const STAR: u32 = 0xc000_0081;
     pub const LSTAR: u32 = 0xc000_0082;
@@ -159,6 +160,8 @@ impl Cpu {
             msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
                 m.mtrr_variable[(number - msr::MTRR_PHYSBASE0) as usize]
             }
+            // No supervisor state components exist.
+            msr::XSS => 0,
             msr::PAT => m.pat,
             msr::MTRR_DEF_TYPE => m.mtrr_def_type,
             msr::EFER => self.efer,
@@ -230,6 +233,7 @@ impl Cpu {
                 })?;
                 self.msrs.mtrr_variable[(number - msr::MTRR_PHYSBASE0) as usize] = value;
             }
+            msr::XSS => check(value == 0)?,
             msr::PAT => {
                 check(memory_types(value, true))?;
                 self.msrs.pat = value;

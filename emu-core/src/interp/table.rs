@@ -170,6 +170,7 @@ const FAMILIES: &[&[Row]] = &[
     sem::sse::aes::KEY_ROWS,
     sem::sse::sha::ROWS,
     sem::sse::sha::ROUND_ROWS,
+    sem::xsave::ROWS,
     sem::x87::moves::ROWS,
     sem::x87::arithmetic::ROWS,
     sem::x87::compare::ROWS,

@@ -22,7 +22,7 @@ const FNSTENV: &[u8] = &[0xd9, 0x30];
 const FLDENV: &[u8] = &[0xd9, 0x20];
 const FLD1: &[u8] = &[0xd9, 0xe8];
 
-fn run(cpu: &mut Cpu, bytes: &[u8]) -> Fallible {
+pub fn run(cpu: &mut Cpu, bytes: &[u8]) -> Fallible {
     let op = decode(bytes, CodeMode { size: cpu.code_size(), flat: false }, 0).unwrap();
     (op.run)(cpu, &op)
 }

@@ -11,6 +11,7 @@ mod exceptions;
 mod faults;
 mod guest;
 mod host;
+mod xsave;
 #[path = "../softfloat_host/random.rs"]
 #[allow(dead_code)]
 mod random;

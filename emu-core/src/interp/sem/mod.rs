@@ -18,3 +18,4 @@ pub mod string;
 pub mod system;
 pub mod wait;
 pub mod x87;
+pub mod xsave;

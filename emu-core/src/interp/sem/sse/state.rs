@@ -1,5 +1,7 @@
 //! FXSAVE, FXRSTOR, LDMXCSR, STMXCSR. SDM vol. 1, "FXSAVE and FXRSTOR"; SDM 2A, "FXSAVE".
 
+use std::ops::Range;
+
 use iced_x86::Mnemonic as M;
 
 use crate::cpu::control::{CR0_EM, CR0_TS};
@@ -24,7 +26,11 @@ const IMAGE: usize = 416;
 /// Where the x87 registers, 16 bytes each, begin.
 const REGISTERS: usize = 32;
 /// Where the XMM registers begin.
-const VECTORS: usize = 160;
+pub const VECTORS: usize = 160;
+/// The x87 state up to MXCSR.
+pub const LEGACY_X87: Range<usize> = 0..24;
+/// The x87 registers.
+pub const X87_REGISTERS: Range<usize> = REGISTERS..VECTORS;
 
 /// LDMXCSR. SDM 2A, "LDMXCSR".
 fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Fallible {
@@ -56,7 +62,7 @@ fn image_address(cpu: &mut Cpu, op: &Op, write: bool) -> Fallible<u64> {
 }
 
 /// XMM registers that the current mode can name.
-fn vectors(cpu: &Cpu) -> usize {
+pub fn vectors(cpu: &Cpu) -> usize {
     if cpu.code_size() == 64 { 16 } else { 8 }
 }
 
@@ -69,13 +75,8 @@ pub fn update_summary(cpu: &mut Cpu) {
     }
 }
 
-/// FXSAVE and FXSAVE64. SDM 2A, "FXSAVE".
-fn fxsave<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    let address = image_address(cpu, op, true)?;
-    let segment = op.segment();
-    cpu.probe_write(segment, address, 16)?;
-    cpu.probe_write(segment, address.wrapping_add(512 - 16), 16)?;
-    let mut image = [0u8; IMAGE];
+/// Puts the x87 state into an image.
+pub fn store_x87<const WIDE: bool>(cpu: &Cpu, image: &mut [u8]) {
     let f = &cpu.fpu;
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &f.control.to_le_bytes());
@@ -90,15 +91,64 @@ fn fxsave<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
             put(at + 4, &selector.to_le_bytes());
         }
     }
-    put(24, &f.mxcsr.to_le_bytes());
-    put(28, &MXCSR_MASK.to_le_bytes());
     for n in 0..8 {
         put(REGISTERS + 16 * n, &f.regs[(usize::from(f.top) + n) & 7].to_bytes());
     }
-    let used = VECTORS + 16 * vectors(cpu);
-    for n in 0..vectors(cpu) {
-        put(VECTORS + 16 * n, &cpu.xmm(n as u8).to_le_bytes());
+}
+
+/// Puts the XMM registers of the current mode into an image.
+pub fn store_vectors(cpu: &Cpu, image: &mut [u8]) {
+    for (n, chunk) in image[VECTORS..].chunks_exact_mut(16).take(vectors(cpu)).enumerate() {
+        chunk.copy_from_slice(&cpu.xmm(n as u8).to_le_bytes());
     }
+}
+
+/// Takes the x87 state from an image.
+pub fn load_x87<const WIDE: bool>(cpu: &mut Cpu, image: &[u8]) {
+    let word = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
+    let dword = |at: usize| u32::from(word(at)) | u32::from(word(at + 2)) << 16;
+    let pointer = |at: usize| {
+        if WIDE {
+            (0, u64::from(dword(at)) | u64::from(dword(at + 4)) << 32)
+        } else {
+            (word(at + 4), dword(at).into())
+        }
+    };
+    let f = &mut cpu.fpu;
+    f.control = word(0) & 0x1f3f | 0x40;
+    f.status = word(2) & !0x3800;
+    f.top = (word(2) >> 11 & 7) as u8;
+    f.valid = image[4];
+    f.opcode = word(6) & 0x7ff;
+    f.instruction = pointer(8);
+    f.data = pointer(16);
+    for n in 0..8 {
+        let at = REGISTERS + 16 * n;
+        let bytes = image[at..at + 10].try_into().expect("a register has ten bytes");
+        f.regs[(usize::from(f.top) + n) & 7] = F80::from_bytes(bytes);
+    }
+    update_summary(cpu);
+}
+
+/// Takes the XMM registers of the current mode from an image.
+pub fn load_vectors(cpu: &mut Cpu, image: &[u8]) {
+    for (n, chunk) in image[VECTORS..].chunks_exact(16).take(vectors(cpu)).enumerate() {
+        cpu.set_xmm(n as u8, u128::from_le_bytes(chunk.try_into().expect("chunks have 16 bytes")));
+    }
+}
+
+/// FXSAVE and FXSAVE64. SDM 2A, "FXSAVE".
+fn fxsave<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let address = image_address(cpu, op, true)?;
+    let segment = op.segment();
+    cpu.probe_write(segment, address, 16)?;
+    cpu.probe_write(segment, address.wrapping_add(512 - 16), 16)?;
+    let mut image = [0u8; IMAGE];
+    store_x87::<WIDE>(cpu, &mut image);
+    image[24..28].copy_from_slice(&cpu.fpu.mxcsr.to_le_bytes());
+    image[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
+    store_vectors(cpu, &mut image);
+    let used = VECTORS + 16 * vectors(cpu);
     for (at, chunk) in (address..).step_by(16).zip(image[..used].chunks_exact(16)) {
         let value = u128::from_le_bytes(chunk.try_into().expect("chunks have 16 bytes"));
         cpu.write_vector::<true>(segment, at, value)?;
@@ -116,38 +166,12 @@ fn fxrstor<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     for (at, chunk) in (address..).step_by(16).zip(image.chunks_exact_mut(16)) {
         chunk.copy_from_slice(&cpu.read_vector::<true>(segment, at)?.to_le_bytes());
     }
-    let word = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
-    let dword = |at: usize| u32::from(word(at)) | u32::from(word(at + 2)) << 16;
-    let mxcsr = dword(24);
+    let mxcsr = u32::from_le_bytes([image[24], image[25], image[26], image[27]]);
     if mxcsr & !MXCSR_MASK != 0 {
         return Err(Fault::GP0);
     }
-    let pointer = |at: usize| {
-        if WIDE {
-            (0, u64::from(dword(at)) | u64::from(dword(at + 4)) << 32)
-        } else {
-            (word(at + 4), dword(at).into())
-        }
-    };
-    let f = &mut cpu.fpu;
-    f.control = word(0) & 0x1f3f | 0x40;
-    f.status = word(2) & !0x3800;
-    f.top = (word(2) >> 11 & 7) as u8;
-    f.valid = image[4];
-    f.opcode = word(6) & 0x7ff;
-    f.instruction = pointer(8);
-    f.data = pointer(16);
-    f.mxcsr = mxcsr;
-    for n in 0..8 {
-        let at = REGISTERS + 16 * n;
-        let bytes = image[at..at + 10].try_into().expect("a register has ten bytes");
-        f.regs[(usize::from(f.top) + n) & 7] = F80::from_bytes(bytes);
-    }
-    for n in 0..vectors(cpu) {
-        let at = VECTORS + 16 * n;
-        let bytes = image[at..at + 16].try_into().expect("a register has 16 bytes");
-        cpu.set_xmm(n as u8, u128::from_le_bytes(bytes));
-    }
-    update_summary(cpu);
+    cpu.fpu.mxcsr = mxcsr;
+    load_x87::<WIDE>(cpu, &image);
+    load_vectors(cpu, &image);
     Ok(())
 }
