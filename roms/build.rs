@@ -1,5 +1,5 @@
-//! Assembles the BIOS and the VGA BIOS with the C compiler that Rust links with, and joins them:
-//! the image of 128 KiB holds the VGA BIOS in its first half and the BIOS segment in its second.
+//! Assembles the BIOS, the VGA BIOS and the kernel boot ROM with the C compiler that Rust links with, and joins the first
+//! two: the image of 128 KiB holds the VGA BIOS in its first half and the BIOS segment in its second.
 
 #[path = "build/font.rs"]
 mod font;
@@ -19,7 +19,7 @@ fn main() {
 }
 
 fn build() -> Result<(), String> {
-    for path in ["build", "bios", "vgabios", "include", "font"] {
+    for path in ["build", "bios", "vgabios", "kernelboot", "include", "font"] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=CC");
@@ -36,6 +36,7 @@ fn build() -> Result<(), String> {
     image.resize(BIOS_SEGMENT, 0xFF);
     image.extend(bios);
     write(&out.join("vgabios.bin"), &vga_bios)?;
+    write(&out.join("kernelboot.bin"), &finish_option_rom(assemble(&root, &out, "kernelboot")?)?)?;
     write(&out.join("bios.bin"), &image)
 }
 
@@ -105,19 +106,26 @@ fn run(mut command: Command, what: &str) -> Result<(), String> {
     ))
 }
 
-/// Fills in the option ROM's two size fields and makes its bytes add up to zero.
+/// Fills in an option ROM's sizes and makes the bytes of its Plug and Play header, if any, and of all of it add up to
+/// zero.
 fn finish_option_rom(mut rom: Vec<u8>) -> Result<Vec<u8>, String> {
     let size = (rom.len() + 1).next_multiple_of(2048);
     if size > VGA_BIOS_MAX {
-        return Err(format!("the VGA BIOS takes {size} bytes, expected at most {VGA_BIOS_MAX}"));
+        return Err(format!("an option ROM takes {size} bytes, expected at most {VGA_BIOS_MAX}"));
     }
     rom.resize(size, 0);
     let units = (size / 512) as u8;
-    let pci_data = usize::from(u16::from_le_bytes([rom[0x18], rom[0x19]]));
+    let pointer = |at: usize| usize::from(u16::from_le_bytes([rom[at], rom[at + 1]]));
+    let (pci_data, pnp_header) = (pointer(0x18), pointer(0x1A));
+    let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
     rom[2] = units;
-    rom[pci_data + 0x10] = units;
-    let sum = rom.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
-    rom[size - 1] = sum.wrapping_neg();
+    if pci_data != 0 {
+        rom[pci_data + 0x10] = units;
+    }
+    if pnp_header != 0 {
+        rom[pnp_header + 9] = sum(&rom[pnp_header..pnp_header + 0x20]).wrapping_neg();
+    }
+    rom[size - 1] = sum(&rom).wrapping_neg();
     Ok(rom)
 }
 

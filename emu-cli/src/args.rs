@@ -67,6 +67,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub bios: Option<PathBuf>,
 
+    /// A Linux bzImage to boot instead of a disk
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// Initial RAM disk for --kernel
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub initrd: Option<PathBuf>,
+
+    /// Command line for --kernel
+    #[arg(long, value_name = "TEXT", requires = "kernel", allow_hyphen_values = true)]
+    pub append: Option<String>,
+
     /// A disk: FILE[,format=raw][,if=ide][,index=N][,snapshot=on]; a comma in FILE is written twice
     #[arg(long = "drive", value_name = "FILE[,...]", value_parser = DriveSpec::parse)]
     pub drives: Vec<DriveSpec>,
@@ -238,6 +250,8 @@ mod tests {
             (&["--timeout", "nan"], "seconds"),
             (&["--hash-every", "5"], "--hash-log"),
             (&["--hash-every", "0", "--hash-log", "x"], "--hash-every"),
+            (&["--initrd", "initrd.img"], "--kernel"),
+            (&["--append", "quiet"], "--kernel"),
             (&["disk.img"], "disk.img"),
         ] {
             let message = run(args).unwrap_err();

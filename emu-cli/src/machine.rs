@@ -11,6 +11,7 @@ use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
 use emu_devices::block::{BlockBackend, MemoryDisk};
 use emu_devices::keys::Key;
+use emu_devices::linux_kernel::LinuxKernel;
 use emu_devices::pc::{Pc, PcConfig};
 use emu_devices::vga::{Image, TextScreen};
 
@@ -90,7 +91,9 @@ pub struct Parts {
     pub memory: u64,
     /// Firmware instead of the bundled one.
     pub bios: Option<Vec<u8>>,
-    /// The IDE disks. Without any there is the bundled one, in memory.
+    /// A kernel to boot instead of a disk.
+    pub kernel: Option<LinuxKernel>,
+    /// The IDE disks. Without any, and without a kernel, there is the bundled one, in memory.
     pub disks: [Option<DiskFile>; MAX_DRIVES],
     /// Where guest time comes from.
     pub time: TimeSource,
@@ -118,7 +121,7 @@ impl Guest {
     /// When the host has no memory for it.
     pub fn assemble(parts: Parts) -> Result<Self> {
         let mut disks = parts.disks.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>));
-        if disks.iter().all(Option::is_none) {
+        if parts.kernel.is_none() && disks.iter().all(Option::is_none) {
             disks[0] = Some(Box::new(MemoryDisk::from(emu_guest::DISK_IMAGE)));
         }
         let config = PcConfig {
@@ -128,6 +131,7 @@ impl Guest {
             vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
             debug_exit_port: parts.debug_exit,
             disks,
+            kernel: parts.kernel.map(|kernel| (kernel, emu_roms::KERNEL_BOOT.to_vec())),
             start_time: start_time(parts.time),
         };
         let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;

@@ -11,6 +11,7 @@ mod drive;
 mod events;
 mod hash_log;
 mod info;
+mod kernel;
 mod keys;
 mod machine;
 mod monitor;

@@ -19,6 +19,7 @@ use crate::display::TextDisplay;
 use crate::drive::{self, MAX_DRIVES};
 use crate::events::{self, Event};
 use crate::hash_log::HashLog;
+use crate::kernel;
 use crate::machine::{self, Guest, PORTS, Parts};
 use crate::outcome::{Outcome, usage};
 use crate::outputs::Outputs;
@@ -55,6 +56,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let mut outputs = Outputs::default();
     let bios = args.bios.as_deref().map(machine::read_bios).transpose()?;
     args.bios.iter().for_each(|path| outputs.reads(path));
+    let kernel = kernel::load(args)?;
+    args.kernel.iter().chain(&args.initrd).for_each(|path| outputs.reads(path));
     let (disks, handles) = open_disks(args, &plan, &mut outputs)?;
     let mut files = Files::open(args, &plan, &mut outputs)?;
     let (events_in, events) = unbounded();
@@ -65,6 +68,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let guest = Guest::assemble(Parts {
         memory: args.memory,
         bios,
+        kernel,
         disks,
         time: plan.time,
         debug_exit: args.debug_exit,

@@ -32,14 +32,38 @@ pub mod key {
     pub const NO_GRAPHIC: u16 = 0x04;
     /// Processors at power-on, 16 bits.
     pub const CPU_COUNT: u16 = 0x05;
+    /// Where the kernel to boot directly goes, 32 bits.
+    pub const KERNEL_ADDRESS: u16 = 0x07;
     /// Bytes of the kernel to boot directly, 32 bits.
     pub const KERNEL_SIZE: u16 = 0x08;
+    /// Where its initial RAM disk goes, 32 bits.
+    pub const INITRD_ADDRESS: u16 = 0x0a;
+    /// Bytes of the initial RAM disk, 32 bits.
+    pub const INITRD_SIZE: u16 = 0x0b;
     /// 16 bits: show the boot menu.
     pub const BOOT_MENU: u16 = 0x0e;
     /// Processors that there could be (the highest APIC id plus one), 16 bits.
     pub const MAX_CPUS: u16 = 0x0f;
+    /// The kernel's protected-mode part.
+    pub const KERNEL_DATA: u16 = 0x11;
+    /// The initial RAM disk.
+    pub const INITRD_DATA: u16 = 0x12;
+    /// Where the command line goes, 32 bits.
+    pub const COMMAND_LINE_ADDRESS: u16 = 0x13;
+    /// Bytes of the command line with its final zero, 32 bits.
+    pub const COMMAND_LINE_SIZE: u16 = 0x14;
+    /// The command line.
+    pub const COMMAND_LINE_DATA: u16 = 0x15;
+    /// Where the kernel's real-mode part goes, 32 bits.
+    pub const SETUP_ADDRESS: u16 = 0x16;
+    /// Bytes of the real-mode part, 32 bits.
+    pub const SETUP_SIZE: u16 = 0x17;
+    /// The kernel's real-mode part.
+    pub const SETUP_DATA: u16 = 0x18;
     /// Directory of the named files.
     pub const FILE_DIRECTORY: u16 = 0x19;
+    /// 32 bits: the 8254 is wired to pin 2 of the I/O APIC.
+    pub const IRQ0_OVERRIDE: u16 = 0x8002;
     /// The first named file; the others follow.
     pub const FIRST_FILE: u16 = 0x20;
 }
@@ -82,14 +106,14 @@ impl FwCfg {
         let mut device =
             Self { items: BTreeMap::new(), names: Vec::new(), selected: 0, offset: 0, dma_address: 0 };
         device.set_item(key::SIGNATURE, b"QEMU");
-        device.set_item(key::ID, &0b11u32.to_le_bytes());
+        device.set_item(key::ID, 0b11u32.to_le_bytes());
         device.write_directory();
         device
     }
 
     /// Sets a numbered item (in little-endian order where it is a number).
-    pub fn set_item(&mut self, key: u16, bytes: &[u8]) {
-        self.items.insert(key & KEY_MASK, bytes.to_vec());
+    pub fn set_item(&mut self, key: u16, bytes: impl Into<Vec<u8>>) {
+        self.items.insert(key & KEY_MASK, bytes.into());
     }
 
     /// Adds a named file, or replaces the one of that name. Names have at most 55 bytes; what is longer is cut.

@@ -30,6 +30,7 @@ pub mod i8254;
 pub mod i8259a;
 pub mod io_apic;
 pub mod keys;
+pub mod linux_kernel;
 pub mod local_apic;
 pub mod mc146818;
 pub mod pc;

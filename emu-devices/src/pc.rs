@@ -38,6 +38,7 @@ use crate::i8254::I8254;
 use crate::i8259a::PicPair;
 use crate::io_apic::IoApic;
 use crate::keys::Key;
+use crate::linux_kernel::LinuxKernel;
 use crate::local_apic::LocalApic;
 use crate::mc146818::Mc146818;
 use crate::pci::Pci;
@@ -67,8 +68,15 @@ pub struct PcConfig {
     pub debug_exit_port: Option<u16>,
     /// Disks: primary master and slave, secondary master and slave.
     pub disks: [Option<Box<dyn BlockBackend>>; MAX_DISKS],
+    /// A kernel to boot instead of a disk, placed for this much RAM, and the expansion ROM that boots it.
+    pub kernel: Option<(LinuxKernel, Vec<u8>)>,
     /// What the clock shows at power-on, in seconds since the beginning of 1970.
     pub start_time: u64,
+}
+
+/// Bytes of RAM below 4 GiB in a machine of so much RAM.
+pub fn low_ram(ram_size: u64) -> u64 {
+    map::split_ram(ram_size).0
 }
 
 impl Default for PcConfig {
@@ -81,6 +89,7 @@ impl Default for PcConfig {
             vga_rom: None,
             debug_exit_port: None,
             disks: [const { None }; MAX_DISKS],
+            kernel: None,
             start_time: 0,
         }
     }
@@ -168,7 +177,7 @@ impl Pc {
     /// # Errors
     /// When there is no such PC, or the host refuses the memory.
     pub fn new(config: PcConfig) -> Result<(Self, Memory), PcError> {
-        let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, disks, start_time } = config;
+        let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, disks, kernel, start_time } = config;
         if !(1..=MAX_CPUS).contains(&cpus) {
             return Err(PcError::Cpus(cpus));
         }
@@ -182,6 +191,10 @@ impl Pc {
             let Some(disk) = disk else { continue };
             let serial = format!("EMU{:05}", number + 1);
             ata[number / 2].attach(number % 2, AtaDisk::new(disk, "EMU HARDDISK", &serial));
+        }
+        let mut fw_cfg = firmware::fw_cfg(ram_size, cpus);
+        if let Some((kernel, boot_rom)) = kernel {
+            firmware::offer_kernel(&mut fw_cfg, kernel, &boot_rom);
         }
         let mut pc = Self {
             pic: PicPair::new(),
@@ -198,7 +211,7 @@ impl Pc {
             pci,
             ata,
             vga: Vga::new(),
-            fw_cfg: firmware::fw_cfg(ram_size, cpus),
+            fw_cfg,
             map,
             irqs: 0,
             pirqs: [false; 4],

@@ -8,9 +8,10 @@
 #define ITEM_SIGNATURE 0x0000
 #define ITEM_DIRECTORY 0x0019
 #define NAME_LENGTH    56
+#define ENTRY_LENGTH   64
 #define FILES_MAX      256              /* a directory larger than this is not believed */
 
-    .global fw_cfg_find, fw_cfg_item, fw_cfg_read
+    .global fw_cfg_find, fw_cfg_entry, fw_cfg_item, fw_cfg_read, fw_cfg_select
 
 /* In: CS:SI = file name, zero-terminated. Out: CF set when there is no such file; else it is selected
  * and ECX is its size. Clobbers EAX, EDX, DI, SI kept. */
@@ -59,6 +60,33 @@ fw_cfg_find:
     ret
 5:  stc
 6:  ret
+
+/* In: AX = number of a file, ES:DI = 64 bytes. Out: its directory entry there; CF set when there are not so many.
+ * Clobbers EAX, CX, DX, DI. */
+fw_cfg_entry:
+    push ax
+    call fw_cfg_present
+    pop cx
+    jc 2f
+    mov ax, ITEM_DIRECTORY
+    call fw_cfg_select
+    call fw_cfg_read32
+    cmp eax, FILES_MAX
+    ja 3f
+    cmp cx, ax
+    jae 3f
+    inc cx
+1:  push cx
+    push di
+    mov cx, ENTRY_LENGTH
+    call fw_cfg_read                    // the last one stays
+    pop di
+    pop cx
+    loop 1b
+    clc
+    ret
+3:  stc
+2:  ret
 
 /* Out: CF set when there is no fw_cfg. Clobbers EAX, DX. */
 fw_cfg_present:

@@ -1,7 +1,8 @@
 /* INT 19h: boot. INT 18h: what a boot sector calls when it cannot.
  *
- * Out: each hard disk's first sector is read to 0000:7C00 in turn; the first that ends in 55AAh gets
- * control there with DL = its number, the other general and segment registers 0 and SP = 7C00h.
+ * Out: a ROM that offers a bootstrap entry (rom_files.S) is called. When there is none, or it comes back, each hard
+ * disk's first sector is read to 0000:7C00 in turn; the first that ends in 55AAh gets control there with
+ * DL = its number, the other general and segment registers 0 and SP = 7C00h.
  * When none does, the screen says what was tried and why it would not do, and the machine waits.
  * Left out: diskettes, CD-ROMs (El Torito), booting from the network.
  */
@@ -19,7 +20,16 @@ int19:
     mov ax, BDA_SEG
     mov ds, ax
     sti
-    mov dl, 0x80
+    mov ax, EBDA_SEG
+    mov es, ax
+    cmp dword ptr es:[EBDA_BOOTSTRAP], 0
+    je 3f
+    pushad
+    push ds
+    lcall es:[EBDA_BOOTSTRAP]
+    pop ds
+    popad
+3:  mov dl, 0x80
 1:  mov al, dl
     sub al, 0x80
     cmp al, ds:[BDA_DISK_COUNT]

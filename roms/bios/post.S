@@ -10,7 +10,7 @@
 #define SHUTDOWN_IRET      0x09         /* ... return from a 286-style block move */
 #define SHUTDOWN_JUMP      0x0A         /* ... jump without EOI */
 
-    .global post_entry
+    .global post_entry, option_rom_sum, option_rom_start
 post_entry:
     cli
     cld
@@ -67,6 +67,7 @@ post_entry:
     call disk_init
     call banner_disks
     call option_roms
+    call rom_files
 
     CHECKPOINT 0x08
     call timer_set_from_rtc
@@ -138,9 +139,11 @@ video_init:
     mov ax, bx
     jmp option_rom_call
 
-/* Expansion ROMs on the ISA bus, C8000h to DFFFFh: 55h AAh, size, init code at offset 3. */
+/* Expansion ROMs on the ISA bus, C8000h to DFFFFh: 55h AAh, size, init code at offset 3.
+ * Out: AX = segment behind the last one. */
 option_roms:
     mov ax, 0xC800
+    push ax
 1:  mov es, ax
     mov cx, 0x80                        // the next place to look, 2 KiB on
     cmp word ptr es:[0], 0xAA55
@@ -150,17 +153,27 @@ option_roms:
     movzx cx, byte ptr es:[2]
     push ax
     push cx
-    xor ax, ax
-    call option_rom_call
+    call option_rom_start
     pop cx
     pop ax
     add cx, 3                           // size in half KiB, rounded up to 2 KiB
     and cx, 0xFC
     shl cx, 5
+    pop dx
+    add ax, cx
+    push ax
+    jmp 4f
 3:  add ax, cx
-    cmp ax, 0xE000
+4:  cmp ax, 0xE000
     jb 1b
+    pop ax
     ret
+
+/* In: ES = ROM. Initialises it, and remembers how it boots, if it can. Clobbers EAX, BX. */
+option_rom_start:
+    xor ax, ax
+    call option_rom_call
+    jmp rom_bootstrap
 
 /* In: ES = ROM. Out: ZF when its bytes add up to zero. Clobbers BX, CX, SI. */
 option_rom_sum:

@@ -1,5 +1,5 @@
-//! The bundled firmware, real guest code: a PC BIOS and a VGA BIOS, assembled from the sources in this
-//! crate when it is built.
+//! The bundled firmware, real guest code: a PC BIOS, a VGA BIOS and a ROM that boots a kernel, assembled from the
+//! sources in this crate when it is built.
 //!
 //! ```
 //! let entry = &emu_roms::BIOS[emu_roms::BIOS.len() - 16..];
@@ -12,6 +12,9 @@ pub static BIOS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bios.bin"));
 
 /// The VGA BIOS as an option ROM for PCI vendor 1234h, device 1111h: a multiple of 2 KiB.
 pub static VGA_BIOS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vgabios.bin"));
+
+/// An option ROM that boots the Linux kernel which the board offers by fw_cfg: for the file `genroms/kernelboot.bin`.
+pub static KERNEL_BOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernelboot.bin"));
 
 #[cfg(test)]
 mod tests {
@@ -63,6 +66,18 @@ mod tests {
     #[test]
     fn vga_bios_adds_up_to_zero() {
         assert_eq!(VGA_BIOS.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)), 0);
+    }
+
+    #[test]
+    fn kernel_boot_rom_is_a_bootable_plug_and_play_rom() {
+        let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
+        assert_eq!(word(KERNEL_BOOT, 0), 0xAA55);
+        assert_eq!(usize::from(KERNEL_BOOT[2]) * 512, KERNEL_BOOT.len());
+        let header = &KERNEL_BOOT[usize::from(word(KERNEL_BOOT, 0x1A))..][..0x20];
+        assert_eq!(&header[..6], b"$PnP\x01\x02");
+        assert_eq!((sum(header), sum(KERNEL_BOOT)), (0, 0));
+        let bootstrap = usize::from(word(header, 0x1A));
+        assert_eq!(&KERNEL_BOOT[bootstrap..bootstrap + 2], &[0x66, 0x60], "it begins with PUSHAD");
     }
 
     #[test]

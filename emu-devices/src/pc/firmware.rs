@@ -2,6 +2,7 @@
 
 use super::map::split_ram;
 use crate::fw_cfg::{FwCfg, key};
+use crate::linux_kernel::LinuxKernel;
 use crate::mc146818::Mc146818;
 
 const KIB: u64 = 1 << 10;
@@ -13,6 +14,9 @@ const BOOT_FIRST: u8 = 0x12;
 const BOOT_THIRD: u8 = 0x30;
 /// Coprocessor and PS/2 mouse present, no floppy, 80-column display by the VGA BIOS.
 const EQUIPMENT: u8 = 0x06;
+/// The expansion ROM that boots a kernel from fw_cfg, and SeaBIOS's name for it in its boot order.
+const KERNEL_ROM_FILE: &str = "genroms/kernelboot.bin";
+const KERNEL_ROM_BOOT_ORDER: &[u8] = b"/rom@genroms/kernelboot.bin\0";
 
 /// Fills the CMOS memory.
 pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize) {
@@ -44,11 +48,13 @@ pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize) {
 pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
     let (low, high) = split_ram(ram_size);
     let mut device = FwCfg::new();
-    device.set_item(key::RAM_SIZE, &ram_size.to_le_bytes());
-    device.set_item(key::NO_GRAPHIC, &0u16.to_le_bytes());
-    device.set_item(key::CPU_COUNT, &(cpus as u16).to_le_bytes());
-    device.set_item(key::MAX_CPUS, &(cpus as u16).to_le_bytes());
-    device.set_item(key::BOOT_MENU, &0u16.to_le_bytes());
+    device.set_item(key::RAM_SIZE, ram_size.to_le_bytes());
+    device.set_item(key::NO_GRAPHIC, 0u16.to_le_bytes());
+    device.set_item(key::CPU_COUNT, (cpus as u16).to_le_bytes());
+    device.set_item(key::MAX_CPUS, (cpus as u16).to_le_bytes());
+    device.set_item(key::BOOT_MENU, 0u16.to_le_bytes());
+    // Where no ACPI tables are offered, SeaBIOS writes its own, and Linux finds its timer by them.
+    device.set_item(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
     let mut e820 = Vec::new();
     for (start, len) in [(0, low), (1u64 << 32, high)] {
         if len != 0 {
@@ -59,4 +65,20 @@ pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
     }
     device.add_file("etc/e820", &e820);
     device
+}
+
+/// Offers a kernel, and the expansion ROM that boots it, to the firmware.
+pub fn offer_kernel(device: &mut FwCfg, kernel: LinuxKernel, boot_rom: &[u8]) {
+    for (address, size, data, part) in [
+        (key::KERNEL_ADDRESS, key::KERNEL_SIZE, key::KERNEL_DATA, kernel.kernel),
+        (key::INITRD_ADDRESS, key::INITRD_SIZE, key::INITRD_DATA, kernel.initrd),
+        (key::COMMAND_LINE_ADDRESS, key::COMMAND_LINE_SIZE, key::COMMAND_LINE_DATA, kernel.command_line),
+        (key::SETUP_ADDRESS, key::SETUP_SIZE, key::SETUP_DATA, kernel.setup),
+    ] {
+        device.set_item(address, part.address.to_le_bytes());
+        device.set_item(size, (part.bytes.len() as u32).to_le_bytes());
+        device.set_item(data, part.bytes);
+    }
+    device.add_file(KERNEL_ROM_FILE, boot_rom);
+    device.add_file("bootorder", KERNEL_ROM_BOOT_ORDER);
 }

@@ -87,6 +87,7 @@ fn run(seed: u64) -> (Pc, String, Vec<u8>) {
         debug_exit_port: Some(0x501),
         disks: [Some(Box::new(MemoryDisk::from(vec![0xa5; 512 * 1000]))), None, None, None],
         start_time: 1_000_000_000,
+        ..PcConfig::default()
     })
     .unwrap();
     let (mut random, mut now): (_, Tick) = (Random::new(seed), 0);
