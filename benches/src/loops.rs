@@ -1,6 +1,6 @@
 //! Small loops in 64-bit mode on a processor without a board: what the interpreter's parts cost.
 
-use emu_core::bus::{Access, Bus, NEVER, Request, Signals, Tick};
+use emu_core::bus::Bus;
 use emu_core::cpu::{CS, RIP, Segment};
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
@@ -21,45 +21,7 @@ const TO: u32 = 0x18_0000;
 /// A board with nothing on it.
 struct Nothing;
 
-impl Bus for Nothing {
-    fn port_read(&mut self, _: &mut Access<'_>, _: u16, size: u8) -> u32 {
-        u32::MAX >> (32 - 8 * u32::from(size))
-    }
-    fn port_write(&mut self, _: &mut Access<'_>, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&mut self, _: &mut Access<'_>, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&mut self, _: &mut Access<'_>, _: u64, _: u8, _: u64) {}
-    fn next_event(&self) -> Tick {
-        NEVER
-    }
-    fn advance(&mut self, _: &mut Access<'_>) {}
-    fn intr(&self, _: usize) -> bool {
-        false
-    }
-    fn acknowledge(&mut self, _: &mut Access<'_>) -> u8 {
-        0xff
-    }
-    fn take_signals(&mut self, _: usize) -> Signals {
-        Signals::default()
-    }
-    fn take_request(&mut self) -> Option<Request> {
-        None
-    }
-    fn set_ferr(&mut self, _: usize, _: bool) {}
-    fn msr_read(&mut self, _: &mut Access<'_>, _: u32) -> Option<u64> {
-        None
-    }
-    fn msr_write(&mut self, _: &mut Access<'_>, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: usize, _: u8) {}
-    fn init(&mut self, _: usize) {}
-    fn reset(&mut self, _: &mut Access<'_>) {}
-}
+impl Bus for Nothing {}
 
 /// A named loop that never ends.
 #[derive(Clone, Copy, Debug)]

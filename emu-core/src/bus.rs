@@ -79,49 +79,92 @@ pub enum Request {
     DebugExit(u32),
 }
 
-/// The board, as the processor sees it. One object for all processors.
+/// The board, as the processor sees it. One object for all processors. What an implementation leaves out behaves
+/// as on a board without chips: reads are all ones, writes are lost, nothing ever happens.
 ///
 /// After every access and every [`advance`](Bus::advance) the processor looks again at
 /// [`intr`](Bus::intr), [`take_signals`](Bus::take_signals), [`next_event`](Bus::next_event) and
 /// [`take_request`](Bus::take_request), so a chip never has to call anybody.
 pub trait Bus: Any {
     /// IN: reads `size` bytes (1, 2 or 4) from `port`, zero-extended.
-    fn port_read(&mut self, at: &mut Access<'_>, port: u16, size: u8) -> u32;
+    fn port_read(&mut self, at: &mut Access<'_>, port: u16, size: u8) -> u32 {
+        let _ = (at, port);
+        u32::MAX >> (32 - 8 * u32::from(size))
+    }
     /// OUT: writes the low `size` bytes (1, 2 or 4) of `value` to `port`.
-    fn port_write(&mut self, at: &mut Access<'_>, port: u16, size: u8, value: u32);
+    fn port_write(&mut self, at: &mut Access<'_>, port: u16, size: u8, value: u32) {
+        let _ = (at, port, size, value);
+    }
     /// Reads `size` bytes (1, 2, 4 or 8) from a physical address that is mapped as MMIO. Never crosses a page.
-    fn mmio_read(&mut self, at: &mut Access<'_>, address: u64, size: u8) -> u64;
+    fn mmio_read(&mut self, at: &mut Access<'_>, address: u64, size: u8) -> u64 {
+        let _ = (at, address);
+        u64::MAX >> (64 - 8 * u32::from(size))
+    }
     /// Writes the low `size` bytes (1, 2, 4 or 8) of `value` to a physical address that is mapped as MMIO.
-    fn mmio_write(&mut self, at: &mut Access<'_>, address: u64, size: u8, value: u64);
+    fn mmio_write(&mut self, at: &mut Access<'_>, address: u64, size: u8, value: u64) {
+        let _ = (at, address, size, value);
+    }
 
     /// The earliest time at which some chip must be given a chance to act, [`NEVER`] if there is none.
-    fn next_event(&self) -> Tick;
+    fn next_event(&self) -> Tick {
+        NEVER
+    }
     /// Lets every chip whose time has come (at or before `at.now`) act.
-    fn advance(&mut self, at: &mut Access<'_>);
+    fn advance(&mut self, at: &mut Access<'_>) {
+        let _ = at;
+    }
 
     /// Level of the INTR pin of processor `cpu` (its local APIC, or the 8259A behind it).
-    fn intr(&self, cpu: usize) -> bool;
+    fn intr(&self, cpu: usize) -> bool {
+        let _ = cpu;
+        false
+    }
     /// INTA cycle: the vector to deliver. Only called while [`intr`](Bus::intr) is high.
-    fn acknowledge(&mut self, at: &mut Access<'_>) -> u8;
+    fn acknowledge(&mut self, at: &mut Access<'_>) -> u8 {
+        let _ = at;
+        OPEN_BUS
+    }
     /// Takes the edge-triggered events that wait for processor `cpu`.
-    fn take_signals(&mut self, cpu: usize) -> Signals;
+    fn take_signals(&mut self, cpu: usize) -> Signals {
+        let _ = cpu;
+        Signals::default()
+    }
     /// Takes what the board wants from the driver, if anything.
-    fn take_request(&mut self) -> Option<Request>;
+    fn take_request(&mut self) -> Option<Request> {
+        None
+    }
 
     /// The FERR# pin: an unmasked x87 error while CR0.NE = 0 (IRQ 13 on a PC).
-    fn set_ferr(&mut self, cpu: usize, level: bool);
+    fn set_ferr(&mut self, cpu: usize, level: bool) {
+        let _ = (cpu, level);
+    }
     /// Reads an MSR that lives in the local APIC: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h),
     /// x2APIC registers (800h to 8FFh). `None` is #GP(0).
-    fn msr_read(&mut self, at: &mut Access<'_>, msr: u32) -> Option<u64>;
+    fn msr_read(&mut self, at: &mut Access<'_>, msr: u32) -> Option<u64> {
+        let _ = (at, msr);
+        None
+    }
     /// Writes such an MSR. `None` is #GP(0), and nothing was written.
-    fn msr_write(&mut self, at: &mut Access<'_>, msr: u32, value: u64) -> Option<()>;
+    fn msr_write(&mut self, at: &mut Access<'_>, msr: u32, value: u64) -> Option<()> {
+        let _ = (at, msr, value);
+        None
+    }
     /// CR8: bits 7:4 of the task-priority register of processor `cpu`.
-    fn task_priority(&self, cpu: usize) -> u8;
+    fn task_priority(&self, cpu: usize) -> u8 {
+        let _ = cpu;
+        0
+    }
     /// Writes CR8 (0 to 15).
-    fn set_task_priority(&mut self, cpu: usize, class: u8);
+    fn set_task_priority(&mut self, cpu: usize, class: u8) {
+        let _ = (cpu, class);
+    }
 
     /// INIT reached processor `cpu` (its local APIC goes to its INIT state).
-    fn init(&mut self, cpu: usize);
+    fn init(&mut self, cpu: usize) {
+        let _ = cpu;
+    }
     /// Power-on or hard reset of every chip. The memory map goes back to its reset state as well.
-    fn reset(&mut self, at: &mut Access<'_>);
+    fn reset(&mut self, at: &mut Access<'_>) {
+        let _ = at;
+    }
 }

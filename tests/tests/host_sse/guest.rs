@@ -1,6 +1,6 @@
 //! The same instruction on the interpreter.
 
-use emu_core::bus::{Access, Bus, NEVER, Request, Signals, Tick};
+use emu_core::bus::Bus;
 use emu_core::cpu::control::{
     CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, EFER_LMA, EFER_LME,
 };
@@ -18,45 +18,7 @@ pub const ADDRESS: u64 = 0x4000;
 /// A board without chips.
 struct Nothing;
 
-impl Bus for Nothing {
-    fn port_read(&mut self, _: &mut Access<'_>, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&mut self, _: &mut Access<'_>, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&mut self, _: &mut Access<'_>, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&mut self, _: &mut Access<'_>, _: u64, _: u8, _: u64) {}
-    fn next_event(&self) -> Tick {
-        NEVER
-    }
-    fn advance(&mut self, _: &mut Access<'_>) {}
-    fn intr(&self, _: usize) -> bool {
-        false
-    }
-    fn acknowledge(&mut self, _: &mut Access<'_>) -> u8 {
-        0
-    }
-    fn take_signals(&mut self, _: usize) -> Signals {
-        Signals::default()
-    }
-    fn take_request(&mut self) -> Option<Request> {
-        None
-    }
-    fn set_ferr(&mut self, _: usize, _: bool) {}
-    fn msr_read(&mut self, _: &mut Access<'_>, _: u32) -> Option<u64> {
-        None
-    }
-    fn msr_write(&mut self, _: &mut Access<'_>, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: usize, _: u8) {}
-    fn init(&mut self, _: usize) {}
-    fn reset(&mut self, _: &mut Access<'_>) {}
-}
+impl Bus for Nothing {}
 
 /// A processor in flat 64-bit mode without paging, which no real one has and which is all that is needed here.
 pub fn processor() -> Cpu {

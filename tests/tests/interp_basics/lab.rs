@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use emu_core::bus::{Access, Bus, NEVER, Request, Signals, Tick};
+use emu_core::bus::{Access, Bus};
 use emu_core::cpu::{CS, Cpu, RIP, RSP, SS, Segment};
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
@@ -119,9 +119,6 @@ struct Board {
 }
 
 impl Bus for Board {
-    fn port_read(&mut self, _: &mut Access<'_>, _: u16, size: u8) -> u32 {
-        u32::MAX >> (32 - 8 * u32::from(size))
-    }
     fn port_write(&mut self, at: &mut Access<'_>, port: u16, _: u8, value: u32) {
         match port {
             0x10 => self.raised = Some(value as u8),
@@ -129,39 +126,12 @@ impl Bus for Board {
             _ => {}
         }
     }
-    fn mmio_read(&mut self, _: &mut Access<'_>, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&mut self, _: &mut Access<'_>, _: u64, _: u8, _: u64) {}
-    fn next_event(&self) -> Tick {
-        NEVER
-    }
-    fn advance(&mut self, _: &mut Access<'_>) {}
     fn intr(&self, _: usize) -> bool {
         self.raised.is_some()
     }
     fn acknowledge(&mut self, _: &mut Access<'_>) -> u8 {
         self.raised.take().unwrap_or(0xff)
     }
-    fn take_signals(&mut self, _: usize) -> Signals {
-        Signals::default()
-    }
-    fn take_request(&mut self) -> Option<Request> {
-        None
-    }
-    fn set_ferr(&mut self, _: usize, _: bool) {}
-    fn msr_read(&mut self, _: &mut Access<'_>, _: u32) -> Option<u64> {
-        None
-    }
-    fn msr_write(&mut self, _: &mut Access<'_>, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: usize, _: u8) {}
-    fn init(&mut self, _: usize) {}
-    fn reset(&mut self, _: &mut Access<'_>) {}
 }
 
 const _: fn(&Board) -> &dyn Any = |board| board;
