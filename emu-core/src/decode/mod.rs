@@ -4,7 +4,8 @@
 pub mod cache;
 
 use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register,
+    CodeSize, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic,
+    OpKind, Register,
 };
 
 use crate::cpu::{CS, Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, SS, ZERO};
@@ -258,7 +259,7 @@ fn memory(op: &mut Op, insn: &Instruction) {
     op.base = register_number(base);
     op.index = register_number(insn.memory_index());
     let scale = insn.memory_index_scale().trailing_zeros() as u8;
-    op.scale_segment = insn.memory_segment().number() as u8 | scale << 4;
+    op.scale_segment = segment_of(insn, insn.code_size() == CodeSize::Code64) as u8 | scale << 4;
     op.disp = insn.memory_displacement64() as i64;
     if matches!(base, Register::RIP | Register::EIP) {
         // Decoded with an instruction pointer of 0, the address is the distance from the start.
@@ -269,6 +270,19 @@ fn memory(op: &mut Op, insn: &Instruction) {
         32 => 32,
         _ => 0,
     };
+}
+
+/// Segment register of the memory operand. In 64-bit mode prefixes for ES, CS, SS and DS are ignored, and the base
+/// register alone tells #SS from #GP. SDM 3A, "Segmentation in IA-32e Mode".
+fn segment_of(insn: &Instruction, long: bool) -> usize {
+    match insn.memory_segment() {
+        Register::FS | Register::GS => insn.memory_segment().number(),
+        _ if long => match insn.memory_base() {
+            Register::RSP | Register::RBP | Register::ESP | Register::EBP => SS,
+            _ => DS,
+        },
+        other => other.number(),
+    }
 }
 
 /// Address size in bits of the memory operand.

@@ -1,5 +1,7 @@
 //! Corners of integer instructions that a comparison with real processors brought up.
 
+use iced_x86::code_asm::*;
+
 use crate::lab::*;
 
 #[test]
@@ -22,4 +24,13 @@ fn a_vex_prefix_is_invalid_in_real_mode() {
             Lab::protected().run(code!(a: db(bytes); hlt())).done();
         }
     }
+}
+
+#[test]
+fn a_stack_override_is_ignored_in_64_bit_mode() {
+    let code = [0x36, 0x8b, 0x00]; // MOV EAX,SS:[RAX]
+    let mut lab = Lab::long();
+    lab.run(code!(a: mov(rax, 1u64 << 63); db(&code); hlt())).fault(vector::GP, 0);
+    let code = [0x3e, 0x8b, 0x45, 0]; // MOV EAX,DS:[RBP]
+    lab.run(code!(a: mov(rbp, 1u64 << 63); db(&code); hlt())).fault(vector::SS, 0);
 }
