@@ -34,3 +34,11 @@ fn a_stack_override_is_ignored_in_64_bit_mode() {
     let code = [0x3e, 0x8b, 0x45, 0]; // MOV EAX,DS:[RBP]
     lab.run(code!(a: mov(rbp, 1u64 << 63); db(&code); hlt())).fault(vector::SS, 0);
 }
+
+#[test]
+fn popa_faults_at_its_lowest_address() {
+    let mut lab = Lab::paged().at_cpl3();
+    lab.forbid(DATA, pte::P);
+    lab.forbid(DATA + 0x1000, pte::P);
+    lab.run(code!(a: mov(esp, DATA as u32 + 0xff0); popad(); hlt())).page_fault(4, DATA + 0xff0);
+}

@@ -116,7 +116,8 @@ fn push_all<W: Width>(cpu: &mut Cpu, _: &Op) -> Fallible {
 /// POPA, POPAD: the slot of (E)SP is skipped. SDM 2B, "POPA/POPAD".
 fn pop_all<W: Width>(cpu: &mut Cpu, _: &Op) -> Fallible {
     let mut values = [W::from_u64(0); 8];
-    for (n, value) in values.iter_mut().enumerate() {
+    // The lowest address first, as it is popped first: a page fault is for that one.
+    for (n, value) in values.iter_mut().enumerate().rev() {
         *value = cpu.peek((7 - n as u64) * W::BYTES)?;
     }
     for (n, value) in values.into_iter().enumerate() {
