@@ -1,0 +1,185 @@
+//! Forms that this test leaves out, and where AMD's silicon, on which it may run, and Intel's differ.
+
+use emu_core::cpu::eflags::{AF, CF, OF, PF, SF, ZF};
+use iced_x86::{Code, CpuidFeature as C, EncodingKind, Mnemonic as M, OpCodeOperandKind as K, OpKind};
+
+use super::cases::Encoding;
+use super::host::{Outcome, Registers};
+
+/// Is this form one of the integer instructions that user code can run without changing its surroundings?
+pub fn is_subject(code: Code, bits: u32) -> bool {
+    let info = code.op_code();
+    let mode = if bits == 64 { info.intel_decoder64() } else { info.intel_decoder32() };
+    let known = |kind: &K| {
+        use K::*;
+        matches!(
+            kind,
+            mem | mem_offs
+                | r8_or_mem
+                | r16_or_mem
+                | r32_or_mem
+                | r64_or_mem
+                | r8_reg
+                | r8_opcode
+                | r16_reg
+                | r16_rm
+                | r16_opcode
+                | r32_reg
+                | r32_rm
+                | r32_opcode
+                | r32_vvvv
+                | r64_reg
+                | r64_rm
+                | r64_opcode
+                | r64_vvvv
+                | es
+                | cs
+                | ss
+                | ds
+                | fs
+                | gs
+                | al
+                | cl
+                | ax
+                | dx
+                | eax
+                | rax
+                | imm8
+                | imm8_const_1
+                | imm8sex16
+                | imm8sex32
+                | imm8sex64
+                | imm16
+                | imm32
+                | imm32sex64
+                | imm64
+                | seg_rSI
+                | es_rDI
+                | seg_rBX_al
+                | br16_1
+                | br32_1
+                | br64_1
+                | br16_2
+                | br32_4
+                | br64_4
+        )
+    };
+    let elsewhere = |feature: &C| {
+        matches!(
+            feature,
+            C::FPU | C::FPU287 | C::FPU387 | C::MMX | C::SSE | C::SSE3 | C::FXSR | C::XSAVE | C::MONITOR
+        ) || *feature == C::SSE2 && code.mnemonic() != M::Movnti
+    };
+    info.is_instruction()
+        && mode
+        && info.op_kinds().iter().all(known)
+        && !code.cpuid_features().iter().any(elsewhere)
+        && !is_left_out(code)
+}
+
+fn is_left_out(code: Code) -> bool {
+    let info = code.op_code();
+    match code.mnemonic() {
+        // They change segment registers, which belong to the C library and the kernel.
+        M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss | M::Retf | M::Iret | M::Iretd | M::Iretq => true,
+        M::Pop if info.op_kinds().iter().any(|k| k.is_segment()) => true,
+        M::Jmp | M::Call if info.op0_kind() == K::mem => true,
+        M::Swapgs | M::Wrfsbase | M::Wrgsbase | M::Rdfsbase | M::Rdgsbase => true,
+        // They enter the kernel.
+        M::Syscall | M::Sysenter | M::Sysret | M::Sysretq | M::Sysexit | M::Sysexitq => true,
+        M::Int | M::Int1 | M::Int3 | M::Into => true,
+        // Their results depend on the host's kernel or on time.
+        M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw | M::Lar | M::Lsl | M::Verr | M::Verw => true,
+        M::Lgdt | M::Lidt | M::Lldt | M::Ltr | M::Lmsw => true,
+        M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Rdpid | M::Rdrand | M::Rdseed | M::Xgetbv => true,
+        // AMD has them as instructions of its own, or with other encodings.
+        M::Prefetch | M::Vmcall | M::Vmmcall | M::Serialize => true,
+        _ if format!("{code:?}").ends_with("_0F0D") || info.encoding() == EncodingKind::XOP => true,
+        // Encodings of an 8086 and an early 486 only.
+        _ if code == Code::Popw_CS || format!("{code:?}").starts_with("Cmpxchg486") => true,
+        // Knights Corner only.
+        _ if format!("{code:?}").starts_with("VEX_KNC") => true,
+        _ => false,
+    }
+}
+
+/// Flags that Intel's manual leaves undefined and in which AMD's silicon differs from Intel's, or from itself.
+pub fn undefined_flags(e: &Encoding, _before: &Registers) -> u64 {
+    match e.insn.mnemonic() {
+        // AMD leaves SF, ZF, AF and PF alone; Intel takes SF and PF from the low half and clears ZF and AF.
+        M::Mul | M::Imul => SF | ZF | AF | PF,
+        // All are undefined. AMD changes AF, SF and others; Intel leaves all alone.
+        M::Div | M::Idiv => OF | SF | ZF | AF | PF | CF,
+        // AMD sets AF; Intel clears it.
+        M::Shl | M::Sal | M::Shr | M::Sar | M::Shld | M::Shrd => AF,
+        // AMD clears what ours leaves alone; generations of Intel's processors differ among themselves.
+        M::Bsf | M::Bsr => OF | SF | AF | PF | CF,
+        M::Tzcnt | M::Lzcnt => OF | SF | AF | PF,
+        // AMD sets AF or PF by an intermediate result.
+        M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi | M::Andn => AF | PF,
+        M::Bextr => SF | AF | PF,
+        // AMD derives them from the sum before it is cut to a digit.
+        M::Aaa | M::Aas => OF | SF | ZF | PF,
+        M::Aad | M::Aam => OF | AF | CF,
+        M::Daa | M::Das => OF,
+        _ => 0,
+    }
+}
+
+/// An outcome that is right on AMD's processors and not on Intel's.
+pub fn differs_on_amd(e: &Encoding, before: &Registers, host: &Outcome, guest: &Outcome) -> bool {
+    let canonical = ((host.rip << 16) as i64 >> 16) as u64 == host.rip;
+    let faults = (host.fault.map(|f| f.0), guest.fault.map(|f| f.0));
+    // An access across 4 GiB in a segment with a limit of FFFFFFFFh may fault by the limit or wrap around.
+    // SDM 3A, "Limit Checking".
+    if matches!(faults, (Some(12 | 13), Some(14))) && (guest.cr2 < 16 || guest.cr2 >= 0xffff_fff0) {
+        return true;
+    }
+    match e.insn.mnemonic() {
+        // AMD raises #GP at an address that is not canonical, Intel at the branch and before its push.
+        // SDM 2A, "JMP", "CALL"; 2B, "RET".
+        M::Jmp | M::Call | M::Ret => {
+            !canonical && faults.0 == Some(13)
+                || faults == (Some(14), Some(13)) && e.insn.mnemonic() == M::Call
+        }
+        // AMD looks at the permission bitmap even when there is nothing to repeat. SDM 2B, "REP": no iteration.
+        M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd => {
+            (e.insn.has_rep_prefix() || e.insn.has_repne_prefix()) && faults == (Some(13), None)
+        }
+        // Both operands fault: AMD reads the one at ES:DI first.
+        M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq => {
+            faults == (Some(14), Some(14)) && host.cr2 != guest.cr2
+                || matches!(faults, (Some(13), Some(14)) | (Some(14), Some(13)))
+        }
+        // Counts above 16 on 16-bit operands: undefined, and Intel goes on with the first operand. OF at 16.
+        M::Shld | M::Shrd => {
+            let count =
+                if e.insn.op2_kind() == OpKind::Register { before.regs[1] } else { e.insn.immediate(2) };
+            e.insn.op1_register().size() == 2 && count & 31 >= 16
+        }
+        // Intel demands a writable destination in any case. SDM 2A, "ARPL".
+        M::Arpl => {
+            matches!(faults, (None | Some(14), Some(13)))
+                || faults == (Some(14), Some(14)) && host.cr2 == guest.cr2
+        }
+        // AMD keeps what it had popped when a page fault came. SDM 3A, "Exception Classifications": a fault
+        // restores the state before.
+        M::Popa | M::Popad => faults == (Some(14), Some(14)) && host.cr2 == guest.cr2,
+        // With REX.B AMD exchanges registers, as without the F3 prefix; the decoder has Intel's table.
+        M::Pause => e.bytes.len() > 2 && e.bytes[e.bytes.len() - 2] & 0xf1 == 0x41,
+        // Of a 32-bit slot Intel writes the low half only. SDM 2B, "PUSH".
+        M::Push => e.insn.code().op_code().op0_kind().is_segment() && e.insn.stack_pointer_increment() == -4,
+        _ => false,
+    }
+}
+
+/// Is the operand a segment register?
+trait IsSegment {
+    fn is_segment(self) -> bool;
+}
+
+impl IsSegment for K {
+    fn is_segment(self) -> bool {
+        matches!(self, K::es | K::cs | K::ss | K::ds | K::fs | K::gs)
+    }
+}

@@ -1,0 +1,121 @@
+//! The same instruction on the interpreter: user code in long mode, with the same two pages mapped.
+
+use emu_core::cpu::control::{
+    CR0_AM, CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, EFER_LMA,
+    EFER_LME, EFER_NXE, EFER_SCE,
+};
+use emu_core::cpu::{CS, Clock, Cpu, DS, ES, FS, Fault, GS, RIP, Rights, SS, Segment, System, TR};
+use emu_core::decode::{CodeMode, decode};
+use emu_core::interp::op::WRITES_RIP;
+use emu_core::mem::Memory;
+use emu_core::mem::page::PhysPage;
+use emu_tests::bare::NoChips;
+
+use super::host::{CODE, CODE32, CODE64, DATA, Outcome, PAGE, Registers, START, USER_DATA};
+
+const RAM: u64 = 32 << 20;
+const TABLES: u64 = 0x1_0000;
+
+/// The interpreter's processor.
+pub struct Guest {
+    cpu: Cpu,
+}
+
+impl Guest {
+    pub fn new() -> Self {
+        let mut mem = Memory::new(RAM, 0).unwrap();
+        mem.map(0, RAM, PhysPage::ram);
+        mem.set_a20(true);
+        let mut entry = |at: u64, value: u64| mem.write_bytes(TABLES + at, &value.to_le_bytes());
+        // Present, writable, user, accessed, dirty.
+        const ALL: u64 = 0x67;
+        entry(0, TABLES + 0x1000 | ALL);
+        entry(0x1000, TABLES + 0x2000 | ALL);
+        entry(0x2000 + 8 * (CODE >> 21), TABLES + 0x3000 | ALL);
+        entry(0x3000 + 8 * (CODE >> 12 & 511), CODE | ALL & !2);
+        entry(0x3000 + 8 * (DATA >> 12 & 511), DATA | ALL | 1 << 63);
+        let mut cpu = Cpu::new(0, mem.ram().clone());
+        cpu.attach(Box::new(System { mem, bus: Box::new(NoChips), clock: Clock::default() }));
+        cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP | CR0_AM | CR0_PG | CR0_WP;
+        cpu.cr3 = TABLES;
+        cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+        cpu.efer = EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE;
+        cpu.cpl = 3;
+        for register in [SS, DS, ES] {
+            cpu.seg[register] = segment(USER_DATA, 0xc0f3);
+        }
+        cpu.seg[FS] = Cpu::null(0, 0);
+        cpu.seg[GS] = Cpu::null(0, 0);
+        // No room for an I/O permission bitmap.
+        cpu.seg[TR].limit = 50;
+        cpu.deadline = u64::MAX;
+        Self { cpu }
+    }
+
+    /// Puts an instruction in, as [`super::host::Host::load`] does.
+    pub fn load(&mut self, instruction: &[u8]) {
+        let mut page = [0xcc; PAGE];
+        page[0x800..][..instruction.len()].copy_from_slice(instruction);
+        self.cpu.system_mut().mem.write_bytes(CODE, &page);
+    }
+
+    pub fn set_data(&mut self, data: &[u8; PAGE]) {
+        self.cpu.system_mut().mem.write_bytes(DATA, data);
+    }
+
+    pub fn data(&self) -> [u8; PAGE] {
+        let mut data = [0; PAGE];
+        self.cpu.system().mem.read_bytes(DATA, &mut data);
+        data
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it is not implemented.
+    pub fn run(&mut self, bits: u32, instruction: &[u8], before: &Registers) -> Result<Outcome, String> {
+        let cpu = &mut self.cpu;
+        let (selector, rights) = if bits == 64 { (CODE64, 0xa0fb) } else { (CODE32, 0xc0fb) };
+        if cpu.seg[CS].selector != selector {
+            cpu.seg[CS] = segment(selector, rights);
+            cpu.update_mode();
+            assert_eq!(cpu.code_size(), bits);
+        }
+        cpu.regs[..16].copy_from_slice(&before.regs);
+        cpu.regs[RIP] = START;
+        cpu.set_flags(before.flags);
+        cpu.update_context();
+        let op = decode(instruction, CodeMode::of(cpu), 0).map_err(|e| format!("{e:?}"))?;
+        let mut outcome = Outcome::default();
+        loop {
+            match (op.run)(cpu, &op) {
+                Ok(()) if op.flags & WRITES_RIP == 0 => {
+                    cpu.regs[RIP] = op.next(cpu);
+                    break;
+                }
+                // Between iterations.
+                Ok(()) if op.repeated() && cpu.regs[RIP] == START => {}
+                Ok(()) => break,
+                Err(Fault::Exception(e)) => {
+                    outcome.fault = Some((e.vector, e.error.into()));
+                    cpu.regs[RIP] = START;
+                    break;
+                }
+                Err(other) => return Err(format!("{other:?}")),
+            }
+        }
+        outcome.cr2 = cpu.fault_address;
+        outcome.rip = cpu.regs[RIP];
+        outcome.after.regs.copy_from_slice(&cpu.regs[..16]);
+        outcome.after.flags = cpu.flags.get();
+        Ok(outcome)
+    }
+}
+
+fn segment(selector: u16, rights: u16) -> Segment {
+    let mut segment =
+        Segment { base: 0, limit: 0xffff_ffff, rights: Rights(rights), ..Segment::real(selector) };
+    segment.base = 0;
+    segment.update(true);
+    segment
+}

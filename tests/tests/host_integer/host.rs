@@ -1,0 +1,249 @@
+//! One instruction on the host's processor, in 64-bit or 32-bit code.
+//!
+//! A trampoline loads all registers and jumps far to the instruction; whatever comes then ends in a signal: the INT3
+//! that follows, a fault, or a page fault where a branch leads to. The handler keeps what the kernel reports and goes
+//! back by the trampoline's exit.
+
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::ptr;
+
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+
+/// Address of the page with the instruction.
+pub const CODE: u64 = 0x0100_0000;
+/// Address of the instruction.
+pub const START: u64 = CODE + 0x800;
+/// Address of the page that instructions may read and write.
+pub const DATA: u64 = 0x0102_0000;
+/// Bytes in a page.
+pub const PAGE: usize = 4096;
+
+/// Address of the page with the trampoline; [`STATE`] follows it.
+pub const TRAMPOLINE: u64 = 0x7000_0000;
+const STATE: u64 = 0x7001_0000;
+const FLAGS: u64 = STATE + 128;
+const HOST_RSP: u64 = STATE + 136;
+const TARGET: u64 = STATE + 144;
+
+/// Code segment selectors that Linux gives to user programs.
+pub const CODE32: u16 = 0x23;
+pub const CODE64: u16 = 0x33;
+pub const USER_DATA: u16 = 0x2b;
+
+/// Registers before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// General registers in encoding order.
+    pub regs: [u64; 16],
+    /// RFLAGS.
+    pub flags: u64,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Registers after.
+    pub after: Registers,
+    /// Offset of the next instruction, or of the one that faulted.
+    pub rip: u64,
+    /// The exception with its error code.
+    pub fault: Option<(u8, u64)>,
+    /// CR2 of a page fault.
+    pub cr2: u64,
+}
+
+struct Shared(UnsafeCell<Caught>);
+
+// SAFETY: only the one thread that holds a `Host` and the handler of signals that this thread raises touch it.
+unsafe impl Sync for Shared {}
+
+struct Caught {
+    active: bool,
+    leave: u64,
+    stack: u64,
+    outcome: Outcome,
+}
+
+static CAUGHT: Shared = Shared(UnsafeCell::new(Caught {
+    active: false,
+    leave: 0,
+    stack: 0,
+    outcome: Outcome { after: Registers { regs: [0; 16], flags: 0 }, rip: 0, fault: None, cr2: 0 },
+}));
+
+/// Where the kernel keeps each general register in encoding order.
+const IN_CONTEXT: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
+const SIGNALS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
+
+extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a valid context; `CAUGHT` belongs to the thread that raised the signal.
+    let (registers, caught) =
+        unsafe { (&mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs, &mut *CAUGHT.0.get()) };
+    if !caught.active {
+        // Not ours: the signal kills as it should.
+        // SAFETY: setting a default action has no conditions.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        return;
+    }
+    caught.active = false;
+    let get = |n: i32| registers[n as usize] as u64;
+    let outcome = &mut caught.outcome;
+    outcome.after.regs = IN_CONTEXT.map(get);
+    outcome.after.flags = get(libc::REG_EFL);
+    outcome.cr2 = get(libc::REG_CR2);
+    let (vector, error, rip) = (get(libc::REG_TRAPNO) as u8, get(libc::REG_ERR), get(libc::REG_RIP));
+    (outcome.rip, outcome.fault) = match vector {
+        3 => (rip - 1, None),
+        // The fetch after a branch: the branch itself is done.
+        14 if error & 0x10 != 0 => (rip, None),
+        _ => (rip, Some((vector, error))),
+    };
+    registers[libc::REG_RIP as usize] = caught.leave as i64;
+    registers[libc::REG_RSP as usize] = caught.stack as i64;
+    registers[libc::REG_EFL as usize] = 0x202;
+    registers[libc::REG_CSGSFS as usize] = i64::from(CODE64) | i64::from(USER_DATA) << 48;
+}
+
+fn map(address: u64) -> *mut u8 {
+    // SAFETY: FIXED_NOREPLACE takes free addresses only.
+    let page = unsafe {
+        mmap_anonymous(
+            ptr::without_provenance_mut(address as usize),
+            PAGE,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
+        )
+    }
+    .expect("low addresses are free");
+    assert_eq!(page as u64, address);
+    page.cast()
+}
+
+fn protect(page: *mut u8, flags: MprotectFlags) {
+    // SAFETY: the page is one of ours, and nothing refers to it across this call.
+    unsafe { mprotect(page.cast(), PAGE, flags) }.expect("rights of our own page");
+}
+
+/// The host's processor, ready for instructions. Make one only.
+pub struct Host {
+    code: *mut u8,
+    data: *mut u8,
+    state: *mut u8,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let stack = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
+        let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: 1 << 16 };
+        // SAFETY: the stack is leaked, the handler has the signature that SA_SIGINFO asks for.
+        unsafe {
+            assert_eq!(libc::sigaltstack(&stack, ptr::null_mut()), 0);
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            for signal in SIGNALS {
+                assert_eq!(libc::sigaction(signal, &action, ptr::null_mut()), 0);
+            }
+        }
+        let (code, data, trampoline, state) = (map(CODE), map(DATA), map(TRAMPOLINE), map(STATE));
+        let (bytes, leave) = trampoline_code();
+        // SAFETY: one page of our own, larger than the code.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), trampoline, bytes.len()) };
+        protect(trampoline, MprotectFlags::READ | MprotectFlags::EXEC);
+        // SAFETY: nothing runs yet.
+        unsafe { (*CAUGHT.0.get()).leave = TRAMPOLINE + leave as u64 };
+        Self { code, data, state }
+    }
+
+    /// Puts an instruction in, with INT3 all around.
+    pub fn load(&mut self, instruction: &[u8]) {
+        protect(self.code, MprotectFlags::READ | MprotectFlags::WRITE);
+        // SAFETY: within our own page.
+        unsafe {
+            ptr::write_bytes(self.code, 0xcc, PAGE);
+            ptr::copy_nonoverlapping(instruction.as_ptr(), self.code.add(0x800), instruction.len());
+        }
+        protect(self.code, MprotectFlags::READ | MprotectFlags::EXEC);
+    }
+
+    /// The page that instructions may use.
+    pub fn data(&mut self) -> &mut [u8; PAGE] {
+        // SAFETY: our own page, and foreign code touches it within `run` only.
+        unsafe { &mut *self.data.cast() }
+    }
+
+    /// Runs it.
+    pub fn run(&mut self, bits: u32, before: &Registers) -> Outcome {
+        let selector = if bits == 64 { CODE64 } else { CODE32 };
+        // SAFETY: the trampoline keeps what the calling convention wants kept. The one foreign instruction ends in a
+        // signal, and writes nowhere but to the page at `DATA`: any other address of its own is random, and this
+        // process has next to nothing in the first 4 GiB.
+        unsafe {
+            let state = self.state.cast::<u64>();
+            for (n, value) in before.regs.iter().enumerate() {
+                state.add(n).write(*value);
+            }
+            state.add(16).write(before.flags);
+            state.add(18).write(START | u64::from(selector) << 32);
+            let function: extern "sysv64" fn() =
+                std::mem::transmute(ptr::without_provenance::<u8>(TRAMPOLINE as usize));
+            // The trampoline pushes six registers below its return address.
+            (*CAUGHT.0.get()).active = true;
+            std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            function();
+            std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            (*CAUGHT.0.get()).outcome.clone()
+        }
+    }
+}
+
+/// The trampoline, and where its exit starts.
+fn trampoline_code() -> (Vec<u8>, usize) {
+    let mut code = Vec::new();
+    let low = |address: u64| (address as u32).to_le_bytes();
+    // push rbx, rbp, r12 to r15
+    code.extend([0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57]);
+    // mov eax, 2Bh; mov ds, eax; mov es, eax; mov [HOST_RSP], rsp
+    code.extend([0xb8, 0x2b, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0, 0x48, 0x89, 0x24, 0x25]);
+    code.extend(low(HOST_RSP));
+    // The handler learns the stack from memory of its own: mov rax, &CAUGHT.stack; mov [rax], rsp
+    code.extend([0x48, 0xb8]);
+    // SAFETY: only the address is taken.
+    let place = unsafe { &raw mut (*CAUGHT.0.get()).stack } as u64;
+    code.extend(place.to_le_bytes());
+    code.extend([0x48, 0x89, 0x20]);
+    // push [FLAGS]; popfq
+    code.extend([0xff, 0x34, 0x25]);
+    code.extend(low(FLAGS));
+    code.push(0x9d);
+    for r in 0..16u8 {
+        code.extend([0x48 | r >> 3 << 2, 0x8b, 0x04 | (r & 7) << 3, 0x25]);
+        code.extend(low(STATE + 8 * u64::from(r)));
+    }
+    // jmp far [TARGET]
+    code.extend([0xff, 0x2c, 0x25]);
+    code.extend(low(TARGET));
+    let leave = code.len();
+    // pop r15 to r12, rbp, rbx; ret
+    code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
+    (code, leave)
+}
