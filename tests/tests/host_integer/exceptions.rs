@@ -67,7 +67,18 @@ pub fn is_subject(code: Code, bits: u32) -> bool {
     let elsewhere = |feature: &C| {
         matches!(
             feature,
-            C::FPU | C::FPU287 | C::FPU387 | C::MMX | C::SSE | C::SSE3 | C::FXSR | C::XSAVE | C::MONITOR
+            C::FPU
+                | C::FPU287
+                | C::FPU387
+                | C::MMX
+                | C::SSE
+                | C::SSE3
+                | C::FXSR
+                | C::XSAVE
+                | C::XSAVEOPT
+                | C::XSAVEC
+                | C::XSAVES
+                | C::MONITOR
         ) || *feature == C::SSE2 && code.mnemonic() != M::Movnti
     };
     info.is_instruction()
@@ -157,6 +168,8 @@ pub fn differs_on_amd(e: &Encoding, before: &Registers, host: &Outcome, guest: &
                 if e.insn.op2_kind() == OpKind::Register { before.regs[1] } else { e.insn.immediate(2) };
             e.insn.op1_register().size() == 2 && count & 31 >= 16
         }
+        // Of its 16-bit operand AMD reads a doubleword. SDM 2B, "MOVSX/MOVSXD": r/m16.
+        M::Movsxd => e.insn.op0_register().size() == 2 && faults == (Some(14), None),
         // Intel demands a writable destination in any case. SDM 2A, "ARPL".
         M::Arpl => {
             matches!(faults, (None | Some(14), Some(13)))
