@@ -93,7 +93,7 @@ fn is_left_out(code: Code) -> bool {
     match code.mnemonic() {
         // They change segment registers, which belong to the C library and the kernel.
         M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss | M::Retf | M::Iret | M::Iretd | M::Iretq => true,
-        M::Pop if info.op_kinds().iter().any(|k| k.is_segment()) => true,
+        M::Pop if info.op_kinds().iter().any(|&k| is_segment(k)) => true,
         M::Jmp | M::Call if info.op0_kind() == K::mem => true,
         M::Swapgs | M::Wrfsbase | M::Wrgsbase | M::Rdfsbase | M::Rdgsbase => true,
         // They enter the kernel.
@@ -181,18 +181,12 @@ pub fn differs_on_amd(e: &Encoding, before: &Registers, host: &Outcome, guest: &
         // With REX.B AMD exchanges registers, as without the F3 prefix; the decoder has Intel's table.
         M::Pause => e.bytes.len() > 2 && e.bytes[e.bytes.len() - 2] & 0xf1 == 0x41,
         // Of a 32-bit slot Intel writes the low half only. SDM 2B, "PUSH".
-        M::Push => e.insn.code().op_code().op0_kind().is_segment() && e.insn.stack_pointer_increment() == -4,
+        M::Push => is_segment(e.insn.code().op_code().op0_kind()) && e.insn.stack_pointer_increment() == -4,
         _ => false,
     }
 }
 
 /// Is the operand a segment register?
-trait IsSegment {
-    fn is_segment(self) -> bool;
-}
-
-impl IsSegment for K {
-    fn is_segment(self) -> bool {
-        matches!(self, K::es | K::cs | K::ss | K::ds | K::fs | K::gs)
-    }
+fn is_segment(kind: K) -> bool {
+    matches!(kind, K::es | K::cs | K::ss | K::ds | K::fs | K::gs)
 }

@@ -29,9 +29,9 @@ impl Guest {
         let mut entry = |at: u64, value: u64| mem.write_bytes(TABLES + at, &value.to_le_bytes());
         // Present, writable, user, accessed, dirty.
         const ALL: u64 = 0x67;
-        entry(0, TABLES + 0x1000 | ALL);
-        entry(0x1000, TABLES + 0x2000 | ALL);
-        entry(0x2000 + 8 * (CODE >> 21), TABLES + 0x3000 | ALL);
+        entry(0, (TABLES + 0x1000) | ALL);
+        entry(0x1000, (TABLES + 0x2000) | ALL);
+        entry(0x2000 + 8 * (CODE >> 21), (TABLES + 0x3000) | ALL);
         entry(0x3000 + 8 * (CODE >> 12 & 511), CODE | ALL & !2);
         entry(0x3000 + 8 * (DATA >> 12 & 511), DATA | ALL | 1 << 63);
         let mut cpu = Cpu::new(0, mem.ram().clone());
