@@ -1,7 +1,7 @@
 //! State of x87, MMX and SSE, and the checks that come before any of their instructions.
 //! SDM vol. 1, "x87 FPU Execution Environment"; SDM 3A, "Monitoring of the x87 Floating-Point".
 
-use super::control::{CR0_EM, CR0_MP, CR0_NE, CR0_TS, CR4_OSFXSR};
+use super::control::{CR0_EM, CR0_MP, CR0_NE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE};
 use super::{Cpu, Fallible, Fault};
 use crate::softfloat::F80;
 
@@ -145,6 +145,18 @@ impl Cpu {
     /// #UD when CR0.EM is set or CR4.OSFXSR is clear, #NM when CR0.TS is set.
     pub fn check_sse(&mut self) -> Fallible {
         if self.cr0 & CR0_EM != 0 || self.cr4 & CR4_OSFXSR == 0 {
+            return Err(Fault::UD);
+        }
+        if self.cr0 & CR0_TS != 0 { Err(Fault::NM) } else { Ok(()) }
+    }
+
+    /// Checks that come before VEX-encoded vector instructions.
+    ///
+    /// # Errors
+    /// #UD in real and virtual-8086 mode and unless the operating system enabled AVX, #NM when CR0.TS is set.
+    pub fn check_avx(&mut self) -> Fallible {
+        let needed = XCR0_SSE | XCR0_AVX;
+        if self.paragraphs() || self.cr4 & CR4_OSXSAVE == 0 || self.fpu.xcr0 & needed != needed {
             return Err(Fault::UD);
         }
         if self.cr0 & CR0_TS != 0 { Err(Fault::NM) } else { Ok(()) }

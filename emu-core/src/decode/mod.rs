@@ -142,7 +142,10 @@ fn unimplemented_vex(cpu: &mut Cpu, _: &Op) -> Fallible {
 fn translate(insn: &Instruction, mode: CodeMode, start: u16) -> Op {
     let form = Form { insn, code_size: mode.size };
     let missing = if insn.encoding() == EncodingKind::Legacy { unimplemented } else { unimplemented_vex };
-    let run = table::lookup(insn.mnemonic()).and_then(|select| select(&form)).unwrap_or(missing);
+    // No encoding with an EVEX or XOP prefix is implemented; they share mnemonics with those that are.
+    let known = matches!(insn.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
+    let run =
+        table::lookup(insn.mnemonic()).filter(|_| known).and_then(|select| select(&form)).unwrap_or(missing);
     let end = start + insn.len() as u16;
     let mut op = blank(run, start, end);
     op.flags = flow_flags(insn);

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind};
 
 use super::op::Handler;
 use super::sem;
@@ -16,13 +16,21 @@ pub type Select = fn(&Form<'_>) -> Option<Handler>;
 pub struct Row {
     /// As iced names it.
     pub mnemonic: Mnemonic,
+    /// Its VEX encoding, when that has the same row.
+    pub vex: Option<Mnemonic>,
     /// Picks its handler.
     pub select: Select,
 }
 
 /// Shorthand for [`Row`].
 pub const fn row(mnemonic: Mnemonic, select: Select) -> Row {
-    Row { mnemonic, select }
+    Row { mnemonic, vex: None, select }
+}
+
+/// The rows of a legacy instruction and of its VEX encoding could differ in nothing but the mnemonic.
+/// This one stands for both.
+pub const fn both(mnemonic: Mnemonic, vex: Mnemonic, select: Select) -> Row {
+    Row { mnemonic, vex: Some(vex), select }
 }
 
 /// Where an operand is.
@@ -81,6 +89,17 @@ impl Form<'_> {
     /// Kinds of operands 0 and 1, and bytes of operand 0.
     pub fn shape(&self) -> (Kind, Kind, usize) {
         (self.kind(0), self.kind(1), self.size(0))
+    }
+
+    /// Has it a VEX prefix?
+    pub fn is_vex(&self) -> bool {
+        self.insn.encoding() == EncodingKind::VEX
+    }
+
+    /// The last operand that is no immediate: the second source of vector instructions.
+    pub fn source(&self) -> u32 {
+        let last = self.insn.op_count().saturating_sub(1);
+        if self.kind(last) == Kind::Imm { last.saturating_sub(1) } else { last }
     }
 
     /// Operand size in bytes of stack and branch instructions, from iced's code name where no operand shows it.
@@ -191,7 +210,9 @@ pub fn lookup(mnemonic: Mnemonic) -> Option<Select> {
     let index = INDEX.get_or_init(|| {
         let mut index = vec![None; Mnemonic::values().len()];
         for row in rows() {
-            index[row.mnemonic as usize] = Some(row.select);
+            for mnemonic in [Some(row.mnemonic), row.vex].into_iter().flatten() {
+                index[mnemonic as usize] = Some(row.select);
+            }
         }
         index
     });
@@ -206,7 +227,9 @@ mod tests {
     fn no_mnemonic_has_two_rows() {
         let mut seen = std::collections::HashSet::new();
         for row in rows() {
-            assert!(seen.insert(row.mnemonic), "{:?} stands twice in the table", row.mnemonic);
+            for mnemonic in [Some(row.mnemonic), row.vex].into_iter().flatten() {
+                assert!(seen.insert(mnemonic), "{mnemonic:?} stands twice in the table");
+            }
         }
     }
 }

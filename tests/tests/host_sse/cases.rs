@@ -16,6 +16,11 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
     for n in 0..info.op_count() {
         let kind = info.op_kind(n);
         let (register, choice) = match kind {
+            Kind::xmm_vvvv | Kind::xmm_is4 => (Some(Register::XMM0 + random.below(16) as u32), false),
+            Kind::ymm_reg | Kind::ymm_rm | Kind::ymm_vvvv | Kind::ymm_is4 => {
+                (Some(Register::YMM0 + random.below(16) as u32), false)
+            }
+            Kind::ymm_or_mem => (Some(Register::YMM0 + random.below(16) as u32), true),
             Kind::xmm_reg | Kind::xmm_rm => (Some(Register::XMM0 + random.below(16) as u32), false),
             Kind::xmm_or_mem => (Some(Register::XMM0 + random.below(16) as u32), true),
             Kind::mm_reg | Kind::mm_rm => (Some(Register::MM0 + random.below(8) as u32), false),
@@ -164,6 +169,7 @@ pub fn state(random: &mut Random) -> Box<State> {
     }
     for n in 0..16 {
         fx[160 + 16 * n..176 + 16 * n].copy_from_slice(&sixteen_bytes(random));
+        state.high[n] = sixteen_bytes(random);
     }
     state
 }

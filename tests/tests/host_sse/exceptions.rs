@@ -97,7 +97,9 @@ pub fn close_enough(code: Code, _insn: &Instruction, _before: &State, host: &[u8
         };
         return position(host).abs_diff(position(guest)) <= 1;
     }
-    if !matches!(code.mnemonic(), M::Rcpss | M::Rcpps | M::Rsqrtss | M::Rsqrtps) {
+    let approximate =
+        [M::Rcpss, M::Rcpps, M::Rsqrtss, M::Rsqrtps, M::Vrcpss, M::Vrcpps, M::Vrsqrtss, M::Vrsqrtps];
+    if !approximate.contains(&code.mnemonic()) {
         return false;
     }
     let lanes = |bytes: &[u8]| -> Vec<u32> {

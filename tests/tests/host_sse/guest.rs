@@ -2,8 +2,9 @@
 
 use emu_core::bus::Bus;
 use emu_core::cpu::control::{
-    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, EFER_LMA, EFER_LME,
+    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, EFER_LMA, EFER_LME,
 };
+use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
 use emu_core::cpu::{CS, Clock, Cpu, Fallible, RIP, Rights, System};
 use emu_core::decode::{CodeMode, decode};
 use emu_core::mem::Memory;
@@ -42,11 +43,17 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fall
     cpu.regs[RIP] = address;
     cpu.flags.set(state.flags);
     load_fx(cpu, &state.fx);
+    if wide(cpu) {
+        load_high(cpu, state);
+    }
     cpu.system_mut().mem.write_bytes(ADDRESS, &state.memory);
     let result = (op.run)(cpu, &op);
     state.regs.copy_from_slice(&cpu.regs[..16]);
     state.flags = cpu.flags.get();
     store_fx(cpu, &mut state.fx);
+    if wide(cpu) {
+        store_high(cpu, state);
+    }
     let f = &cpu.fpu;
     state.env[12..16].copy_from_slice(&(f.instruction.1 as u32).to_le_bytes());
     state.env[16..20].copy_from_slice(&(u32::from(f.opcode) << 16).to_le_bytes());
@@ -56,6 +63,29 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fall
     state.memory = memory;
     debug_assert_eq!(state.regs[BASE], ADDRESS);
     result
+}
+
+/// Turns on AVX, and with it the comparison of YMM registers.
+pub fn enable_avx(cpu: &mut Cpu) {
+    cpu.cr4 |= CR4_OSXSAVE;
+    cpu.fpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+}
+
+fn wide(cpu: &Cpu) -> bool {
+    cpu.fpu.xcr0 & XCR0_AVX != 0
+}
+
+fn load_high(cpu: &mut Cpu, state: &State) {
+    for (vector, high) in cpu.fpu.vectors.iter_mut().zip(&state.high) {
+        vector[2..4].copy_from_slice(&[quadword(high, 0), quadword(high, 8)]);
+    }
+}
+
+fn store_high(cpu: &Cpu, state: &mut State) {
+    for (vector, high) in cpu.fpu.vectors.iter().zip(&mut state.high) {
+        high[..8].copy_from_slice(&vector[2].to_le_bytes());
+        high[8..].copy_from_slice(&vector[3].to_le_bytes());
+    }
 }
 
 fn word(fx: &[u8], at: usize) -> u16 {
@@ -99,6 +129,6 @@ fn store_fx(cpu: &Cpu, fx: &mut [u8; 512]) {
     for n in 0..16 {
         put(160 + 16 * n, &f.vectors[n][0].to_le_bytes());
         put(168 + 16 * n, &f.vectors[n][1].to_le_bytes());
-        assert_eq!(f.vectors[n][2..], [1, 2, 3, 4, 5, 6], "bits above 127 stay");
+        assert!(wide(cpu) || f.vectors[n][2..] == [1, 2, 3, 4, 5, 6], "bits above 127 stay");
     }
 }

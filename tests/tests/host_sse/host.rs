@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 use std::sync::Once;
 
+use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
 use memmap2::{Mmap, MmapMut};
 
 /// Bytes of memory that an instruction may use.
@@ -30,6 +31,8 @@ pub struct State {
     more_pad: u64,
     /// What R14 points to.
     pub memory: [u8; MEMORY],
+    /// Upper halves of the YMM registers, which only the test of VEX encodings uses.
+    pub high: [[u8; 16]; 16],
 }
 
 const HOST: i32 = 512;
@@ -91,6 +94,7 @@ impl Default for State {
             faulted: 0,
             more_pad: 0,
             memory: [0; MEMORY],
+            high: [[0; 16]; 16],
         }
     }
 }
@@ -101,14 +105,32 @@ pub struct Runner {
     /// Address of the instruction.
     pub address: u64,
     length: usize,
+    wide: bool,
+}
+
+/// Code that loads or stores the upper halves of all YMM registers.
+fn upper_halves(load: bool) -> Vec<u8> {
+    let mut encoder = Encoder::new(64);
+    for n in 0..16 {
+        let offset = (offset_of!(State, high) + 16 * n as usize) as i64;
+        let memory = MemoryOperand::with_base_displ(Register::R15, offset);
+        let ymm = Register::YMM0 + n;
+        let insn = if load {
+            Instruction::with4(Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8, ymm, ymm, memory, 1)
+        } else {
+            Instruction::with3(Code::VEX_Vextractf128_xmmm128_ymm_imm8, memory, ymm, 1)
+        };
+        encoder.encode(&insn.unwrap(), 0).unwrap();
+    }
+    encoder.take_buffer()
 }
 
 impl Runner {
-    /// A page without an instruction.
-    pub fn new() -> Self {
+    /// A page without an instruction. `wide`: with the YMM registers.
+    pub fn new(wide: bool) -> Self {
         install_handler();
         let page = MmapMut::map_anon(4096).unwrap().make_exec().unwrap();
-        Self { page: Some(page), address: 0, length: 0 }
+        Self { page: Some(page), address: 0, length: 0, wide }
     }
 
     /// Puts an instruction in.
@@ -122,6 +144,9 @@ impl Runner {
         code.extend(around(0x87, HOST));
         code.extend([0x49, 0x0f, 0xae]);
         code.extend(around(0x8f, 0));
+        if self.wide {
+            code.extend(upper_halves(true));
+        }
         // push [r15+FLAGS]; popfq
         code.extend([0x41, 0xff]);
         code.extend(around(0xb7, FLAGS));
@@ -141,6 +166,10 @@ impl Runner {
         code.extend([0x9c, 0x41, 0x8f]);
         code.extend(around(0x87, FLAGS));
         code.push(0xfc);
+        if self.wide {
+            code.extend(upper_halves(false));
+            code.extend([0xc5, 0xf8, 0x77]); // vzeroupper
+        }
         // fxsave64 [r15]; fnstenv [r15+ENV]; fxrstor64 [r15+HOST]
         code.extend([0x49, 0x0f, 0xae]);
         code.extend(around(0x87, 0));

@@ -11,10 +11,10 @@ mod exceptions;
 mod faults;
 mod guest;
 mod host;
-mod xsave;
 #[path = "../softfloat_host/random.rs"]
 #[allow(dead_code)]
 mod random;
+mod xsave;
 
 use emu_core::cpu::Fault;
 use emu_core::interp::table::{self, Form};
@@ -26,12 +26,12 @@ use random::Random;
 const INSTRUCTIONS: usize = 12;
 const STATES: usize = 25;
 
-fn is_subject(code: Code, features: &[C]) -> bool {
+fn is_subject(code: Code, encoding: EncodingKind, features: &[C]) -> bool {
     let info = code.op_code();
     info.is_instruction()
         && !exceptions::is_waiting(code)
         && info.mode64()
-        && info.encoding() == EncodingKind::Legacy
+        && info.encoding() == encoding
         && code.cpuid_features().iter().all(|f| features.contains(f))
         && !exceptions::is_not_for_this_test(code)
 }
@@ -79,6 +79,12 @@ fn differences(code: Code, insn: &Instruction, before: &State, host: &State, gue
             ));
         }
     }
+    for (n, (h, g)) in host.high.iter().zip(&guest.high).enumerate() {
+        if h != g && !exceptions::close_enough(code, insn, before, h, g) {
+            let show = |b: &[u8]| b.iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
+            found.push(format!("upper ymm{n}: {}, not {}", show(g), show(h)));
+        }
+    }
     let field = |s: &State, at: usize| u32::from_le_bytes(s.env[at..at + 4].try_into().unwrap());
     // On AMD's processors a task switch by the host's kernel loses the pointers.
     if exceptions::notes_pointers(code) && host.faulted == 0 && field(host, 12) != 0 {
@@ -110,11 +116,20 @@ fn differences(code: Code, insn: &Instruction, before: &State, host: &State, gue
 }
 
 fn compare(name: &str, features: &[C]) {
+    compare_encoding(name, EncodingKind::Legacy, features);
+}
+
+fn compare_encoding(name: &str, encoding: EncodingKind, features: &[C]) {
+    let wide = encoding == EncodingKind::VEX;
     let mut random = Random::new(name);
-    let mut runner = Runner::new();
+    let mut runner = Runner::new(wide);
     let mut cpu = guest::processor();
+    if wide {
+        guest::enable_avx(&mut cpu);
+    }
+    let mut missing = Vec::new();
     let (mut codes, mut failures) = (0, Vec::new());
-    for code in Code::values().filter(|&code| is_subject(code, features)) {
+    for code in Code::values().filter(|&code| is_subject(code, encoding, features)) {
         let mut reported = 0;
         let mut known = false;
         for round in 0..2 * INSTRUCTIONS {
@@ -122,7 +137,11 @@ fn compare(name: &str, features: &[C]) {
             let Some(bytes) = cases::encode(&insn) else { continue };
             known = true;
             if !is_implemented(&insn) {
-                failures.push(format!("{code:?}: not implemented"));
+                if wide {
+                    missing.push(format!("{code:?}"));
+                } else {
+                    failures.push(format!("{code:?}: not implemented"));
+                }
                 break;
             }
             runner.load(&bytes);
@@ -155,11 +174,11 @@ fn compare(name: &str, features: &[C]) {
             }
         }
         codes += usize::from(known);
-        if !known && !exceptions::has_no_form(code) {
+        if !known && !wide && !exceptions::has_no_form(code) {
             failures.push(format!("{code:?}: no operands"));
         }
     }
-    println!("{name}: {codes} encodings");
+    println!("{name}: {codes} encodings; not implemented: {}", missing.join(" "));
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -176,6 +195,16 @@ fn sse3_to_sse4() {
 #[test]
 fn aes_and_sha() {
     compare("AES", &[C::AES, C::SHA]);
+}
+
+/// The VEX encodings that exist; those that do not are printed, and CPUID does not report AVX until there are none.
+#[test]
+fn vex_encodings() {
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        println!("skipped: the host has no AVX2");
+        return;
+    }
+    compare_encoding("AVX", EncodingKind::VEX, &[C::AVX, C::AVX2, C::AES, C::PCLMULQDQ]);
 }
 
 #[test]

@@ -7,18 +7,19 @@ use iced_x86::Mnemonic as M;
 
 use super::lanes::{bytes, dwords, from_bytes, from_dwords};
 use super::packed::{PackedImmediate, packed, select_immediate};
-use crate::interp::table::{Row, row};
+use crate::interp::table::{Row, both};
 
 packed! {
-    Aesenc: |a, b| mix_columns(substitute(shift_rows(a, 1), &S_BOX), FORWARD) ^ b;
-    Aesenclast: |a, b| substitute(shift_rows(a, 1), &S_BOX) ^ b;
-    Aesdec: |a, b| mix_columns(substitute(shift_rows(a, 3), &INVERSE_S_BOX), INVERSE) ^ b;
-    Aesdeclast: |a, b| substitute(shift_rows(a, 3), &INVERSE_S_BOX) ^ b;
-    Aesimc: |_a, b| mix_columns(b, INVERSE);
+    Aesenc Vaesenc: |a, b| mix_columns(substitute(shift_rows(a, 1), &S_BOX), FORWARD) ^ b;
+    Aesenclast Vaesenclast: |a, b| substitute(shift_rows(a, 1), &S_BOX) ^ b;
+    Aesdec Vaesdec: |a, b| mix_columns(substitute(shift_rows(a, 3), &INVERSE_S_BOX), INVERSE) ^ b;
+    Aesdeclast Vaesdeclast: |a, b| substitute(shift_rows(a, 3), &INVERSE_S_BOX) ^ b;
+    Aesimc Vaesimc: |_a, b| mix_columns(b, INVERSE);
 }
 
 /// The row of AESKEYGENASSIST, which has an immediate.
-pub const KEY_ROWS: &[Row] = &[row(M::Aeskeygenassist, |f| select_immediate::<KeyAssist>(f))];
+pub const KEY_ROWS: &[Row] =
+    &[both(M::Aeskeygenassist, M::Vaeskeygenassist, |f| select_immediate::<KeyAssist>(f))];
 
 /// Coefficients of MixColumns, for the row itself and those below it.
 const FORWARD: [u8; 4] = [2, 3, 1, 1];

@@ -4,6 +4,8 @@
 //! The common case, normal numbers with PE set already, goes by the host's arithmetic (see [`float::quick`]); all
 //! else by the software floating point.
 //!
+//! VDPPS on 256 bits is missing.
+//!
 //! RCPPS and RSQRTPS give the exact value rounded to 12 significant bits: within the documented relative error of
 //! 1.5 * 2^-12, not bit-identical to any one processor.
 
@@ -11,58 +13,59 @@ use iced_x86::Mnemonic as M;
 
 use super::exceptions;
 use super::float::{self, Host, Lane, lane, replace};
-use super::operand::{Aligned, Source, Unaligned, Xmm};
+use super::operand::Source;
+use super::scheme::{Scheme, scalar_schemes, schemes};
 use crate::cpu::{Cpu, Fallible, Width};
 use crate::interp::op::{Handler, Op};
-use crate::interp::table::{Form, Kind, Row, row};
+use crate::interp::table::{Form, Row, both};
 use crate::softfloat::{self, Class, Env, F32, F64, Flags, Format, Out, Rounding};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row(M::Addss, |f| scalar::<F32, Add>(f)),
-    row(M::Addsd, |f| scalar::<F64, Add>(f)),
-    row(M::Addps, |f| packed::<F32, Add>(f)),
-    row(M::Addpd, |f| packed::<F64, Add>(f)),
-    row(M::Subss, |f| scalar::<F32, Sub>(f)),
-    row(M::Subsd, |f| scalar::<F64, Sub>(f)),
-    row(M::Subps, |f| packed::<F32, Sub>(f)),
-    row(M::Subpd, |f| packed::<F64, Sub>(f)),
-    row(M::Mulss, |f| scalar::<F32, Mul>(f)),
-    row(M::Mulsd, |f| scalar::<F64, Mul>(f)),
-    row(M::Mulps, |f| packed::<F32, Mul>(f)),
-    row(M::Mulpd, |f| packed::<F64, Mul>(f)),
-    row(M::Divss, |f| scalar::<F32, Div>(f)),
-    row(M::Divsd, |f| scalar::<F64, Div>(f)),
-    row(M::Divps, |f| packed::<F32, Div>(f)),
-    row(M::Divpd, |f| packed::<F64, Div>(f)),
-    row(M::Minss, |f| scalar::<F32, Min>(f)),
-    row(M::Minsd, |f| scalar::<F64, Min>(f)),
-    row(M::Minps, |f| packed::<F32, Min>(f)),
-    row(M::Minpd, |f| packed::<F64, Min>(f)),
-    row(M::Maxss, |f| scalar::<F32, Max>(f)),
-    row(M::Maxsd, |f| scalar::<F64, Max>(f)),
-    row(M::Maxps, |f| packed::<F32, Max>(f)),
-    row(M::Maxpd, |f| packed::<F64, Max>(f)),
-    row(M::Sqrtss, |f| scalar::<F32, Sqrt>(f)),
-    row(M::Sqrtsd, |f| scalar::<F64, Sqrt>(f)),
-    row(M::Sqrtps, |f| packed::<F32, Sqrt>(f)),
-    row(M::Sqrtpd, |f| packed::<F64, Sqrt>(f)),
-    row(M::Rcpss, |f| scalar::<F32, Reciprocal>(f)),
-    row(M::Rcpps, |f| packed::<F32, Reciprocal>(f)),
-    row(M::Rsqrtss, |f| scalar::<F32, ReciprocalRoot>(f)),
-    row(M::Rsqrtps, |f| packed::<F32, ReciprocalRoot>(f)),
-    row(M::Roundss, |f| scalar::<F32, Round>(f)),
-    row(M::Roundsd, |f| scalar::<F64, Round>(f)),
-    row(M::Roundps, |f| packed::<F32, Round>(f)),
-    row(M::Roundpd, |f| packed::<F64, Round>(f)),
-    row(M::Addsubps, |f| arranged::<F32, Alternating>(f)),
-    row(M::Addsubpd, |f| arranged::<F64, Alternating>(f)),
-    row(M::Haddps, |f| arranged::<F32, Horizontal<Add>>(f)),
-    row(M::Haddpd, |f| arranged::<F64, Horizontal<Add>>(f)),
-    row(M::Hsubps, |f| arranged::<F32, Horizontal<Sub>>(f)),
-    row(M::Hsubpd, |f| arranged::<F64, Horizontal<Sub>>(f)),
-    row(M::Dpps, |f| arranged::<F32, DotProduct>(f)),
-    row(M::Dppd, |f| arranged::<F64, DotProduct>(f)),
+    both(M::Addss, M::Vaddss, |f| scalar::<F32, Add>(f)),
+    both(M::Addsd, M::Vaddsd, |f| scalar::<F64, Add>(f)),
+    both(M::Addps, M::Vaddps, |f| packed::<F32, Add>(f)),
+    both(M::Addpd, M::Vaddpd, |f| packed::<F64, Add>(f)),
+    both(M::Subss, M::Vsubss, |f| scalar::<F32, Sub>(f)),
+    both(M::Subsd, M::Vsubsd, |f| scalar::<F64, Sub>(f)),
+    both(M::Subps, M::Vsubps, |f| packed::<F32, Sub>(f)),
+    both(M::Subpd, M::Vsubpd, |f| packed::<F64, Sub>(f)),
+    both(M::Mulss, M::Vmulss, |f| scalar::<F32, Mul>(f)),
+    both(M::Mulsd, M::Vmulsd, |f| scalar::<F64, Mul>(f)),
+    both(M::Mulps, M::Vmulps, |f| packed::<F32, Mul>(f)),
+    both(M::Mulpd, M::Vmulpd, |f| packed::<F64, Mul>(f)),
+    both(M::Divss, M::Vdivss, |f| scalar::<F32, Div>(f)),
+    both(M::Divsd, M::Vdivsd, |f| scalar::<F64, Div>(f)),
+    both(M::Divps, M::Vdivps, |f| packed::<F32, Div>(f)),
+    both(M::Divpd, M::Vdivpd, |f| packed::<F64, Div>(f)),
+    both(M::Minss, M::Vminss, |f| scalar::<F32, Min>(f)),
+    both(M::Minsd, M::Vminsd, |f| scalar::<F64, Min>(f)),
+    both(M::Minps, M::Vminps, |f| packed::<F32, Min>(f)),
+    both(M::Minpd, M::Vminpd, |f| packed::<F64, Min>(f)),
+    both(M::Maxss, M::Vmaxss, |f| scalar::<F32, Max>(f)),
+    both(M::Maxsd, M::Vmaxsd, |f| scalar::<F64, Max>(f)),
+    both(M::Maxps, M::Vmaxps, |f| packed::<F32, Max>(f)),
+    both(M::Maxpd, M::Vmaxpd, |f| packed::<F64, Max>(f)),
+    both(M::Sqrtss, M::Vsqrtss, |f| scalar::<F32, Sqrt>(f)),
+    both(M::Sqrtsd, M::Vsqrtsd, |f| scalar::<F64, Sqrt>(f)),
+    both(M::Sqrtps, M::Vsqrtps, |f| packed::<F32, Sqrt>(f)),
+    both(M::Sqrtpd, M::Vsqrtpd, |f| packed::<F64, Sqrt>(f)),
+    both(M::Rcpss, M::Vrcpss, |f| scalar::<F32, Reciprocal>(f)),
+    both(M::Rcpps, M::Vrcpps, |f| packed::<F32, Reciprocal>(f)),
+    both(M::Rsqrtss, M::Vrsqrtss, |f| scalar::<F32, ReciprocalRoot>(f)),
+    both(M::Rsqrtps, M::Vrsqrtps, |f| packed::<F32, ReciprocalRoot>(f)),
+    both(M::Roundss, M::Vroundss, |f| scalar::<F32, Round>(f)),
+    both(M::Roundsd, M::Vroundsd, |f| scalar::<F64, Round>(f)),
+    both(M::Roundps, M::Vroundps, |f| packed::<F32, Round>(f)),
+    both(M::Roundpd, M::Vroundpd, |f| packed::<F64, Round>(f)),
+    both(M::Addsubps, M::Vaddsubps, |f| arranged::<F32, Alternating>(f)),
+    both(M::Addsubpd, M::Vaddsubpd, |f| arranged::<F64, Alternating>(f)),
+    both(M::Haddps, M::Vhaddps, |f| arranged::<F32, Horizontal<Add>>(f)),
+    both(M::Haddpd, M::Vhaddpd, |f| arranged::<F64, Horizontal<Add>>(f)),
+    both(M::Hsubps, M::Vhsubps, |f| arranged::<F32, Horizontal<Sub>>(f)),
+    both(M::Hsubpd, M::Vhsubpd, |f| arranged::<F64, Horizontal<Sub>>(f)),
+    both(M::Dpps, M::Vdpps, |f| arranged::<F32, DotProduct>(f)),
+    both(M::Dppd, M::Vdppd, |f| arranged::<F64, DotProduct>(f)),
 ];
 
 /// An operation on one lane of destination and source. Operations with one operand use `b`.
@@ -101,67 +104,79 @@ operations! {
 }
 
 fn scalar<F: Lane, O: Operation>(f: &Form<'_>) -> Option<Handler> {
-    Some(match f.kind(1) {
-        Kind::Mem => scalar_of::<F, O, Unaligned>,
-        _ => scalar_of::<F, O, Xmm<1>>,
-    })
+    scalar_schemes!(f, |S, X| scalar_of::<F, O, S, X>)
 }
 
 fn packed<F: Lane, O: Operation>(f: &Form<'_>) -> Option<Handler> {
-    Some(match f.kind(1) {
-        Kind::Mem => packed_of::<F, O, Aligned>,
-        _ => packed_of::<F, O, Xmm<1>>,
-    })
+    schemes!(f, |S, X, N| packed_of::<F, O, S, X, N>)
 }
 
 fn arranged<F: Lane, A: Arrangement>(f: &Form<'_>) -> Option<Handler> {
-    Some(match f.kind(1) {
-        Kind::Mem => arranged_of::<F, A, Aligned>,
-        _ => arranged_of::<F, A, Xmm<1>>,
-    })
+    // Two halves would take their steps together.
+    if A::STEPS && f.size(0) > 16 {
+        return None;
+    }
+    schemes!(f, |S, X, N| arranged_of::<F, A, S, X, N>)
 }
 
 /// ADDSD and so on: the low lane; the others stay.
-fn scalar_of<F: Lane, O: Operation, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn scalar_of<F: Lane, O: Operation, S: Source, X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let b = F::from_bits(S::low::<F::Bits>(cpu, op)?.u64());
-    let a = F::from_bits(cpu.xmm_low::<F::Bits>(op.reg[0]).u64());
+    let [a] = X::first(cpu, op);
+    let a = lane(a, 0);
     if let Some(host) = O::HOST
         && float::permits_quick(cpu.fpu.mxcsr)
         && let Some(result) = float::quick(host, a, b)
     {
-        cpu.set_xmm_low(op.reg[0], F::Bits::from_u64(result.bits()));
+        X::store_low(cpu, op, F::Bits::from_u64(result.bits()));
         return Ok(());
     }
     let env = cpu.sse_env();
     let out = O::apply(a, b, op.imm as u8, &env);
     cpu.raise_simd(&env, out.flags)?;
-    cpu.set_xmm_low(op.reg[0], F::Bits::from_u64(out.value.bits()));
+    X::store_low(cpu, op, F::Bits::from_u64(out.value.bits()));
     Ok(())
 }
 
+/// Every lane by the host's arithmetic, where all of them permit it.
+#[inline(always)]
+fn quick_lanes<F: Lane, const N: usize>(host: Host, a: [u128; N], b: [u128; N]) -> Option<[u128; N]> {
+    let mut result = [0; N];
+    for n in 0..N {
+        for i in 0..F::COUNT {
+            result[n] = replace::<F>(result[n], i, float::quick(host, lane(a[n], i), lane(b[n], i))?);
+        }
+    }
+    Some(result)
+}
+
 /// ADDPD and so on: every lane.
-fn packed_of<F: Lane, O: Operation, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
-    let b = S::vector(cpu, op)?;
-    let a = cpu.xmm(op.reg[0]);
+fn packed_of<F: Lane, O: Operation, S: Source, X: Scheme, const N: usize>(
+    cpu: &mut Cpu,
+    op: &Op,
+) -> Fallible {
+    X::check(cpu)?;
+    let b = S::pieces::<N>(cpu, op)?;
+    let a = X::first::<N>(cpu, op);
     if let Some(host) = O::HOST
         && float::permits_quick(cpu.fpu.mxcsr)
-        && let Some(result) = (0..F::COUNT)
-            .try_fold(0, |v, i| Some(replace::<F>(v, i, float::quick(host, lane(a, i), lane(b, i))?)))
+        && let Some(result) = quick_lanes::<F, N>(host, a, b)
     {
-        cpu.set_xmm(op.reg[0], result);
+        X::store(cpu, op, result);
         return Ok(());
     }
     let env = cpu.sse_env();
-    let (mut result, mut flags) = (0, Flags::NONE);
-    for i in 0..F::COUNT {
-        let out = O::apply(lane::<F>(a, i), lane(b, i), op.imm as u8, &env);
-        flags |= out.flags;
-        result = replace(result, i, out.value);
+    let (mut result, mut flags) = ([0; N], Flags::NONE);
+    for n in 0..N {
+        for i in 0..F::COUNT {
+            let out = O::apply(lane::<F>(a[n], i), lane(b[n], i), op.imm as u8, &env);
+            flags |= out.flags;
+            result[n] = replace(result[n], i, out.value);
+        }
     }
     cpu.raise_simd(&env, flags)?;
-    cpu.set_xmm(op.reg[0], result);
+    X::store(cpu, op, result);
     Ok(())
 }
 
@@ -173,17 +188,26 @@ trait Arrangement {
     fn apply<F: Lane>(a: u128, b: u128, imm: u8, env: &Env) -> (u128, Flags);
 }
 
-fn arranged_of<F: Lane, A: Arrangement, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
-    let b = S::vector(cpu, op)?;
+fn arranged_of<F: Lane, A: Arrangement, S: Source, X: Scheme, const N: usize>(
+    cpu: &mut Cpu,
+    op: &Op,
+) -> Fallible {
+    X::check(cpu)?;
+    let b = S::pieces::<N>(cpu, op)?;
+    let a = X::first::<N>(cpu, op);
     let env = cpu.sse_env();
-    let (result, flags) = A::apply::<F>(cpu.xmm(op.reg[0]), b, op.imm as u8, &env);
+    let (mut result, mut flags) = ([0; N], Flags::NONE);
+    for n in 0..N {
+        let (value, raised) = A::apply::<F>(a[n], b[n], op.imm as u8, &env);
+        result[n] = value;
+        flags |= raised;
+    }
     if A::STEPS {
         cpu.raise_simd_steps(&env, flags)?;
     } else {
         cpu.raise_simd(&env, flags)?;
     }
-    cpu.set_xmm(op.reg[0], result);
+    X::store(cpu, op, result);
     Ok(())
 }
 

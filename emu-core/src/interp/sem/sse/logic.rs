@@ -10,18 +10,18 @@ use crate::interp::op::Op;
 use crate::interp::table::{Kind, Row, row};
 
 packed! {
-    Pand: |a, b| a & b;
-    Andps: |a, b| a & b;
-    Andpd: |a, b| a & b;
-    Pandn: |a, b| !a & b;
-    Andnps: |a, b| !a & b;
-    Andnpd: |a, b| !a & b;
-    Por: |a, b| a | b;
-    Orps: |a, b| a | b;
-    Orpd: |a, b| a | b;
-    Pxor: |a, b| a ^ b;
-    Xorps: |a, b| a ^ b;
-    Xorpd: |a, b| a ^ b;
+    Pand Vpand: |a, b| a & b;
+    Andps Vandps: |a, b| a & b;
+    Andpd Vandpd: |a, b| a & b;
+    Pandn Vpandn: |a, b| !a & b;
+    Andnps Vandnps: |a, b| !a & b;
+    Andnpd Vandnpd: |a, b| !a & b;
+    Por Vpor: |a, b| a | b;
+    Orps Vorps: |a, b| a | b;
+    Orpd Vorpd: |a, b| a | b;
+    Pxor Vpxor: |a, b| a ^ b;
+    Xorps Vxorps: |a, b| a ^ b;
+    Xorpd Vxorpd: |a, b| a ^ b;
 }
 
 /// The row of PTEST, which gives flags.

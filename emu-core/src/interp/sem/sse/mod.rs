@@ -1,7 +1,7 @@
 //! SSE, SSE2, SSE3, SSSE3, SSE4.1, SSE4.2, AES and SHA, and the MMX instructions that share their mnemonics.
 //!
 //! The order of checks is that of SDM 2A, "Exception Conditions": #UD and #NM, then the memory operand with its
-//! alignment, then the arithmetic exceptions. Bits above 127 of a vector register stay as they are.
+//! alignment, then the arithmetic exceptions. VEX encodings share the meanings; [`scheme`] has what they differ in.
 
 pub mod aes;
 pub mod arithmetic;
@@ -16,6 +16,7 @@ pub mod logic;
 pub mod moves;
 pub mod operand;
 pub mod packed;
+pub mod scheme;
 pub mod sha;
 pub mod shuffle;
 pub mod state;

@@ -133,6 +133,15 @@ pub trait Source {
     /// Faults of the memory access.
     fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128>;
 
+    /// `N` pieces of 128 bits; where the source has only one, all are equal.
+    ///
+    /// # Errors
+    /// Faults of the memory access.
+    #[inline(always)]
+    fn pieces<const N: usize>(cpu: &mut Cpu, op: &Op) -> Fallible<[u128; N]> {
+        Ok([Self::vector(cpu, op)?; N])
+    }
+
     /// The low bits, all that scalar instructions read.
     ///
     /// # Errors
@@ -156,6 +165,22 @@ pub struct Aligned;
 #[derive(Clone, Copy, Debug)]
 pub struct Unaligned;
 
+/// One vector of 128 bits for all pieces: the count of a shift.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<S>(S);
+
+impl<S: Source> Source for Shared<S> {
+    #[inline(always)]
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        S::vector(cpu, op)
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        S::low(cpu, op)
+    }
+}
+
 /// The immediate byte: the count of a shift.
 #[derive(Clone, Copy, Debug)]
 pub struct Count;
@@ -164,6 +189,11 @@ impl<const N: usize> Source for Xmm<N> {
     #[inline(always)]
     fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
         Ok(cpu.xmm(op.reg[N]))
+    }
+
+    #[inline(always)]
+    fn pieces<const P: usize>(cpu: &mut Cpu, op: &Op) -> Fallible<[u128; P]> {
+        Ok(cpu.pieces(op.reg[N]))
     }
 
     #[inline(always)]
@@ -203,6 +233,17 @@ impl Source for Unaligned {
     fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
         let linear = op.linear(cpu, 16, false)?;
         cpu.read_linear_vector::<false>(op.segment(), linear)
+    }
+
+    #[inline(always)]
+    fn pieces<const N: usize>(cpu: &mut Cpu, op: &Op) -> Fallible<[u128; N]> {
+        let linear = op.linear(cpu, 16 * N as u64, false)?;
+        let mut value = [0; N];
+        for (i, piece) in value.iter_mut().enumerate() {
+            let at = linear.wrapping_add(16 * i as u64) & cpu.linear_mask;
+            *piece = cpu.read_linear_vector::<false>(op.segment(), at)?;
+        }
+        Ok(value)
     }
 
     #[inline(always)]

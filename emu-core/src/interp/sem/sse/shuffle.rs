@@ -7,64 +7,68 @@ use super::integer::{block_differences, carryless_product};
 use super::lanes::{
     bytes, dwords, from_bytes, from_dwords, from_qwords, from_words, map8, map32, map64, qwords, words,
 };
-use super::operand::{Source, Unaligned, Xmm};
+use super::operand::{Aligned, Source, Unaligned, Xmm};
 use super::packed::{Packed, PackedImmediate, select, select_immediate};
+use super::scheme::{Legacy, Scheme, Vex};
 use crate::cpu::{Cpu, Fallible, Width};
 use crate::interp::op::{Handler, Op};
-use crate::interp::table::{Form, Kind, Row, row};
+use crate::interp::table::{Form, Kind, Row, both, row};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row(M::Punpcklbw, |f| select::<Low<Interleave8>>(f)),
-    row(M::Punpcklwd, |f| select::<Low<Interleave16>>(f)),
-    row(M::Punpckldq, |f| select::<Low<Interleave32>>(f)),
-    row(M::Unpcklps, |f| select::<Low<Interleave32>>(f)),
-    row(M::Punpcklqdq, |f| select::<Low<Interleave64>>(f)),
-    row(M::Unpcklpd, |f| select::<Low<Interleave64>>(f)),
-    row(M::Punpckhbw, |f| select::<High<Interleave8>>(f)),
-    row(M::Punpckhwd, |f| select::<High<Interleave16>>(f)),
-    row(M::Punpckhdq, |f| select::<High<Interleave32>>(f)),
-    row(M::Unpckhps, |f| select::<High<Interleave32>>(f)),
-    row(M::Punpckhqdq, |f| select::<High<Interleave64>>(f)),
-    row(M::Unpckhpd, |f| select::<High<Interleave64>>(f)),
-    row(M::Packsswb, |f| select::<Both<Packsswb>>(f)),
-    row(M::Packssdw, |f| select::<Both<Packssdw>>(f)),
-    row(M::Packuswb, |f| select::<Both<Packuswb>>(f)),
-    row(M::Packusdw, |f| select::<Both<Packusdw>>(f)),
-    row(M::Phaddw, |f| select::<Both<Phaddw>>(f)),
-    row(M::Phaddd, |f| select::<Both<Phaddd>>(f)),
-    row(M::Phaddsw, |f| select::<Both<Phaddsw>>(f)),
-    row(M::Phsubw, |f| select::<Both<Phsubw>>(f)),
-    row(M::Phsubd, |f| select::<Both<Phsubd>>(f)),
-    row(M::Phsubsw, |f| select::<Both<Phsubsw>>(f)),
-    row(M::Pshufb, |f| select::<Pshufb>(f)),
+    both(M::Punpcklbw, M::Vpunpcklbw, |f| select::<Low<Interleave8>>(f)),
+    both(M::Punpcklwd, M::Vpunpcklwd, |f| select::<Low<Interleave16>>(f)),
+    both(M::Punpckldq, M::Vpunpckldq, |f| select::<Low<Interleave32>>(f)),
+    both(M::Unpcklps, M::Vunpcklps, |f| select::<Low<Interleave32>>(f)),
+    both(M::Punpcklqdq, M::Vpunpcklqdq, |f| select::<Low<Interleave64>>(f)),
+    both(M::Unpcklpd, M::Vunpcklpd, |f| select::<Low<Interleave64>>(f)),
+    both(M::Punpckhbw, M::Vpunpckhbw, |f| select::<High<Interleave8>>(f)),
+    both(M::Punpckhwd, M::Vpunpckhwd, |f| select::<High<Interleave16>>(f)),
+    both(M::Punpckhdq, M::Vpunpckhdq, |f| select::<High<Interleave32>>(f)),
+    both(M::Unpckhps, M::Vunpckhps, |f| select::<High<Interleave32>>(f)),
+    both(M::Punpckhqdq, M::Vpunpckhqdq, |f| select::<High<Interleave64>>(f)),
+    both(M::Unpckhpd, M::Vunpckhpd, |f| select::<High<Interleave64>>(f)),
+    both(M::Packsswb, M::Vpacksswb, |f| select::<Both<Packsswb>>(f)),
+    both(M::Packssdw, M::Vpackssdw, |f| select::<Both<Packssdw>>(f)),
+    both(M::Packuswb, M::Vpackuswb, |f| select::<Both<Packuswb>>(f)),
+    both(M::Packusdw, M::Vpackusdw, |f| select::<Both<Packusdw>>(f)),
+    both(M::Phaddw, M::Vphaddw, |f| select::<Both<Phaddw>>(f)),
+    both(M::Phaddd, M::Vphaddd, |f| select::<Both<Phaddd>>(f)),
+    both(M::Phaddsw, M::Vphaddsw, |f| select::<Both<Phaddsw>>(f)),
+    both(M::Phsubw, M::Vphsubw, |f| select::<Both<Phsubw>>(f)),
+    both(M::Phsubd, M::Vphsubd, |f| select::<Both<Phsubd>>(f)),
+    both(M::Phsubsw, M::Vphsubsw, |f| select::<Both<Phsubsw>>(f)),
+    both(M::Pshufb, M::Vpshufb, |f| select::<Pshufb>(f)),
     row(M::Pshufw, |f| select_immediate::<Pshufw>(f)),
-    row(M::Pshuflw, |f| select_immediate::<Pshuflw>(f)),
-    row(M::Pshufhw, |f| select_immediate::<Pshufhw>(f)),
-    row(M::Pshufd, |f| select_immediate::<Pshufd>(f)),
-    row(M::Shufps, |f| select_immediate::<Shufps>(f)),
-    row(M::Shufpd, |f| select_immediate::<Shufpd>(f)),
-    row(M::Palignr, |f| select_immediate::<Palignr>(f)),
-    row(M::Pblendw, |f| select_immediate::<Pblendw>(f)),
-    row(M::Blendps, |f| select_immediate::<Blendps>(f)),
-    row(M::Blendpd, |f| select_immediate::<Blendpd>(f)),
-    row(M::Mpsadbw, |f| select_immediate::<Mpsadbw>(f)),
-    row(M::Pclmulqdq, |f| select_immediate::<Pclmulqdq>(f)),
+    both(M::Pshuflw, M::Vpshuflw, |f| select_immediate::<Pshuflw>(f)),
+    both(M::Pshufhw, M::Vpshufhw, |f| select_immediate::<Pshufhw>(f)),
+    both(M::Pshufd, M::Vpshufd, |f| select_immediate::<Pshufd>(f)),
+    both(M::Shufps, M::Vshufps, |f| select_immediate::<Shufps>(f)),
+    both(M::Shufpd, M::Vshufpd, |f| select_immediate::<Shufpd>(f)),
+    both(M::Palignr, M::Vpalignr, |f| select_immediate::<Palignr>(f)),
+    both(M::Pblendw, M::Vpblendw, |f| select_immediate::<Pblendw>(f)),
+    both(M::Blendps, M::Vblendps, |f| select_immediate::<Blendps>(f)),
+    both(M::Blendpd, M::Vblendpd, |f| select_immediate::<Blendpd>(f)),
+    both(M::Mpsadbw, M::Vmpsadbw, |f| select_immediate::<Mpsadbw>(f)),
+    both(M::Pclmulqdq, M::Vpclmulqdq, |f| select_immediate::<Pclmulqdq>(f)),
     row(M::Pblendvb, |f| blend_variable::<1>(f)),
+    row(M::Vpblendvb, |f| blend_variable::<1>(f)),
     row(M::Blendvps, |f| blend_variable::<4>(f)),
+    row(M::Vblendvps, |f| blend_variable::<4>(f)),
     row(M::Blendvpd, |f| blend_variable::<8>(f)),
-    row(M::Pmovsxbw, |f| extend::<8, 16, true>(f)),
-    row(M::Pmovsxbd, |f| extend::<8, 32, true>(f)),
-    row(M::Pmovsxbq, |f| extend::<8, 64, true>(f)),
-    row(M::Pmovsxwd, |f| extend::<16, 32, true>(f)),
-    row(M::Pmovsxwq, |f| extend::<16, 64, true>(f)),
-    row(M::Pmovsxdq, |f| extend::<32, 64, true>(f)),
-    row(M::Pmovzxbw, |f| extend::<8, 16, false>(f)),
-    row(M::Pmovzxbd, |f| extend::<8, 32, false>(f)),
-    row(M::Pmovzxbq, |f| extend::<8, 64, false>(f)),
-    row(M::Pmovzxwd, |f| extend::<16, 32, false>(f)),
-    row(M::Pmovzxwq, |f| extend::<16, 64, false>(f)),
-    row(M::Pmovzxdq, |f| extend::<32, 64, false>(f)),
+    row(M::Vblendvpd, |f| blend_variable::<8>(f)),
+    both(M::Pmovsxbw, M::Vpmovsxbw, |f| extend::<8, 16, true>(f)),
+    both(M::Pmovsxbd, M::Vpmovsxbd, |f| extend::<8, 32, true>(f)),
+    both(M::Pmovsxbq, M::Vpmovsxbq, |f| extend::<8, 64, true>(f)),
+    both(M::Pmovsxwd, M::Vpmovsxwd, |f| extend::<16, 32, true>(f)),
+    both(M::Pmovsxwq, M::Vpmovsxwq, |f| extend::<16, 64, true>(f)),
+    both(M::Pmovsxdq, M::Vpmovsxdq, |f| extend::<32, 64, true>(f)),
+    both(M::Pmovzxbw, M::Vpmovzxbw, |f| extend::<8, 16, false>(f)),
+    both(M::Pmovzxbd, M::Vpmovzxbd, |f| extend::<8, 32, false>(f)),
+    both(M::Pmovzxbq, M::Vpmovzxbq, |f| extend::<8, 64, false>(f)),
+    both(M::Pmovzxwd, M::Vpmovzxwd, |f| extend::<16, 32, false>(f)),
+    both(M::Pmovzxwq, M::Vpmovzxwq, |f| extend::<16, 64, false>(f)),
+    both(M::Pmovzxdq, M::Vpmovzxdq, |f| extend::<32, 64, false>(f)),
 ];
 
 /// Lanes of two quadwords by turns.
@@ -203,9 +207,11 @@ fn shuffle_words(v: u64, imm: u8) -> u64 {
 }
 
 macro_rules! immediate {
-    ($($name:ident: |$a:ident, $b:ident, $imm:ident| $value:expr;)*) => {$(
+    ($($name:ident$(($shift:literal))?: |$a:ident, $b:ident, $imm:ident| $value:expr;)*) => {$(
         struct $name;
         impl PackedImmediate for $name {
+            $(const UPPER_SHIFT: u32 = $shift;)?
+
             fn whole($a: u128, $b: u128, $imm: u8) -> u128 {
                 $value
             }
@@ -225,20 +231,20 @@ immediate! {
         let v = [dwords(a), dwords(b)];
         from_dwords(std::array::from_fn(|i| v[i / 2][field(imm, i)]))
     };
-    Shufpd: |a, b, imm| from_qwords([qwords(a)[usize::from(imm & 1)], qwords(b)[usize::from(imm >> 1 & 1)]]);
+    Shufpd(2): |a, b, imm| from_qwords([qwords(a)[usize::from(imm & 1)], qwords(b)[usize::from(imm >> 1 & 1)]]);
     Pblendw: |a, b, imm| {
         let (a, b) = (words(a), words(b));
         from_words(std::array::from_fn(|i| if imm >> i & 1 != 0 { b[i] } else { a[i] }))
     };
-    Blendps: |a, b, imm| {
+    Blendps(4): |a, b, imm| {
         let (a, b) = (dwords(a), dwords(b));
         from_dwords(std::array::from_fn(|i| if imm >> i & 1 != 0 { b[i] } else { a[i] }))
     };
-    Blendpd: |a, b, imm| {
+    Blendpd(2): |a, b, imm| {
         let (a, b) = (qwords(a), qwords(b));
         from_qwords(std::array::from_fn(|i| if imm >> i & 1 != 0 { b[i] } else { a[i] }))
     };
-    Mpsadbw: |a, b, imm| block_differences(a, b, imm);
+    Mpsadbw(3): |a, b, imm| block_differences(a, b, imm);
     Pclmulqdq: |a, b, imm| carryless_product(a, b, imm);
 }
 
@@ -261,50 +267,99 @@ impl PackedImmediate for Palignr {
     }
 }
 
-/// PBLENDVB, BLENDVPS, BLENDVPD: the sign bits of XMM0 choose.
+/// PBLENDVB, BLENDVPS, BLENDVPD: the sign bits of XMM0 choose, or those of the fourth operand.
 fn blend_variable<const BYTES: usize>(f: &Form<'_>) -> Option<Handler> {
-    Some(match f.kind(1) {
-        Kind::Mem => blend_variable_of::<super::operand::Aligned, BYTES>,
-        _ => blend_variable_of::<Xmm<1>, BYTES>,
+    Some(match (f.is_vex(), f.kind(1), f.kind(2), f.size(0)) {
+        (false, Kind::Mem, ..) => blend_variable_of::<Aligned, Legacy, 1, BYTES>,
+        (false, ..) => blend_variable_of::<Xmm<1>, Legacy, 1, BYTES>,
+        (true, _, Kind::Mem, 16) => blend_variable_of::<Unaligned, Vex, 1, BYTES>,
+        (true, _, Kind::Mem, _) => blend_variable_of::<Unaligned, Vex, 2, BYTES>,
+        (true, _, _, 16) => blend_variable_of::<Xmm<2>, Vex, 1, BYTES>,
+        (true, ..) => blend_variable_of::<Xmm<2>, Vex, 2, BYTES>,
     })
 }
 
-fn blend_variable_of<S: Source, const BYTES: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
-    let source = S::vector(cpu, op)?;
-    let mask = cpu.xmm(0);
-    let mask = match BYTES {
+fn blend_variable_of<S: Source, X: Scheme, const N: usize, const BYTES: usize>(
+    cpu: &mut Cpu,
+    op: &Op,
+) -> Fallible {
+    X::check(cpu)?;
+    let b = S::pieces::<N>(cpu, op)?;
+    let a = X::first::<N>(cpu, op);
+    let mask = cpu.pieces::<N>(if X::VEX { op.imm as u8 } else { 0 }).map(|mask| match BYTES {
         1 => map8(mask, 0, |x, _| (x as i8 >> 7) as u8),
         4 => map32(mask, 0, |x, _| (x as i32 >> 31) as u32),
         _ => map64(mask, 0, |x, _| (x as i64 >> 63) as u64),
-    };
-    cpu.set_xmm(op.reg[0], cpu.xmm(op.reg[0]) & !mask | source & mask);
+    });
+    X::store(cpu, op, std::array::from_fn::<_, N, _>(|i| a[i] & !mask[i] | b[i] & mask[i]));
     Ok(())
 }
 
 fn extend<const FROM: u32, const TO: u32, const SIGNED: bool>(f: &Form<'_>) -> Option<Handler> {
+    if f.is_vex() {
+        // The source of the wide form has up to 128 bits.
+        return Some(match (f.kind(1), f.size(0), f.size(1)) {
+            (Kind::Reg, 16, _) => extend_lanes::<u64, Xmm<1>, Vex, FROM, TO, SIGNED>,
+            (Kind::Mem, 16, 2) => extend_lanes::<u16, Unaligned, Vex, FROM, TO, SIGNED>,
+            (Kind::Mem, 16, 4) => extend_lanes::<u32, Unaligned, Vex, FROM, TO, SIGNED>,
+            (Kind::Mem, 16, 8) => extend_lanes::<u64, Unaligned, Vex, FROM, TO, SIGNED>,
+            (Kind::Reg, 32, _) => extend_wide::<Xmm<1>, FROM, TO, SIGNED>,
+            (Kind::Mem, 32, 4) => extend_wide::<Narrow<u32>, FROM, TO, SIGNED>,
+            (Kind::Mem, 32, 8) => extend_wide::<Narrow<u64>, FROM, TO, SIGNED>,
+            (Kind::Mem, 32, 16) => extend_wide::<Unaligned, FROM, TO, SIGNED>,
+            _ => return None,
+        });
+    }
     Some(match (f.kind(1), 128 / TO * FROM) {
-        (Kind::Reg, _) => extend_lanes::<u64, Xmm<1>, FROM, TO, SIGNED>,
-        (Kind::Mem, 16) => extend_lanes::<u16, Unaligned, FROM, TO, SIGNED>,
-        (Kind::Mem, 32) => extend_lanes::<u32, Unaligned, FROM, TO, SIGNED>,
-        (Kind::Mem, 64) => extend_lanes::<u64, Unaligned, FROM, TO, SIGNED>,
+        (Kind::Reg, _) => extend_lanes::<u64, Xmm<1>, Legacy, FROM, TO, SIGNED>,
+        (Kind::Mem, 16) => extend_lanes::<u16, Unaligned, Legacy, FROM, TO, SIGNED>,
+        (Kind::Mem, 32) => extend_lanes::<u32, Unaligned, Legacy, FROM, TO, SIGNED>,
+        (Kind::Mem, 64) => extend_lanes::<u64, Unaligned, Legacy, FROM, TO, SIGNED>,
         _ => return None,
     })
 }
 
-/// PMOVSX and PMOVZX: the low lanes, made wider.
-fn extend_lanes<W: Width, S: Source, const FROM: u32, const TO: u32, const SIGNED: bool>(
-    cpu: &mut Cpu,
-    op: &Op,
-) -> Fallible {
-    cpu.check_sse()?;
-    let source = S::low::<W>(cpu, op)?.u64();
-    let value = (0..128 / TO).fold(0, |result, i| {
+fn extended<const FROM: u32, const TO: u32, const SIGNED: bool>(source: u64) -> u128 {
+    (0..128 / TO).fold(0, |result, i| {
         let top = source >> (FROM * i) << (64 - FROM);
         let lane = if SIGNED { (top as i64 >> (64 - FROM)) as u64 } else { top >> (64 - FROM) };
         result | u128::from(lane & u64::MAX >> (64 - TO)) << (TO * i)
-    });
-    cpu.set_xmm(op.reg[0], value);
+    })
+}
+
+/// PMOVSX and PMOVZX: the low lanes, made wider.
+fn extend_lanes<W: Width, S: Source, X: Scheme, const FROM: u32, const TO: u32, const SIGNED: bool>(
+    cpu: &mut Cpu,
+    op: &Op,
+) -> Fallible {
+    X::check(cpu)?;
+    let source = S::low::<W>(cpu, op)?.u64();
+    X::store(cpu, op, [extended::<FROM, TO, SIGNED>(source)]);
+    Ok(())
+}
+
+/// Memory of fewer than 128 bits, taken as a vector.
+struct Narrow<W>(W);
+
+impl<M: Width> Source for Narrow<M> {
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        Ok(Unaligned::low::<M>(cpu, op)?.u64().into())
+    }
+
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        Unaligned::low(cpu, op)
+    }
+}
+
+fn extend_wide<S: Source, const FROM: u32, const TO: u32, const SIGNED: bool>(
+    cpu: &mut Cpu,
+    op: &Op,
+) -> Fallible {
+    cpu.check_avx()?;
+    let source = S::vector(cpu, op)?;
+    let upper = source >> (128 / TO * FROM);
+    let value = [source, upper].map(|part| extended::<FROM, TO, SIGNED>(part as u64));
+    Vex::store(cpu, op, value);
     Ok(())
 }
 
