@@ -1,7 +1,7 @@
 //! Random instructions from iced's list of encodings, and random operands.
 
 use emu_core::softfloat::{F32, F64, F80};
-use iced_x86::{Code, Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
+use iced_x86::{Code, Encoder, EncodingKind, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
 
 use super::host::State;
 use super::random::Random;
@@ -58,7 +58,9 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
                 }
                 insn.set_op_kind(n, OpKind::Memory);
                 insn.set_memory_base(Register::R14);
-                insn.set_memory_displacement64(random.below(32) * 16);
+                // VMOVAPS of 256 bits wants more alignment.
+                let alignment = if info.encoding() == EncodingKind::VEX { 32 } else { 16 };
+                insn.set_memory_displacement64(random.below(512 / alignment) * alignment);
                 insn.set_memory_displ_size(1);
             }
         }

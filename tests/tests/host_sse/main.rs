@@ -204,7 +204,7 @@ fn vex_encodings() {
         println!("skipped: the host has no AVX2");
         return;
     }
-    compare_encoding("AVX", EncodingKind::VEX, &[C::AVX, C::AVX2, C::AES, C::PCLMULQDQ]);
+    compare_encoding("AVX", EncodingKind::VEX, &[C::AVX, C::AVX2, C::FMA, C::AES, C::PCLMULQDQ]);
 }
 
 #[test]

@@ -5,23 +5,25 @@ use iced_x86::Mnemonic as M;
 
 use super::lanes::{bytes, dwords, from_dwords, qwords};
 use super::operand::{Aligned, Source, Unaligned, Xmm};
-use crate::cpu::{Cpu, Fallible, Width};
+use super::scheme::{Legacy, Scheme, Vex, schemes};
+use crate::cpu::{Cpu, Fallible, Fault, Width};
 use crate::interp::op::{Handler, Op};
-use crate::interp::table::{Form, Kind, Row, row};
+use crate::interp::table::{Form, Kind, Row, both, row};
+use crate::mem::PAGE_SIZE;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row(M::Movaps, |f| whole::<Aligned, true>(f)),
-    row(M::Movapd, |f| whole::<Aligned, true>(f)),
-    row(M::Movdqa, |f| whole::<Aligned, true>(f)),
-    row(M::Movups, |f| whole::<Unaligned, false>(f)),
-    row(M::Movupd, |f| whole::<Unaligned, false>(f)),
-    row(M::Movdqu, |f| whole::<Unaligned, false>(f)),
-    row(M::Lddqu, |f| whole::<Unaligned, false>(f)),
-    row(M::Movntps, |f| whole::<Aligned, true>(f)),
-    row(M::Movntpd, |f| whole::<Aligned, true>(f)),
-    row(M::Movntdq, |f| whole::<Aligned, true>(f)),
-    row(M::Movntdqa, |f| whole::<Aligned, true>(f)),
+    both(M::Movaps, M::Vmovaps, |f| whole::<Aligned, true>(f)),
+    both(M::Movapd, M::Vmovapd, |f| whole::<Aligned, true>(f)),
+    both(M::Movdqa, M::Vmovdqa, |f| whole::<Aligned, true>(f)),
+    both(M::Movups, M::Vmovups, |f| whole::<Unaligned, false>(f)),
+    both(M::Movupd, M::Vmovupd, |f| whole::<Unaligned, false>(f)),
+    both(M::Movdqu, M::Vmovdqu, |f| whole::<Unaligned, false>(f)),
+    both(M::Lddqu, M::Vlddqu, |f| whole::<Unaligned, false>(f)),
+    both(M::Movntps, M::Vmovntps, |f| whole::<Aligned, true>(f)),
+    both(M::Movntpd, M::Vmovntpd, |f| whole::<Aligned, true>(f)),
+    both(M::Movntdq, M::Vmovntdq, |f| whole::<Aligned, true>(f)),
+    both(M::Movntdqa, M::Vmovntdqa, |f| whole::<Aligned, true>(f)),
     row(M::Movss, |f| scalar::<u32>(f)),
     row(M::Movlps, low_half),
     row(M::Movlpd, low_half),
@@ -39,8 +41,10 @@ pub const ROWS: &[Row] = &[
     row(M::Movdq2q, |_| Some(movdq2q)),
     row(M::Movq2dq, |_| Some(movq2dq)),
     row(M::Movntq, |_| Some(store_mmx::<u64>)),
-    row(M::Movsldup, |f| duplicate(f, load::<Xmm<1>, Even>, load::<Aligned, Even>)),
-    row(M::Movshdup, |f| duplicate(f, load::<Xmm<1>, Odd>, load::<Aligned, Odd>)),
+    both(M::Movsldup, M::Vmovsldup, |f| schemes!(f, |S, X, N| load::<S, Even, X, N>)),
+    both(M::Movshdup, M::Vmovshdup, |f| schemes!(f, |S, X, N| load::<S, Odd, X, N>)),
+    row(M::Vzeroupper, |_| Some(clear_above::<2>)),
+    row(M::Vzeroall, |_| Some(clear_above::<0>)),
     row(M::Movddup, |f| duplicate(f, movddup::<Xmm<1>>, movddup::<Unaligned>)),
 ];
 
@@ -50,12 +54,47 @@ pub fn movsd(f: &Form<'_>) -> Option<Handler> {
 }
 
 fn whole<S: Source, const ALIGNED: bool>(f: &Form<'_>) -> Option<Handler> {
-    match f.shape() {
-        (Kind::Reg, Kind::Reg, 16) => Some(load::<Xmm<1>, Same>),
-        (Kind::Reg, Kind::Mem, 16) => Some(load::<S, Same>),
-        (Kind::Mem, Kind::Reg, 16) => Some(store::<ALIGNED>),
+    match (f.is_vex(), f.shape(), f.size(1)) {
+        (false, (Kind::Reg, Kind::Reg, 16), _) => Some(load::<Xmm<1>, Same, Legacy, 1>),
+        (false, (Kind::Reg, Kind::Mem, 16), _) => Some(load::<S, Same, Legacy, 1>),
+        (false, (Kind::Mem, Kind::Reg, 16), _) => Some(store::<ALIGNED>),
+        (true, (Kind::Reg, Kind::Reg, 16), _) => Some(load::<Xmm<1>, Same, Vex, 1>),
+        (true, (Kind::Reg, Kind::Reg, _), _) => Some(load::<Xmm<1>, Same, Vex, 2>),
+        (true, (Kind::Reg, Kind::Mem, 16), _) => Some(load::<S, Same, Vex, 1>),
+        (true, (Kind::Reg, Kind::Mem, _), _) => Some(load::<S, Same, Vex, 2>),
+        (true, (Kind::Mem, Kind::Reg, _), 16) => Some(store_pieces::<ALIGNED, 1>),
+        (true, (Kind::Mem, Kind::Reg, _), 32) => Some(store_pieces::<ALIGNED, 2>),
         _ => None,
     }
+}
+
+/// VZEROUPPER and VZEROALL clear sixteen registers in 64-bit mode, eight in others. SDM 2C, "VZEROUPPER".
+fn clear_above<const FROM: usize>(cpu: &mut Cpu, _: &Op) -> Fallible {
+    cpu.check_avx()?;
+    let count = super::state::vectors(cpu);
+    for vector in &mut cpu.fpu.vectors[..count] {
+        vector[FROM..].fill(0);
+    }
+    Ok(())
+}
+
+/// VMOVAPS and so on, to memory: aligned to their size, or at any address.
+fn store_pieces<const ALIGNED: bool, const N: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    cpu.check_avx()?;
+    let (segment, address, size) = (op.segment(), op.address(cpu), 16 * N as u64);
+    let linear = cpu.linear(segment, address, size, true)?;
+    if ALIGNED && linear & (size - 1) != 0 {
+        return Err(Fault::GP0);
+    }
+    if N > 1 && linear % PAGE_SIZE > PAGE_SIZE - size {
+        // Nothing is written when the second page is missing.
+        cpu.probe_write(segment, address, 16)?;
+        cpu.probe_write(segment, address.wrapping_add(size - 1), 1)?;
+    }
+    for (i, piece) in cpu.pieces::<N>(op.reg[1]).into_iter().enumerate() {
+        cpu.write_vector::<false>(segment, address.wrapping_add(16 * i as u64), piece)?;
+    }
+    Ok(())
 }
 
 /// What a load does with the vector.
@@ -89,10 +128,10 @@ impl Rearrange for Odd {
 }
 
 /// MOVAPS, MOVUPS and so on, to a register. SDM 2B, "MOVAPS".
-fn load<S: Source, R: Rearrange>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
-    let value = S::vector(cpu, op)?;
-    cpu.set_xmm(op.reg[0], R::apply(value));
+fn load<S: Source, R: Rearrange, X: Scheme, const N: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
+    let value = S::pieces::<N>(cpu, op)?;
+    X::store(cpu, op, value.map(R::apply));
     Ok(())
 }
 

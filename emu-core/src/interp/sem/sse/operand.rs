@@ -222,6 +222,15 @@ impl Source for Aligned {
     }
 
     #[inline(always)]
+    fn pieces<const N: usize>(cpu: &mut Cpu, op: &Op) -> Fallible<[u128; N]> {
+        let size = 16 * N as u64;
+        if op.linear(cpu, size, false)? & (size - 1) != 0 {
+            return Err(Fault::GP0);
+        }
+        Unaligned::pieces(cpu, op)
+    }
+
+    #[inline(always)]
     fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
         let linear = op.linear(cpu, W::BYTES, false)?;
         cpu.read_linear(op.segment(), linear)

@@ -48,6 +48,7 @@ pub const ROWS: &[Row] = &[
     both(M::Palignr, M::Vpalignr, |f| select_immediate::<Palignr>(f)),
     both(M::Pblendw, M::Vpblendw, |f| select_immediate::<Pblendw>(f)),
     both(M::Blendps, M::Vblendps, |f| select_immediate::<Blendps>(f)),
+    row(M::Vpblendd, |f| select_immediate::<Blendps>(f)),
     both(M::Blendpd, M::Vblendpd, |f| select_immediate::<Blendpd>(f)),
     both(M::Mpsadbw, M::Vmpsadbw, |f| select_immediate::<Mpsadbw>(f)),
     both(M::Pclmulqdq, M::Vpclmulqdq, |f| select_immediate::<Pclmulqdq>(f)),
