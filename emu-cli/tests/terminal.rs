@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,6 +129,10 @@ fn every_deadly_signal_leaves_the_terminal_as_it_was() {
     let scratch = Scratch::new("tty-signals");
     let bios = scratch.bios(&HELLO);
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+        // Where the tests run in the background a shell has some of these ignored, and the command respects that.
+        // A handler here is the default again in the child.
+        let on = Arc::new(AtomicBool::new(true));
+        signal_hook::flag::register_conditional_shutdown(signal.as_raw(), 1, on).unwrap();
         let mut session = Session::start(&["--bios", &bios, "--timeout", "60"]);
         session.expect("ok");
         session.signal(signal);
