@@ -101,22 +101,12 @@ impl Form<'_> {
         let last = self.insn.op_count().saturating_sub(1);
         if self.kind(last) == Kind::Imm { last.saturating_sub(1) } else { last }
     }
-
-    /// Operand size in bytes of stack and branch instructions, from iced's code name where no operand shows it.
-    pub fn operand_size(&self) -> usize {
-        let size = self.insn.stack_pointer_increment().unsigned_abs() as usize;
-        if size == 0 { self.size(0) } else { size }
-    }
 }
 
-/// Instances of a generic function for the four widths: `widths!(size; function::<W>)`.
-macro_rules! widths {
+/// Instances of a generic function for the widths of 2, 4 and 8 bytes: `widths_wide!(size, |W| function::<W>)`.
+macro_rules! widths_wide {
     ($size:expr, |$w:ident| $f:expr) => {
         match $size {
-            1 => {
-                type $w = u8;
-                Some($f as $crate::interp::op::Handler)
-            }
             2 => {
                 type $w = u16;
                 Some($f as $crate::interp::op::Handler)
@@ -134,23 +124,15 @@ macro_rules! widths {
     };
 }
 
-/// Instances for the widths 2, 4 and 8.
-macro_rules! widths_wide {
+/// The same with bytes too.
+macro_rules! widths {
     ($size:expr, |$w:ident| $f:expr) => {
         match $size {
-            2 => {
-                type $w = u16;
+            1 => {
+                type $w = u8;
                 Some($f as $crate::interp::op::Handler)
             }
-            4 => {
-                type $w = u32;
-                Some($f as $crate::interp::op::Handler)
-            }
-            8 => {
-                type $w = u64;
-                Some($f as $crate::interp::op::Handler)
-            }
-            _ => None,
+            wide => $crate::interp::table::widths_wide!(wide, |$w| $f),
         }
     };
 }

@@ -2,7 +2,7 @@
 
 use iced_x86::{Mnemonic as M, OpKind};
 
-use crate::cpu::{Cpu, DS, Fallible, RAX, RBX, RDX, Width};
+use crate::cpu::{Cpu, Fallible, RAX, RBX, RDX, Width};
 use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target};
 use crate::interp::table::{Form, Kind, Row, row, widths, widths_wide};
 
@@ -163,7 +163,6 @@ fn xlat(cpu: &mut Cpu, op: &Op) -> Fallible {
     let index = cpu.regs[RAX] & 0xff;
     let address = op.cut_address(cpu.regs[RBX].wrapping_add(index));
     let segment = op.segment();
-    debug_assert!(segment <= 5, "a segment register, DS ({DS}) by default");
     let value = cpu.read::<u8>(segment, address)?;
     cpu.set_register(RAX as u8, value);
     Ok(())

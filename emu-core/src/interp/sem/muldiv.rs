@@ -47,8 +47,8 @@ fn pair<W: Width>(cpu: &Cpu) -> (u64, u64) {
     (cpu.register::<W>(RAX as u8).u64(), cpu.register::<W>(high).u64())
 }
 
-/// CF and OF tell whether the product outgrew its low half; SF, ZF, AF and PF are undefined. Silicon leaves
-/// SF, ZF and PF of the low half and clears AF on Intel.
+/// CF and OF tell whether the product outgrew its low half; SF, ZF, AF and PF are undefined. Intel
+/// silicon takes SF and PF from the low half and clears ZF and AF.
 fn product_flags<W: Width>(cpu: &mut Cpu, low: W, overflow: bool) {
     let carry = if overflow { eflags::CF | eflags::OF } else { 0 };
     cpu.flags.set_arithmetic(sign_zero_parity(low) & !eflags::ZF | carry);
