@@ -60,23 +60,31 @@ pub enum Writer {
     SubBorrow,
     /// Result a of AND, OR, XOR, TEST: CF = OF = 0. AF is undefined; silicon clears it.
     Logic,
-    /// Result a of INC; CF stands in `bits`.
+    /// Result a of INC; CF is bit 0 of b.
     Inc,
-    /// Result a of DEC; CF stands in `bits`.
+    /// Result a of DEC; CF is bit 0 of b.
     Dec,
+    /// Low half a of a product; bit 0 of b says whether it outgrew it. SF, ZF, AF and PF are undefined: Intel silicon
+    /// takes SF and PF from the low half and clears ZF and AF.
+    Product,
+    /// a as LAHF and SETO leave AX, those of b count. Translated code stores flags so.
+    Split,
 }
 
 /// The flags register.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Flags {
-    a: u64,
-    b: u64,
+    /// First operand, see [`Writer`].
+    pub a: u64,
+    /// Second operand. Bits above the operand width may be anything in both.
+    pub b: u64,
     /// All other flags; the arithmetic ones too, where the writer leaves them here.
     bits: u64,
-    writer: Writer,
+    /// What wrote the arithmetic flags last.
+    pub writer: Writer,
     /// 64 minus the operand width in bits: shifting left by it makes every width a 64-bit case.
-    shift: u8,
+    pub shift: u8,
 }
 
 /// Condition codes in the order of their encoding (SDM vol. 1, "EFLAGS Condition Codes").
@@ -123,8 +131,7 @@ impl Flags {
     #[inline(always)]
     pub fn record_keeping_carry<W: Width>(&mut self, writer: Writer, result: W) {
         let carry = self.carry();
-        self.bits = self.bits & !CF | u64::from(carry);
-        self.record(writer, result, W::from_u64(0));
+        self.record(writer, result, W::from_u64(carry.into()));
     }
 
     /// The arithmetic flags.
@@ -150,12 +157,14 @@ impl Flags {
             Writer::Logic => szp(a, shift),
             Writer::Inc => {
                 let of = a << shift == 1 << 63;
-                szp(a, shift) | bit(of, OF) | bit(a & 15 == 0, AF) | self.bits & CF
+                szp(a, shift) | bit(of, OF) | bit(a & 15 == 0, AF) | b & CF
             }
             Writer::Dec => {
                 let of = a << shift == u64::MAX >> 1 & u64::MAX << shift;
-                szp(a, shift) | bit(of, OF) | bit(a & 15 == 15, AF) | self.bits & CF
+                szp(a, shift) | bit(of, OF) | bit(a & 15 == 15, AF) | b & CF
             }
+            Writer::Product => szp(a, shift) & !ZF | bit(b & 1 != 0, CF | OF),
+            Writer::Split => (a >> 8 & (OSZAPC & 0xff) | (a & 1) << 11) & b,
         }
     }
 
@@ -163,7 +172,8 @@ impl Flags {
     #[inline]
     pub fn carry(&self) -> bool {
         match self.writer {
-            Writer::Stored | Writer::Inc | Writer::Dec => self.bits & CF != 0,
+            Writer::Stored => self.bits & CF != 0,
+            Writer::Inc | Writer::Dec | Writer::Product => self.b & 1 != 0,
             Writer::Sub => self.a << self.shift < self.b << self.shift,
             Writer::Logic => false,
             _ => self.arithmetic() & CF != 0,

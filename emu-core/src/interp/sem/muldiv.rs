@@ -2,7 +2,7 @@
 
 use iced_x86::Mnemonic as M;
 
-use crate::cpu::eflags::{self, sign_zero_parity};
+use crate::cpu::eflags::Writer;
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RDX, Width};
 use crate::interp::op::{HIGH_BYTE, Handler, Imm, Mem, Op, Reg, Source};
 use crate::interp::table::{Form, Kind, Row, row, widths, widths_wide};
@@ -47,11 +47,8 @@ fn pair<W: Width>(cpu: &Cpu) -> (u64, u64) {
     (cpu.register::<W>(RAX as u8).u64(), cpu.register::<W>(high).u64())
 }
 
-/// CF and OF tell whether the product outgrew its low half; SF, ZF, AF and PF are undefined. Intel
-/// silicon takes SF and PF from the low half and clears ZF and AF.
 fn product_flags<W: Width>(cpu: &mut Cpu, low: W, overflow: bool) {
-    let carry = if overflow { eflags::CF | eflags::OF } else { 0 };
-    cpu.flags.set_arithmetic(sign_zero_parity(low) & !eflags::ZF | carry);
+    cpu.flags.record(Writer::Product, low, W::from_u64(overflow.into()));
 }
 
 /// MUL and one-operand IMUL. SDM 2B, "MUL"; SDM 2A, "IMUL".
