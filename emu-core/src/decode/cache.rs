@@ -12,6 +12,8 @@ use crate::mem::{Memory, PAGE_SIZE};
 const MAX_BLOCK: usize = 64;
 /// Decoded instructions kept at most; beyond it everything is dropped and decoded again.
 const MAX_OPS: usize = 1 << 20;
+/// Dropped frames remembered for whoever asks; beyond it the answer is "all".
+const MOST_LATELY: usize = 64;
 
 /// The decoded instructions of one frame in one mode.
 #[derive(Debug)]
@@ -33,6 +35,10 @@ pub struct CodeCache {
     pages: Vec<CodePage>,
     free: Vec<u32>,
     total_ops: usize,
+    /// Frames whose blocks were dropped since somebody asked.
+    lately: Vec<FrameNumber>,
+    /// All blocks were dropped since somebody asked.
+    emptied: bool,
     /// Blocks decoded so far, for statistics.
     pub decoded: u64,
     /// Pages dropped because their code was overwritten, for statistics.
@@ -113,8 +119,15 @@ impl CodeCache {
         number
     }
 
+    /// Frames whose blocks were dropped since the last call, `None` when all were.
+    pub fn take_dropped(&mut self) -> Option<Vec<FrameNumber>> {
+        let lately = std::mem::take(&mut self.lately);
+        (!std::mem::take(&mut self.emptied)).then_some(lately)
+    }
+
     /// Forgets all blocks but keeps the pages and their numbers.
     fn empty_pages(&mut self, mem: &mut Memory) {
+        self.emptied = true;
         for page in &mut self.pages {
             page.starts.fill(0);
             page.blocks = Vec::new();
@@ -128,6 +141,11 @@ impl CodeCache {
     pub fn invalidate(&mut self, mem: &mut Memory) {
         for frame in mem.take_code_writes() {
             self.dropped += 1;
+            if self.lately.len() < MOST_LATELY {
+                self.lately.push(frame);
+            } else {
+                self.emptied = true;
+            }
             let first = frame as usize * CodeMode::COUNT;
             for key in first..first + CodeMode::COUNT {
                 let Some(slot) = self.index.get_mut(key) else { continue };
@@ -147,6 +165,7 @@ impl CodeCache {
 
     /// Drops everything.
     pub fn clear(&mut self, mem: &mut Memory) {
+        self.emptied = true;
         for page in self.pages.drain(..) {
             mem.clear_code(page.frame);
         }

@@ -13,6 +13,7 @@ use crate::decode::cache::CodeCache;
 use crate::decode::{CodeMode, MAX_LENGTH, Undecoded, decode};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::mem::PAGE_SIZE;
+use crate::mem::page::FrameNumber;
 use crate::mmu::Want;
 use crate::mmu::tlb::Context;
 use op::{NO_TRAP, Op, WRITES_RIP};
@@ -45,19 +46,10 @@ impl Engine for Interpreter {
             {
                 return exit;
             }
-            let done = match self.run_block(cpu) {
-                Ok(()) => Ok(()),
-                Err(Fault::Exception(exception)) => {
-                    // A delivered fault counts as one, so that a guest that only faults still makes progress.
-                    cpu.retired += 1;
-                    cpu.deliver_exception(exception)
-                }
-                Err(other) => Err(other),
-            };
-            match done {
-                Ok(()) => {}
-                Err(Fault::Unimplemented) => return Exit::Unimplemented(describe(cpu)),
-                Err(_) => return Exit::Shutdown,
+            if let Err(fault) = self.run_block(cpu)
+                && let Some(exit) = take_fault(cpu, fault)
+            {
+                return exit;
             }
         }
     }
@@ -73,8 +65,21 @@ impl Engine for Interpreter {
 }
 
 impl Interpreter {
+    /// Runs one block; `Some` when the run must stop. For an engine that leaves its cold code to this one, which has
+    /// looked at [`Cpu::attention`] and the deadline before.
+    #[inline]
+    pub fn step(&mut self, cpu: &mut Cpu) -> Option<Exit> {
+        self.run_block(cpu).err().and_then(|fault| take_fault(cpu, fault))
+    }
+
+    /// Frames whose blocks were dropped since the last call, because their code was overwritten; `None` when
+    /// everything was.
+    pub fn take_dropped(&mut self) -> Option<Vec<FrameNumber>> {
+        self.cache.take_dropped()
+    }
+
     /// Looks at everything that may have happened outside; `Some` when the run must stop.
-    fn attend(&mut self, cpu: &mut Cpu, until: u64) -> Option<Exit> {
+    pub fn attend(&mut self, cpu: &mut Cpu, until: u64) -> Option<Exit> {
         loop {
             let what = cpu.attention;
             cpu.attention = what & attention::TRAP;
@@ -160,6 +165,23 @@ impl Interpreter {
     }
 }
 
+/// Delivers the exception of an instruction that did not complete; `Some` when the run must stop.
+#[inline]
+pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
+    let fault = match fault {
+        Fault::Exception(exception) => {
+            // A delivered fault counts as one, so that a guest that only faults still makes progress.
+            cpu.retired += 1;
+            cpu.deliver_exception(exception).err()?
+        }
+        other => other,
+    };
+    Some(match fault {
+        Fault::Unimplemented => Exit::Unimplemented(describe(cpu)),
+        _ => Exit::Shutdown,
+    })
+}
+
 /// The page that instructions come from now.
 #[derive(Clone, Copy, Debug)]
 struct CurrentPage {
@@ -203,8 +225,11 @@ fn execute(cpu: &mut Cpu, ops: &[Op]) -> Fallible {
 }
 
 /// The frame from which `linear` is executed; `None` when no frame lies there (a chip, or nothing).
+///
+/// # Errors
+/// #GP(0) for an address that is not canonical, #PF.
 #[inline]
-fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
+pub fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
     let context = if cpu.cpl == 3 { Context::User } else { Context::Supervisor };
     if let Some(frame) = cpu.tlb.fetch(context, linear) {
         return Ok(Some(frame));

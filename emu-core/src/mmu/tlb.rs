@@ -6,8 +6,8 @@
 
 use crate::mem::PAGE_SIZE;
 
-/// Entries in one table.
-const ENTRIES: usize = 1024;
+/// Entries in one table. Translated code finds an entry by the low bits of the page number.
+pub const ENTRIES: usize = 4096;
 /// The tag of an empty entry. It belongs to slot 0, so an access that looks into any other slot never comes
 /// near it; slot 0 has the next page's (see [`empty`]). Guests may try any address, canonical or not.
 const NO_TAG: u64 = 0x8000_0000_0000_0000;
@@ -63,11 +63,13 @@ pub struct Tlb {
     pub fills: u64,
     /// Flushes of everything, for statistics.
     pub flushes: u64,
+    /// Changes whenever anything is forgotten.
+    pub generation: u64,
 }
 
 const FETCH_ENTRIES: usize = 256;
 /// Above this many fills a flush wipes the tables instead of walking the log.
-const LOG: usize = 512;
+const LOG: usize = 2048;
 
 impl Default for Tlb {
     fn default() -> Self {
@@ -78,15 +80,14 @@ impl Default for Tlb {
             filled: Vec::with_capacity(LOG),
             fills: 0,
             flushes: 0,
+            generation: 0,
         }
     }
 }
 
 #[inline(always)]
 fn slot(context: Context, linear: u64) -> usize {
-    let page = linear >> 12;
-    // Folding in higher bits keeps power-of-two strides from meeting in one slot.
-    (context as usize * ENTRIES) | ((page ^ page >> 10) as usize & (ENTRIES - 1))
+    (context as usize * ENTRIES) | ((linear >> 12) as usize & (ENTRIES - 1))
 }
 
 impl Tlb {
@@ -100,6 +101,12 @@ impl Tlb {
     #[inline(always)]
     pub fn write(&self, context: Context, linear: u64) -> Entry {
         self.write[slot(context, linear) & (4 * ENTRIES - 1)]
+    }
+
+    /// Host addresses of the tables of [`Entry`] for reads and writes in a context. They stay where they are.
+    pub fn tables(&self, context: Context) -> (usize, usize) {
+        let first = context as usize * ENTRIES;
+        (&raw const self.read[first] as usize, &raw const self.write[first] as usize)
     }
 
     /// Frame from which `linear` is executed, if cached.
@@ -136,6 +143,7 @@ impl Tlb {
     /// Forgets everything.
     pub fn flush(&mut self) {
         self.flushes += 1;
+        self.generation += 1;
         if self.filled.len() < LOG {
             for slot in self.filled.drain(..) {
                 let slot = usize::from(slot);
@@ -154,6 +162,7 @@ impl Tlb {
 
     /// Forgets one page.
     pub fn flush_page(&mut self, linear: u64) {
+        self.generation += 1;
         for context in [Context::Supervisor, Context::User, Context::SupervisorSmap] {
             let slot = slot(context, linear);
             self.read[slot] = empty(slot);
