@@ -2,7 +2,9 @@
 
 use emu_core::bus::{OPEN_BUS, PortIoWide, Tick};
 
-use super::disk::{AtaDisk, Phase};
+use super::cdrom::Cdrom;
+use super::disk::AtaDisk;
+use super::drive::Drive;
 use super::{control, device};
 use crate::dma::{DmaDevice, DmaDirection};
 
@@ -26,7 +28,7 @@ const FLOATING: u8 = 0x7f;
 /// One channel of two devices.
 #[derive(Debug, Default)]
 pub struct AtaChannel {
-    disks: [Option<AtaDisk>; 2],
+    drives: [Option<Box<dyn Drive>>; 2],
     /// DEV of the Device register.
     selected: usize,
     /// Device Control register.
@@ -34,40 +36,45 @@ pub struct AtaChannel {
 }
 
 impl AtaChannel {
-    /// A channel without disks.
+    /// A channel without devices.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Attaches a disk as device 0 or 1.
+    /// Attaches a drive as device 0 or 1.
     pub fn attach(&mut self, device: usize, disk: AtaDisk) {
-        self.disks[device & 1] = Some(disk);
+        self.drives[device & 1] = Some(Box::new(disk));
+    }
+
+    /// Attaches a CD-ROM drive as device 0 or 1.
+    pub fn attach_cdrom(&mut self, device: usize, cdrom: Cdrom) {
+        self.drives[device & 1] = Some(Box::new(cdrom));
     }
 
     /// True: answers of the backend are waited for at their fixed virtual time (virtual time, the default).
     /// False: they are collected when the host has them (host time).
     pub fn set_wait_for_host(&mut self, wait: bool) {
-        for disk in self.disks.iter_mut().flatten() {
-            disk.wait_for_host = wait;
+        for drive in self.drives.iter_mut().flatten() {
+            drive.set_wait_for_host(wait);
         }
     }
 
     /// INTRQ, as the selected device drives it unless nIEN is set.
     pub fn irq(&self) -> bool {
-        self.control & control::NIEN == 0 && self.disk().is_some_and(|disk| disk.interrupt)
+        self.control & control::NIEN == 0 && self.drive().is_some_and(Drive::interrupt)
     }
 
     /// When [`advance`](Self::advance) has something to do.
     pub fn next_event(&self) -> Tick {
         let [first, second] =
-            self.disks.each_ref().map(|disk| disk.as_ref().map_or(Tick::MAX, AtaDisk::next_event));
+            self.drives.each_ref().map(|drive| drive.as_ref().map_or(Tick::MAX, |drive| drive.next_event()));
         first.min(second)
     }
 
     /// Lets commands progress up to `now`.
     pub fn advance(&mut self, now: Tick) {
-        for disk in self.disks.iter_mut().flatten() {
-            disk.advance(now);
+        for drive in self.drives.iter_mut().flatten() {
+            drive.advance(now);
         }
     }
 
@@ -75,35 +82,35 @@ impl AtaChannel {
     pub fn reset(&mut self, now: Tick) {
         self.selected = 0;
         self.control = 0;
-        for disk in self.disks.iter_mut().flatten() {
-            disk.hard_reset(now);
+        for drive in self.drives.iter_mut().flatten() {
+            drive.hard_reset(now);
         }
     }
 
-    fn disk(&self) -> Option<&AtaDisk> {
-        self.disks[self.selected].as_ref()
+    fn drive(&self) -> Option<&dyn Drive> {
+        self.drives[self.selected].as_deref()
     }
 
-    fn disk_mut(&mut self) -> Option<&mut AtaDisk> {
-        self.disks[self.selected].as_mut()
+    fn drive_mut(&mut self) -> Option<&mut Box<dyn Drive>> {
+        self.drives[self.selected].as_mut()
     }
 
     fn read_data(&mut self, size: u8, now: Tick) -> u32 {
-        let Some(disk) = self.disk_mut() else {
-            return if self.disks[0].is_some() { 0 } else { 0xff7f_ff7f & mask(size) };
+        let Some(drive) = self.drive_mut() else {
+            return if self.drives[0].is_some() { 0 } else { 0xff7f_ff7f & mask(size) };
         };
-        let low = u32::from(disk.read_data(now));
+        let low = u32::from(drive.read_data(now));
         match size {
-            4 => low | u32::from(disk.read_data(now)) << 16,
+            4 => low | u32::from(drive.read_data(now)) << 16,
             _ => low & mask(size),
         }
     }
 
     fn write_data(&mut self, size: u8, value: u32, now: Tick) {
-        if let Some(disk) = self.disk_mut() {
-            disk.write_data(value as u16, now);
+        if let Some(drive) = self.drive_mut() {
+            drive.write_data(value as u16, now);
             if size == 4 {
-                disk.write_data((value >> 16) as u16, now);
+                drive.write_data((value >> 16) as u16, now);
             }
         }
     }
@@ -112,25 +119,27 @@ impl AtaChannel {
     ///
     /// For an absent device 1 device 0 answers, with a Status of 00h; nobody answers for an absent device 0.
     fn read_register(&mut self, register: u16) -> u8 {
-        let absent = self.disk().is_none();
-        let Some(disk) = self.disks[if absent { 0 } else { self.selected }].as_mut() else { return FLOATING };
+        let absent = self.drive().is_none();
+        let Some(drive) = self.drives[if absent { 0 } else { self.selected }].as_mut() else {
+            return FLOATING;
+        };
         let previous = usize::from(self.control & control::HOB != 0);
         match register {
-            ERROR_FEATURES => disk.file.error,
-            SECTOR_COUNT => disk.file.count[previous],
-            LBA_LOW..=LBA_HIGH => disk.file.lba[usize::from(register - LBA_LOW)][previous],
-            DEVICE => disk.file.device,
+            ERROR_FEATURES => drive.file().error,
+            SECTOR_COUNT => drive.file().count[previous],
+            LBA_LOW..=LBA_HIGH => drive.file().lba[usize::from(register - LBA_LOW)][previous],
+            DEVICE => drive.file().device,
             _ if absent => 0,
             _ => {
-                disk.interrupt = false;
-                disk.status()
+                drive.clear_interrupt();
+                drive.status()
             }
         }
     }
 
     fn alternate_status(&self) -> u8 {
-        match (self.disk(), &self.disks[0]) {
-            (Some(disk), _) => disk.status(),
+        match (self.drive(), &self.drives[0]) {
+            (Some(drive), _) => drive.status(),
             (None, Some(_)) => 0,
             (None, None) => FLOATING,
         }
@@ -138,7 +147,10 @@ impl AtaChannel {
 
     /// Both devices hear every write; while the selected one is busy nothing is heard.
     fn write_register(&mut self, register: u16, value: u8, now: Tick) {
-        if self.disk().is_some_and(AtaDisk::is_busy) {
+        let hears = |drive: &dyn Drive| {
+            !drive.is_busy() || register == STATUS_COMMAND && drive.hears_while_busy(value)
+        };
+        if !self.drive().is_none_or(hears) {
             return;
         }
         self.control &= !control::HOB;
@@ -148,13 +160,13 @@ impl AtaChannel {
         if register == DEVICE {
             self.selected = usize::from(value & device::DEV != 0);
         }
-        for disk in self.disks.iter_mut().flatten().filter(|disk| !disk.is_busy()) {
+        for drive in self.drives.iter_mut().flatten().filter(|drive| !drive.is_busy()) {
             let push = |pair: &mut [u8; 2]| *pair = [value, pair[0]];
             match register {
-                ERROR_FEATURES => disk.file.features = value,
-                SECTOR_COUNT => push(&mut disk.file.count),
-                LBA_LOW..=LBA_HIGH => push(&mut disk.file.lba[usize::from(register - LBA_LOW)]),
-                _ => disk.file.device = value,
+                ERROR_FEATURES => drive.file_mut().features = value,
+                SECTOR_COUNT => push(&mut drive.file_mut().count),
+                LBA_LOW..=LBA_HIGH => push(&mut drive.file_mut().lba[usize::from(register - LBA_LOW)]),
+                _ => drive.file_mut().device = value,
             }
         }
     }
@@ -162,13 +174,13 @@ impl AtaChannel {
     fn command(&mut self, command: u8, now: Tick) {
         if command == EXECUTE_DEVICE_DIAGNOSTIC {
             self.selected = 0;
-            for (number, disk) in self.disks.iter_mut().enumerate() {
-                if let Some(disk) = disk {
-                    disk.diagnose(now, number == 0);
+            for (number, drive) in self.drives.iter_mut().enumerate() {
+                if let Some(drive) = drive {
+                    drive.diagnose(now, number == 0);
                 }
             }
-        } else if let Some(disk) = self.disk_mut() {
-            disk.command(command, now);
+        } else if let Some(drive) = self.drive_mut() {
+            drive.command(command, now);
         }
     }
 
@@ -177,10 +189,10 @@ impl AtaChannel {
         self.control = value;
         if changed & control::SRST != 0 {
             self.selected = 0;
-            for disk in self.disks.iter_mut().flatten() {
+            for drive in self.drives.iter_mut().flatten() {
                 match value & control::SRST {
-                    0 => disk.end_reset(now),
-                    _ => disk.begin_reset(),
+                    0 => drive.end_reset(now),
+                    _ => drive.begin_reset(),
                 }
             }
         }
@@ -236,25 +248,15 @@ impl PortIoWide for AtaChannel {
 
 impl DmaDevice for AtaChannel {
     fn dma_request(&self) -> Option<DmaDirection> {
-        match self.disk()?.phase {
-            Phase::DmaIn => Some(DmaDirection::ToMemory),
-            Phase::DmaOut => Some(DmaDirection::FromMemory),
-            _ => None,
-        }
+        self.drive()?.dma_request()
     }
 
     fn dma_take(&mut self, out: &mut [u8], now: Tick) -> usize {
-        match self.disk_mut() {
-            Some(disk) if disk.phase == Phase::DmaIn => disk.take(out, now),
-            _ => 0,
-        }
+        self.drive_mut().map_or(0, |drive| drive.dma_take(out, now))
     }
 
     fn dma_give(&mut self, bytes: &[u8], now: Tick) -> usize {
-        match self.disk_mut() {
-            Some(disk) if disk.phase == Phase::DmaOut => disk.give(bytes, now),
-            _ => 0,
-        }
+        self.drive_mut().map_or(0, |drive| drive.dma_give(bytes, now))
     }
 
     fn interrupt(&self) -> bool {

@@ -13,7 +13,7 @@ pub const MAX_MULTIPLE: u8 = 16;
 
 impl AtaDisk {
     /// Writes the Command register. EXECUTE DEVICE DIAGNOSTIC is the channel's business.
-    pub(super) fn command(&mut self, command: u8, now: Tick) {
+    pub(super) fn begin_command(&mut self, command: u8, now: Tick) {
         self.abandon();
         self.interrupt = false;
         self.failed = false;
@@ -55,13 +55,13 @@ impl AtaDisk {
             }
             // FLUSH CACHE, FLUSH CACHE EXT
             0xe7 | 0xea => {
-                self.submit(BlockRequest::Flush);
+                self.backend.submit(BlockRequest::Flush);
                 self.busy(now, timing::FLUSH, Step::Flushed);
             }
             // STANDBY IMMEDIATE, STANDBY, SLEEP
             0xe0 | 0x94 | 0xe2 | 0x96 | 0xe6 | 0x99 => {
                 self.settings.power = 0x00;
-                self.submit(BlockRequest::Flush);
+                self.backend.submit(BlockRequest::Flush);
                 self.busy(now, timing::FLUSH, Step::Flushed);
             }
             // IDLE IMMEDIATE, IDLE
@@ -121,7 +121,7 @@ impl AtaDisk {
             0x82 => {
                 settings.write_cache = false;
                 // What the cache holds goes to the disk now.
-                self.submit(BlockRequest::Flush);
+                self.backend.submit(BlockRequest::Flush);
                 return self.busy(now, timing::FLUSH, Step::Flushed);
             }
             0xaa => settings.look_ahead = true,

@@ -1,13 +1,14 @@
 //! One disk: its registers, what it is busy with, and its resets.
 
-use std::collections::VecDeque;
-
 use emu_core::bus::{NEVER, Tick};
 
+use super::drive::Drive;
 use super::geometry::Geometry;
+use super::requests::Requests;
 use super::transfer::Transfer;
 use super::{device, error, status, timing};
-use crate::block::{BlockBackend, BlockError, BlockRequest, BlockResult};
+use crate::block::{BlockBackend, BlockError, BlockResult};
+use crate::dma::DmaDirection;
 
 /// The command block as one device holds it. Sector count and the three LBA registers remember the value
 /// before the last one (what HOB shows).
@@ -97,7 +98,7 @@ pub enum Step {
 /// A disk: its registers, its settings, and the backend that holds its sectors.
 #[derive(Debug)]
 pub struct AtaDisk {
-    pub(super) backend: Box<dyn BlockBackend>,
+    pub(super) backend: Requests,
     pub(super) model: String,
     pub(super) serial: String,
     pub(super) file: TaskFile,
@@ -113,9 +114,6 @@ pub struct AtaDisk {
     pub(super) position: usize,
     pub(super) block_start: usize,
     pub(super) block_end: usize,
-    next_request: u64,
-    pending: VecDeque<u64>,
-    pub(super) wait_for_host: bool,
 }
 
 impl AtaDisk {
@@ -123,7 +121,7 @@ impl AtaDisk {
     pub fn new(backend: Box<dyn BlockBackend>, model: &str, serial: &str) -> Self {
         let settings = Settings::default_of(backend.sectors());
         let mut disk = Self {
-            backend,
+            backend: Requests::new(backend),
             model: model.to_owned(),
             serial: serial.to_owned(),
             file: TaskFile::default(),
@@ -136,9 +134,6 @@ impl AtaDisk {
             position: 0,
             block_start: 0,
             block_end: 0,
-            next_request: 0,
-            pending: VecDeque::new(),
-            wait_for_host: true,
         };
         disk.sign();
         disk
@@ -151,108 +146,17 @@ impl AtaDisk {
         self.failed = false;
     }
 
-    /// Power-on or RESET#.
-    pub(super) fn hard_reset(&mut self, now: Tick) {
-        self.settings = Settings::default_of(self.backend.sectors());
-        self.begin_reset();
-        self.end_reset(now);
-    }
-
-    /// SRST goes high: whatever was under way is given up.
-    pub(super) fn begin_reset(&mut self) {
-        self.abandon();
-        self.interrupt = false;
-        self.file.device &= !device::DEV;
-        if self.settings.revert {
-            self.settings = Settings::default_of(self.backend.sectors());
-        }
-        self.phase = Phase::Busy { until: NEVER, step: Step::Ready { interrupt: false } };
-    }
-
-    /// SRST goes low.
-    pub(super) fn end_reset(&mut self, now: Tick) {
-        self.busy(now, timing::RESET, Step::Ready { interrupt: false });
-    }
-
-    /// EXECUTE DEVICE DIAGNOSTIC, which both devices carry out; device 0 tells the host of its end.
-    pub(super) fn diagnose(&mut self, now: Tick, interrupt: bool) {
-        self.abandon();
-        self.interrupt = false;
-        self.file.device &= !device::DEV;
-        self.busy(now, timing::RESET, Step::Ready { interrupt });
-    }
-
     /// Forgets the command under way. What the backend was asked to write is still written.
     pub(super) fn abandon(&mut self) {
-        while let Some(request) = self.pending.pop_front() {
-            // Whether it failed matters to nobody any more.
-            let _ = self.backend.wait(request);
-        }
+        self.backend.abandon();
         self.transfer = None;
         self.buffer = Vec::new();
         (self.position, self.block_start, self.block_end) = (0, 0, 0);
         self.phase = Phase::Idle;
     }
 
-    pub(super) fn status(&self) -> u8 {
-        let ready = status::DRDY | status::DSC;
-        match self.phase {
-            Phase::Idle => ready | if self.failed { status::ERR } else { 0 },
-            Phase::Busy { .. } => ready | status::BSY,
-            Phase::PioIn | Phase::PioOut | Phase::DmaIn | Phase::DmaOut => ready | status::DRQ,
-        }
-    }
-
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Busy { .. })
-    }
-
-    pub(super) fn next_event(&self) -> Tick {
-        match self.phase {
-            Phase::Busy { until, .. } => until,
-            _ => NEVER,
-        }
-    }
-
     pub(super) fn busy(&mut self, now: Tick, time: Tick, step: Step) {
         self.phase = Phase::Busy { until: now.saturating_add(time), step };
-    }
-
-    pub(super) fn submit(&mut self, request: BlockRequest) {
-        self.next_request += 1;
-        self.pending.push_back(self.next_request);
-        self.backend.submit(self.next_request, request);
-    }
-
-    /// The backend's answer to all that was submitted; `None` when the host has not got it yet.
-    fn collect(&mut self) -> Option<BlockResult> {
-        let mut answer = Ok(Vec::new());
-        while let Some(&request) = self.pending.front() {
-            let result = if self.wait_for_host {
-                self.backend.wait(request)
-            } else {
-                self.backend.try_wait(request)?
-            };
-            self.pending.pop_front();
-            if answer.is_ok() {
-                answer = result;
-            }
-        }
-        Some(answer)
-    }
-
-    /// Goes on with the command under way as far as `now` allows.
-    pub(super) fn advance(&mut self, now: Tick) {
-        while let Phase::Busy { until, step } = self.phase {
-            if until > now {
-                return;
-            }
-            let Some(answer) = self.collect() else {
-                self.phase = Phase::Busy { until: now.saturating_add(timing::ASK_AGAIN), step };
-                return;
-            };
-            self.step(step, answer, until);
-        }
     }
 
     /// BSY ends at `now`.
@@ -285,6 +189,126 @@ impl AtaDisk {
         self.file.error = error;
         self.failed = error != 0;
         self.interrupt = true;
+    }
+}
+
+impl Drive for AtaDisk {
+    fn file(&self) -> &TaskFile {
+        &self.file
+    }
+
+    fn file_mut(&mut self) -> &mut TaskFile {
+        &mut self.file
+    }
+
+    fn status(&self) -> u8 {
+        let ready = status::DRDY | status::DSC;
+        match self.phase {
+            Phase::Idle => ready | if self.failed { status::ERR } else { 0 },
+            Phase::Busy { .. } => ready | status::BSY,
+            Phase::PioIn | Phase::PioOut | Phase::DmaIn | Phase::DmaOut => ready | status::DRQ,
+        }
+    }
+
+    fn interrupt(&self) -> bool {
+        self.interrupt
+    }
+
+    fn clear_interrupt(&mut self) {
+        self.interrupt = false;
+    }
+
+    fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Busy { .. })
+    }
+
+    fn hears_while_busy(&self, _command: u8) -> bool {
+        false
+    }
+
+    fn command(&mut self, command: u8, now: Tick) {
+        self.begin_command(command, now);
+    }
+
+    fn diagnose(&mut self, now: Tick, interrupt: bool) {
+        self.abandon();
+        self.interrupt = false;
+        self.file.device &= !device::DEV;
+        self.busy(now, timing::RESET, Step::Ready { interrupt });
+    }
+
+    fn hard_reset(&mut self, now: Tick) {
+        self.settings = Settings::default_of(self.backend.sectors());
+        self.begin_reset();
+        self.end_reset(now);
+    }
+
+    fn begin_reset(&mut self) {
+        self.abandon();
+        self.interrupt = false;
+        self.file.device &= !device::DEV;
+        if self.settings.revert {
+            self.settings = Settings::default_of(self.backend.sectors());
+        }
+        self.phase = Phase::Busy { until: NEVER, step: Step::Ready { interrupt: false } };
+    }
+
+    fn end_reset(&mut self, now: Tick) {
+        self.busy(now, timing::RESET, Step::Ready { interrupt: false });
+    }
+
+    fn next_event(&self) -> Tick {
+        match self.phase {
+            Phase::Busy { until, .. } => until,
+            _ => NEVER,
+        }
+    }
+
+    fn advance(&mut self, now: Tick) {
+        while let Phase::Busy { until, step } = self.phase {
+            if until > now {
+                return;
+            }
+            let Some(answer) = self.backend.collect() else {
+                self.phase = Phase::Busy { until: now.saturating_add(timing::ASK_AGAIN), step };
+                return;
+            };
+            self.step(step, answer, until);
+        }
+    }
+
+    fn read_data(&mut self, now: Tick) -> u16 {
+        let mut word = [0; 2];
+        if self.phase == Phase::PioIn {
+            self.take(&mut word, now);
+        }
+        u16::from_le_bytes(word)
+    }
+
+    fn write_data(&mut self, word: u16, now: Tick) {
+        if self.phase == Phase::PioOut {
+            self.give(&word.to_le_bytes(), now);
+        }
+    }
+
+    fn dma_request(&self) -> Option<DmaDirection> {
+        match self.phase {
+            Phase::DmaIn => Some(DmaDirection::ToMemory),
+            Phase::DmaOut => Some(DmaDirection::FromMemory),
+            _ => None,
+        }
+    }
+
+    fn dma_take(&mut self, out: &mut [u8], now: Tick) -> usize {
+        if self.phase == Phase::DmaIn { self.take(out, now) } else { 0 }
+    }
+
+    fn dma_give(&mut self, bytes: &[u8], now: Tick) -> usize {
+        if self.phase == Phase::DmaOut { self.give(bytes, now) } else { 0 }
+    }
+
+    fn set_wait_for_host(&mut self, wait: bool) {
+        self.backend.wait_for_host = wait;
     }
 }
 

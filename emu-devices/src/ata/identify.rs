@@ -1,5 +1,7 @@
-//! IDENTIFY DEVICE: the 256 words in which a disk describes itself. ATA/ATAPI-6, "IDENTIFY DEVICE data".
+//! IDENTIFY DEVICE and IDENTIFY PACKET DEVICE: the 256 words in which a device describes itself.
+//! ATA/ATAPI-6, "IDENTIFY DEVICE data", "IDENTIFY PACKET DEVICE data".
 
+use super::cdrom::Cdrom;
 use super::commands::MAX_MULTIPLE;
 use super::disk::AtaDisk;
 use crate::block::SECTOR_SIZE;
@@ -51,14 +53,43 @@ impl AtaDisk {
         words[87] = 0x4000;
         put_number(&mut words[100..104], sectors);
 
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        debug_assert_eq!(bytes.len(), SECTOR_SIZE);
-        // Word 255: signature A5h, and a checksum that makes the sum of all bytes zero.
-        bytes[510] = 0xa5;
-        let sum = bytes[..511].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        bytes[511] = sum.wrapping_neg();
-        bytes
+        finish(words)
     }
+}
+
+impl Cdrom {
+    pub(super) fn identify_packet_device(&self) -> Vec<u8> {
+        let mut words = [0u16; 256];
+        words[0] = 0x85c0; // ATAPI, CD-ROM, removable, DRQ within 50 microseconds, packets of 12 bytes
+        put_text(&mut words[10..20], &self.serial);
+        put_text(&mut words[23..27], FIRMWARE);
+        put_text(&mut words[27..47], &self.model);
+        words[49] = 0x0f00; // IORDY may be disabled, IORDY, LBA, DMA
+        words[50] = 0x4000;
+        words[51] = 0x0200; // PIO data transfer mode 2 without flow control
+        words[53] = 0x0003; // words 54 to 58 and 64 to 70 are valid
+        words[63] = 0x0007 | self.dma_mode.map_or(0, |mode| 0x0100 << mode);
+        words[64] = 0x0003; // PIO modes 3 and 4
+        words[65..69].fill(120); // cycle times in nanoseconds
+        // Supported and enabled: ATA/ATAPI-4 to 6; NOP, DEVICE RESET, PACKET, power management.
+        words[80] = 0x0070;
+        words[82] = 0x4218;
+        words[83] = 0x4000;
+        words[84] = 0x4000;
+        words[85] = 0x4218;
+        words[87] = 0x4000;
+        finish(words)
+    }
+}
+
+/// The words as bytes, the last of them with the signature A5h and a checksum that makes the sum of all bytes zero.
+fn finish(words: [u16; 256]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    debug_assert_eq!(bytes.len(), SECTOR_SIZE);
+    bytes[510] = 0xa5;
+    let sum = bytes[..511].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    bytes[511] = sum.wrapping_neg();
+    bytes
 }
 
 /// ASCII padded with spaces, the first character in the upper byte of each word.

@@ -1,24 +1,30 @@
-//! ATA: a channel (primary 1F0h/3F6h, secondary 170h/376h) with up to two disks.
+//! ATA: a channel (primary 1F0h/3F6h, secondary 170h/376h) with up to two devices: disks, and CD-ROM drives (ATAPI).
 //!
 //! Manuals: ATA/ATAPI-6 (T13 1410D) and, for what it calls obsolete (CHS, RECALIBRATE, INITIALIZE DEVICE
-//! PARAMETERS), ATA-2 (X3T10 948D).
+//! PARAMETERS), ATA-2 (X3T10 948D). For CD-ROM drives MMC-3 and SPC-3 (see `cdrom.rs` and `packet.rs`).
 //! Modelled: both devices and what the standard says of an absent one; command and control block with HOB,
 //! SRST and nIEN; PIO and multiword DMA transfers with their interrupts; CHS, 28 and 48-bit addresses; the general
 //! feature set, power management without effect, write cache, SET MULTIPLE MODE, READ NATIVE MAX.
-//! Left out: ATAPI, host protected area, SMART, security, queued commands, READ LONG; SLEEP is taken for STANDBY;
+//! Left out: host protected area, SMART, security, queued commands, READ LONG; SLEEP is taken for STANDBY;
 //! standby timers never run out; after an error in the middle of a DRQ block the good part is transferred first.
 //!
 //! A command takes a fixed virtual time (see [`timing`]), however fast the host is.
 //! Where the standard leaves it open: registers written while BSY is set are ignored, a command written
 //! while DRQ is set ends the old command, and the data register reads as 0 while DRQ is clear.
 
+mod cdrom;
 mod channel;
 mod commands;
 mod disk;
+mod drive;
 mod geometry;
 mod identify;
+mod packet;
+mod requests;
+mod sense;
 mod transfer;
 
+pub use cdrom::Cdrom;
 pub use channel::AtaChannel;
 pub use disk::AtaDisk;
 
@@ -74,5 +80,7 @@ mod control {
     pub const NIEN: u8 = 1 << 1;
 }
 
+#[cfg(test)]
+mod cdrom_tests;
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,7 @@ impl AtaDisk {
         if sectors == 0 {
             return self.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
         }
-        self.submit(BlockRequest::Read { lba: transfer.lba, count: sectors });
+        self.backend.submit(BlockRequest::Read { lba: transfer.lba, count: sectors });
         self.busy(now, timing::READ, Step::Fetched { sectors });
     }
 
@@ -151,9 +151,9 @@ impl AtaDisk {
         }
         let mut data = std::mem::take(&mut self.buffer);
         data.truncate(sectors as usize * SECTOR_SIZE);
-        self.submit(BlockRequest::Write { lba: transfer.lba, data });
+        self.backend.submit(BlockRequest::Write { lba: transfer.lba, data });
         if !self.settings.write_cache {
-            self.submit(BlockRequest::Flush);
+            self.backend.submit(BlockRequest::Flush);
         }
         let all = u64::from(sectors) == sent;
         self.busy(now, timing::WRITE, Step::Written { sectors, all });
@@ -168,23 +168,6 @@ impl AtaDisk {
             _ if !all => self.finish(error::IDNF),
             Some(transfer) if transfer.left > 0 => self.ask_for_data(true),
             _ => self.finish(0),
-        }
-    }
-
-    /// The host reads one word of the data register.
-    pub(super) fn read_data(&mut self, now: Tick) -> u16 {
-        if self.phase != Phase::PioIn {
-            return 0;
-        }
-        let mut word = [0; 2];
-        self.take(&mut word, now);
-        u16::from_le_bytes(word)
-    }
-
-    /// The host writes one word to the data register.
-    pub(super) fn write_data(&mut self, word: u16, now: Tick) {
-        if self.phase == Phase::PioOut {
-            self.give(&word.to_le_bytes(), now);
         }
     }
 
