@@ -127,6 +127,26 @@ impl Flags {
         self.shift = (64 - W::BITS) as u8;
     }
 
+    /// Records operands that translated code kept: `writer` is the number of a [`Writer`].
+    #[inline]
+    pub fn set_operands(&mut self, a: u64, b: u64, writer: u8, shift: u8) {
+        use Writer as W;
+        const WRITERS: [Writer; 10] = [
+            W::Stored,
+            W::Add,
+            W::AddCarry,
+            W::Sub,
+            W::SubBorrow,
+            W::Logic,
+            W::Inc,
+            W::Dec,
+            W::Product,
+            W::Split,
+        ];
+        (self.a, self.b, self.shift) = (a, b, shift & 63);
+        self.writer = WRITERS[usize::from(writer) % WRITERS.len()];
+    }
+
     /// Records INC or DEC with its result; CF stays as it is.
     #[inline(always)]
     pub fn record_keeping_carry<W: Width>(&mut self, writer: Writer, result: W) {
