@@ -270,3 +270,19 @@ fn addresses_that_are_not_canonical_fault() {
     let mut lab = Lab::long();
     lab.run(code!(a: mov(rbx, 0x8000_0000_0000u64); jmp(rbx); hlt())).fault(vector::GP, 0);
 }
+
+#[test]
+fn arpl_writes_only_what_changes() {
+    for (selector, faults) in [(0xfff2u64, false), (0xfff3, false), (0xfff1, true)] {
+        let mut lab = Lab::protected();
+        small(&mut lab, 0xfff, 0x91, 0x4); // read-only
+        lab.write(DATA, 2, selector);
+        let out = lab.run(code!(a:
+            mov(eax, u32::from(FREE)); mov(ds, eax); mov(ebx, 2); arpl(word_ptr(0), bx); hlt()));
+        if faults {
+            out.fault(vector::GP, 0);
+        } else {
+            out.done();
+        }
+    }
+}

@@ -283,13 +283,13 @@ fn verify<S: Source, const WRITE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     Ok(())
 }
 
-/// ARPL. SDM 2A, "ARPL".
+/// ARPL. SDM 2A, "ARPL". A destination that stays as it is may be read-only, as silicon has it.
 fn arpl<D: Target>(cpu: &mut Cpu, op: &Op) -> Fallible {
     outside_protected_mode(cpu)?;
-    let (selector, place) = D::locate::<u16>(cpu, op)?;
     let rpl = cpu.register::<u16>(op.reg[1]) & 3;
-    let raise = selector & 3 < rpl;
+    let raise = D::get::<u16>(cpu, op)? & 3 < rpl;
     if raise {
+        let (selector, place) = D::locate::<u16>(cpu, op)?;
         D::put(cpu, op, place, selector & !3 | rpl)?;
     }
     zero_flag(cpu, raise);
