@@ -59,6 +59,10 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "SIZE", default_value = "256M", value_parser = memory)]
     pub memory: u64,
 
+    /// Processors, 1 to 8; they take turns
+    #[arg(long, value_name = "N", default_value = "1", value_parser = processors)]
+    pub smp: usize,
+
     /// Processor model; `help` lists the models
     #[arg(long, value_name = "MODEL", default_value = "max")]
     pub cpu: String,
@@ -108,7 +112,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "SOURCE")]
     pub time: Option<Time>,
 
-    /// Stop after N retired instructions (exit status 4)
+    /// Stop after N retired instructions, of all processors together (exit status 4)
     #[arg(long, value_name = "N")]
     pub max_insns: Option<u64>,
 
@@ -174,6 +178,16 @@ fn memory(text: &str) -> Result<u64, String> {
         return Err("expected a whole number of megabytes".into());
     }
     Ok(bytes)
+}
+
+/// Most processors that a machine may have.
+const PROCESSORS: usize = 8;
+
+fn processors(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=PROCESSORS) => Ok(count),
+        _ => Err(format!("expected a number of processors from 1 to {PROCESSORS}")),
+    }
 }
 
 fn display(text: &str) -> Result<Display, String> {
@@ -244,7 +258,10 @@ mod tests {
             (&["-m", "1025K"], "whole number of megabytes"),
             (&["--accel", "jit"], "--accel"),
             (&["--display", "vnc=:1"], "VNC"),
-            (&["--smp", "2"], "--smp"),
+            (&["--smp", "0"], "from 1 to 8"),
+            (&["--smp", "9"], "from 1 to 8"),
+            (&["--smp", "two"], "from 1 to 8"),
+            (&["--smp=-1"], "from 1 to 8"),
             (&["--debug-exit", "65536"], "--debug-exit"),
             (&["--timeout=-1"], "seconds"),
             (&["--timeout", "nan"], "seconds"),

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use emu_core::bus::{Access, TICKS_PER_SECOND, Tick};
+use emu_core::cpu::RIP;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
 use emu_devices::block::{BlockBackend, MemoryDisk};
@@ -89,6 +90,8 @@ pub fn read_bios(path: &Path) -> Result<Vec<u8>> {
 pub struct Parts {
     /// Bytes of RAM.
     pub memory: u64,
+    /// Processors.
+    pub processors: usize,
     /// Firmware instead of the bundled one.
     pub bios: Option<Vec<u8>>,
     /// A kernel to boot instead of a disk.
@@ -126,7 +129,7 @@ impl Guest {
         }
         let config = PcConfig {
             ram_size: parts.memory,
-            cpus: 1,
+            cpus: parts.processors,
             bios: parts.bios.unwrap_or_else(|| emu_roms::BIOS.to_vec()),
             vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
             debug_exit_port: parts.debug_exit,
@@ -136,7 +139,8 @@ impl Guest {
         };
         let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;
         pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
-        let mut machine = Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), parts.time);
+        let engine = Box::new(Interpreter::default());
+        let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
         if let Some((port, source)) = parts.source {
             machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, Box::new(source)));
         }
@@ -162,7 +166,7 @@ impl Guest {
         self.machine.instructions()
     }
 
-    /// RIP of the first processor.
+    /// RIP of the processor whose turn it is.
     pub fn rip(&self) -> u64 {
         self.machine.rip()
     }
@@ -235,13 +239,23 @@ impl Guest {
             TimeSource::Virtual => "virtual",
             TimeSource::Host => "host",
         };
-        format!(
-            "{}, engine {}\n{} instructions, {seconds:.3} s of guest time ({time})\nrip {:016x}\n",
+        let mut text = format!(
+            "{}, engine {}\n{} instructions, {seconds:.3} s of guest time ({time})\n",
             if standing { "stopped" } else { "running" },
             self.engine(),
             self.instructions(),
-            self.rip(),
-        )
+        );
+        for cpu in self.machine.cpus() {
+            let state = match cpu {
+                _ if cpu.wait_for_sipi => ", waits to be started",
+                _ if cpu.halted => ", halted",
+                _ => "",
+            };
+            let number =
+                if self.machine.cpus().len() > 1 { format!("cpu {}: ", cpu.number) } else { String::new() };
+            text += &format!("{number}rip {:016x}{state}\n", cpu.regs[RIP]);
+        }
+        text
     }
 }
 

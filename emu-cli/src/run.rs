@@ -67,6 +67,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let source = plan.piped.map(|port| PipedInput::start().map(|input| (port, input))).transpose()?;
     let guest = Guest::assemble(Parts {
         memory: args.memory,
+        processors: args.smp,
         bios,
         kernel,
         disks,

@@ -31,6 +31,8 @@ pub enum Exit {
     Limit,
     /// HLT, or waiting for a start-up IPI, and nothing is due.
     Halted,
+    /// PAUSE where there are several processors: the others' turn.
+    Paused,
     /// The board wants something.
     Request(Request),
     /// A triple fault; `fault_chain` tells the story.

@@ -12,3 +12,4 @@ pub mod machine;
 pub mod mem;
 pub mod mmu;
 pub mod softfloat;
+pub mod turns;

@@ -8,6 +8,7 @@ use crate::cpu::{Clock, Cpu, RIP, Segment, System};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::hash::StateHash;
 use crate::mem::{Memory, PAGE_SIZE};
+use crate::turns::Turns;
 
 /// Where guest time comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub enum Stop {
         /// When the board has something to do next.
         next_event: Tick,
     },
-    /// A triple fault: the processor shut down. [`Machine::reset`] goes on as a PC does.
+    /// A triple fault: a processor shut down, which on a PC resets all of them. [`Machine::reset`] goes on as a PC does.
     TripleFault(FaultChain),
     /// An instruction that is not implemented.
     Unimplemented(Unimplemented),
@@ -80,32 +81,60 @@ pub struct Stats {
 
 /// A whole machine.
 pub struct Machine {
-    cpu: Cpu,
+    turns: Turns,
     engine: Box<dyn Engine>,
     time: TimeSource,
 }
 
 impl Machine {
-    /// Puts a machine together, in its power-on state.
+    /// Puts a machine with one processor together, in its power-on state.
     pub fn new(mem: Memory, bus: Box<dyn Bus>, engine: Box<dyn Engine>, time: TimeSource) -> Self {
-        let mut cpu = Cpu::new(0, mem.ram().clone());
-        cpu.attach(Box::new(System { mem, bus, clock: Clock::default() }));
-        Self { cpu, engine, time }
+        Self::with_processors(1, mem, bus, engine, time)
+    }
+
+    /// The same with so many processors (at least one), the first of which is the bootstrap processor.
+    pub fn with_processors(
+        count: usize,
+        mem: Memory,
+        bus: Box<dyn Bus>,
+        engine: Box<dyn Engine>,
+        time: TimeSource,
+    ) -> Self {
+        let system = Box::new(System { mem, bus, clock: Clock::default() });
+        Self { turns: Turns::new(count, system), engine, time }
     }
 
     /// Runs until `until` instructions have retired in all, or something stops it sooner.
     pub fn run(&mut self, until: u64) -> Stop {
         let (mut skips, mut count) = (0, self.instructions());
+        // Processors in a row that had nothing to do.
+        let mut asleep = 0;
         loop {
-            match self.engine.run(&mut self.cpu, until) {
-                Exit::Limit => return Stop::Limit,
+            let before = self.turns.cpu().retired;
+            let limit = self.turns.limit(until);
+            match self.engine.run(self.turns.cpu_mut(), limit) {
+                exit @ (Exit::Limit | Exit::Paused) => {
+                    asleep = 0;
+                    if exit == Exit::Paused || self.turns.over() {
+                        self.turns.pass_on();
+                    }
+                    if self.instructions() >= until {
+                        return Stop::Limit;
+                    }
+                }
                 Exit::Request(Request::PowerOff) => return Stop::PowerOff,
                 Exit::Request(Request::Reset) => return Stop::Reset,
                 Exit::Request(Request::DebugExit(value)) => return Stop::DebugExit(value),
-                Exit::Shutdown => return Stop::TripleFault(FaultChain(self.cpu.describe_fault_chain())),
+                Exit::Shutdown => return Stop::TripleFault(FaultChain(self.cpu().describe_fault_chain())),
                 Exit::Unimplemented(what) => return Stop::Unimplemented(what),
                 Exit::Halted => {
-                    let next_event = self.cpu.system().bus.next_event();
+                    let cpu = self.turns.cpu();
+                    asleep = if cpu.retired == before { asleep + 1 } else { 1 };
+                    if asleep < self.turns.all().len() {
+                        self.turns.pass_on();
+                        continue;
+                    }
+                    let next_event = cpu.system().bus.next_event();
                     if self.time == TimeSource::Host || next_event == NEVER {
                         return Stop::Halted { next_event };
                     }
@@ -117,24 +146,28 @@ impl Machine {
                     }
                     skips += 1;
                     self.skip_to(next_event);
+                    // The same one begins after every sleep, however often the driver looked in meanwhile.
+                    self.turns.give_to(0);
+                    asleep = 0;
                 }
             }
         }
     }
 
     fn skip_to(&mut self, time: Tick) {
-        let count = self.cpu.instructions();
-        self.cpu.system_mut().clock.set(count, time);
+        let cpu = self.turns.cpu_mut();
+        let count = cpu.instructions();
+        cpu.system_mut().clock.set(count, time);
     }
 
-    /// Instructions retired so far; each REP iteration counts as one.
+    /// Instructions that all processors together have retired so far; each REP iteration counts as one.
     pub fn instructions(&self) -> u64 {
-        self.cpu.instructions()
+        self.turns.instructions()
     }
 
     /// Guest time.
     pub fn now(&self) -> Tick {
-        self.cpu.now()
+        self.cpu().now()
     }
 
     /// Host time only: tells the guest what time it is. Time never goes back.
@@ -154,46 +187,52 @@ impl Machine {
     /// # Panics
     /// When the board is not a `T`.
     pub fn with_bus<T: Bus, R>(&mut self, touch: impl FnOnce(&mut T, &mut Access<'_>) -> R) -> R {
-        self.cpu.with_bus(|bus, at| {
+        self.cpu_mut().with_bus(|bus, at| {
             let board =
                 (bus as &mut dyn Any).downcast_mut::<T>().expect("the machine was built with this board");
             touch(board, at)
         })
     }
 
-    /// The processor.
+    /// The processor whose turn it is: the one that reaches memory and the board.
     pub fn cpu(&self) -> &Cpu {
-        &self.cpu
+        self.turns.cpu()
     }
 
-    /// The processor, to change.
+    /// The processor whose turn it is, to change.
     pub fn cpu_mut(&mut self) -> &mut Cpu {
-        &mut self.cpu
+        self.turns.cpu_mut()
     }
 
-    /// Offset of the next instruction.
+    /// All processors by number.
+    pub fn cpus(&self) -> &[Cpu] {
+        self.turns.all()
+    }
+
+    /// Offset of the next instruction of the processor whose turn it is.
     pub fn rip(&self) -> u64 {
-        self.cpu.regs[RIP]
+        self.cpu().regs[RIP]
     }
 
     /// Hard reset of processors and board; time and counts go on, RAM keeps its contents.
     pub fn reset(&mut self) {
-        self.cpu.with_bus(|bus, at| bus.reset(at));
-        self.cpu.reset();
+        self.turns.give_to(0);
+        self.cpu_mut().with_bus(|bus, at| bus.reset(at));
+        self.turns.all_mut().iter_mut().for_each(Cpu::reset);
     }
 
     /// Counts so far.
     pub fn stats(&self) -> Stats {
         let (blocks, code_invalidations) = self.engine.counters();
-        let c = &self.cpu;
+        let sum = |count: fn(&Cpu) -> u64| self.cpus().iter().map(count).sum();
         Stats {
-            instructions: c.instructions(),
-            rep_iterations: c.counters.rep_iterations,
-            exceptions: c.counters.exceptions,
-            interrupts: c.counters.interrupts,
-            tlb_fills: c.tlb.fills,
-            tlb_flushes: c.tlb.flushes,
-            slow_accesses: c.counters.slow_accesses,
+            instructions: self.instructions(),
+            rep_iterations: sum(|cpu| cpu.counters.rep_iterations),
+            exceptions: sum(|cpu| cpu.counters.exceptions),
+            interrupts: sum(|cpu| cpu.counters.interrupts),
+            tlb_fills: sum(|cpu| cpu.tlb.fills),
+            tlb_flushes: sum(|cpu| cpu.tlb.flushes),
+            slow_accesses: sum(|cpu| cpu.counters.slow_accesses),
             blocks,
             code_invalidations,
         }
@@ -207,15 +246,16 @@ impl Machine {
     /// A hash of all architectural state and of the memory written since the last call.
     pub fn state_hash(&mut self) -> u64 {
         let mut hash = StateHash::default();
-        hash_cpu(&self.cpu, &mut hash);
-        let mem = &mut self.cpu.system_mut().mem;
+        let now = self.now();
+        self.cpus().iter().for_each(|cpu| hash_cpu(cpu, now, &mut hash));
+        let mem = &mut self.cpu_mut().system_mut().mem;
         let mut page = [0; PAGE_SIZE as usize];
         for frame in mem.take_dirty() {
             mem.ram().read_slice(mem.host_of(frame), &mut page);
             hash.word(u64::from(frame));
             hash.bytes(&page);
         }
-        self.cpu.note_memory_changes();
+        self.cpu_mut().note_memory_changes();
         hash.finish()
     }
 }
@@ -237,7 +277,7 @@ fn hash_segment(segment: &Segment, hash: &mut StateHash) {
     ]);
 }
 
-fn hash_cpu(cpu: &Cpu, hash: &mut StateHash) {
+fn hash_cpu(cpu: &Cpu, now: Tick, hash: &mut StateHash) {
     hash.words(&cpu.regs[..16]);
     hash.words(&[cpu.regs[RIP], cpu.flags.get(), u64::from(cpu.cpl)]);
     for segment in &cpu.seg {
@@ -262,5 +302,5 @@ fn hash_cpu(cpu: &Cpu, hash: &mut StateHash) {
     hash.words(&m.mtrr_variable);
     hash.words(&m.mtrr_fixed);
     hash.words(&[u64::from(cpu.pkru), cpu.debug.control, cpu.random]);
-    hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), cpu.now()]);
+    hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), now]);
 }

@@ -275,9 +275,12 @@ impl LocalApic {
             }
             DeliveryMode::Smi => self.signals.smi = true,
             DeliveryMode::Nmi => self.signals.nmi = true,
-            DeliveryMode::Init => self.signals.init |= message.assert,
+            DeliveryMode::Init if message.assert => {
+                // A start-up message from before the INIT has nothing left to start.
+                self.signals = Signals { init: true, sipi: None, ..self.signals };
+            }
             DeliveryMode::StartUp => self.signals.sipi = Some(message.vector),
-            DeliveryMode::Fixed | DeliveryMode::LowestPriority | DeliveryMode::ExtInt => {}
+            _ => {}
         }
     }
 

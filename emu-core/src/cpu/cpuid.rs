@@ -54,7 +54,8 @@ mod ecx1 {
 impl Cpu {
     /// EAX, EBX, ECX, EDX of a leaf and sub-leaf.
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        self.with_system_features(leaf, subleaf, self.basic_leaf(leaf, subleaf))
+        let registers = self.with_system_features(leaf, subleaf, self.basic_leaf(leaf, subleaf));
+        self.with_topology(leaf, subleaf, registers)
     }
 
     fn basic_leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {

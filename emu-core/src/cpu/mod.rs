@@ -21,6 +21,7 @@ pub mod segment_register;
 pub mod stack;
 pub mod system_features;
 pub mod task;
+pub mod topology;
 pub mod virtual_interrupts;
 pub mod width;
 
@@ -67,6 +68,8 @@ pub mod attention {
     pub const REQUEST: u32 = 1 << 2;
     /// A single-step trap is due after the next instruction.
     pub const TRAP: u32 = 1 << 3;
+    /// PAUSE: this processor's turn ends.
+    pub const PAUSE: u32 = 1 << 4;
 }
 
 /// The table registers GDTR and IDTR.
@@ -201,6 +204,8 @@ pub struct Cpu {
     pub fpu: fpu::Fpu,
     /// Number of this processor.
     pub number: usize,
+    /// How many processors there are.
+    pub processors: usize,
     /// Supported physical-address bits.
     pub physical_bits: u32,
     /// Memory epoch that the translation caches belong to.

@@ -41,6 +41,10 @@ impl Cpu {
         if !self.wait_for_sipi {
             self.take_interrupt()?;
         }
+        // Before the limit, so that it does not matter where the driver's slices end.
+        if what & attention::PAUSE != 0 {
+            return Ok(Some(Exit::Paused));
+        }
         if self.retired >= until {
             return Ok(Some(Exit::Limit));
         }

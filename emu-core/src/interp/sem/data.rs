@@ -26,7 +26,6 @@ pub const ROWS: &[Row] = &[
     row(M::Nop, |_| Some(nop)),
     row(M::Reservednop, |_| Some(nop)),
     row(M::Fnop, |_| Some(|cpu, _| cpu.check_x87())),
-    row(M::Pause, |_| Some(nop)),
     row(M::Endbr64, |_| Some(nop)),
     row(M::Endbr32, |_| Some(nop)),
     row(M::Prefetchw, |_| Some(nop)),

@@ -1,4 +1,4 @@
-//! MONITOR, MWAIT, RDPMC, RDRAND, RDSEED, and the instructions on caches and serialization that have nothing to
+//! MONITOR, MWAIT, PAUSE, RDPMC, RDRAND, RDSEED, and the instructions on caches and serialization that have nothing to
 //! do here beyond their checks.
 
 use iced_x86::{Code, Mnemonic as M, Register};
@@ -11,6 +11,7 @@ use crate::interp::table::{Form, Row, row, widths_wide};
 pub const ROWS: &[Row] = &[
     row(M::Monitor, monitor_form),
     row(M::Mwait, |_| Some(mwait)),
+    row(M::Pause, |_| Some(pause)),
     row(M::Rdpmc, |_| Some(rdpmc)),
     row(M::Rdrand, |f| widths_wide!(f.size(0), |W| random::<W>)),
     row(M::Rdseed, |f| widths_wide!(f.size(0), |W| random::<W>)),
@@ -51,6 +52,15 @@ fn monitor_in<A: Width>(f: &Form<'_>) -> Handler {
 fn waiting_allowed(cpu: &Cpu) -> Fallible {
     let user = cpu.protected() && cpu.cpl != 0;
     if user || !cpu.has_monitor() { Err(Fault::UD) } else { Ok(()) }
+}
+
+/// PAUSE: whoever spins leaves its turn to the processor that it waits for.
+fn pause(cpu: &mut Cpu, _: &Op) -> Fallible {
+    if cpu.processors > 1 {
+        cpu.attention |= attention::PAUSE;
+        cpu.stop = true;
+    }
+    Ok(())
 }
 
 /// MONITOR: checked like a byte load. SDM 2B, "MONITOR".
