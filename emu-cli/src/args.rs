@@ -87,6 +87,14 @@ pub struct RunArgs {
     #[arg(long = "drive", value_name = "FILE[,...]", value_parser = DriveSpec::parse)]
     pub drives: Vec<DriveSpec>,
 
+    /// A CD-ROM with this image in it, on the second channel as in QEMU (index=2)
+    #[arg(long, value_name = "FILE")]
+    pub cdrom: Option<PathBuf>,
+
+    /// What to boot first [default: disk]
+    #[arg(long, value_name = "DEVICE")]
+    pub boot: Option<Boot>,
+
     /// COM1, and when given again COM2: stdio, file:PATH, unix:PATH, tcp:HOST:PORT or none
     #[arg(long = "serial", value_name = "BACKEND", value_parser = SerialSpec::parse)]
     pub serial: Vec<SerialSpec>,
@@ -142,6 +150,15 @@ pub struct RunArgs {
 pub enum Accel {
     /// The interpreter.
     Interp,
+}
+
+/// `--boot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Boot {
+    /// The first hard disk.
+    Disk,
+    /// The CD-ROM.
+    Cdrom,
 }
 
 /// `--display`.

@@ -5,7 +5,7 @@
 //! data is on its medium. So whenever the emulator dies, the image holds what the guest wrote up to then. With
 //! `snapshot=on` the file is only read, and writes go to an unnamed temporary file.
 //!
-//! The image is locked (flock): one writer at a time, or any number of readers (`snapshot=on`).
+//! The image is locked (flock): one writer at a time, or any number of readers (`snapshot=on`, and discs).
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -48,31 +48,59 @@ enum Job {
     Finish(Sender<io::Result<()>>),
 }
 
+/// What may become of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The guest writes to it.
+    Write,
+    /// What the guest writes is thrown away at exit.
+    Snapshot,
+    /// The guest can only read: a disc, or a write-protected diskette.
+    Read,
+}
+
 /// Opens and locks an image, and starts its thread.
 ///
 /// # Errors
 /// When the file cannot be opened, is in use, or is not made of whole sectors; nothing was written then.
-pub fn open(path: &Path, snapshot: bool) -> Result<(DiskFile, DiskHandle)> {
-    let name = path.display().to_string();
-    let (file, size) = open_image(path, snapshot).with_context(|| format!("disk image {name}"))?;
-    let overlay = if snapshot { Some(Overlay::new(size / SECTOR)?) } else { None };
+pub fn open(path: &Path, access: Access) -> Result<(DiskFile, DiskHandle)> {
+    let name = format!("disk image {}", path.display());
+    let (file, size) = open_image(path, access, "a raw disk image").with_context(|| name.clone())?;
+    if size == 0 || size % SECTOR != 0 {
+        bail!("{name}: its size is {size} bytes; expected a multiple of {SECTOR}, and not empty");
+    }
+    start(name, file, size / SECTOR, access)
+}
+
+/// Starts the thread of an image of `sectors` sectors. Messages call it `name`.
+///
+/// # Errors
+/// When the host gives no thread, or no temporary file for a snapshot.
+pub fn start(name: String, file: File, sectors: u64, access: Access) -> Result<(DiskFile, DiskHandle)> {
+    let overlay = if access == Access::Snapshot { Some(Overlay::new(sectors)?) } else { None };
+    let writable = access != Access::Read;
     let (jobs, job_queue) = unbounded();
     let (answer, answers) = unbounded();
-    let mut store = Store { name: name.clone(), file, sectors: size / SECTOR, overlay, trouble_told: false };
+    let mut store = Store { name: name.clone(), file, sectors, overlay, writable, trouble_told: false };
     thread::Builder::new()
         .name("disk".into())
         .spawn(move || store.serve(&job_queue, &answer))
-        .with_context(|| format!("disk image {name}: no thread for it"))?;
-    let disk = DiskFile { sectors: size / SECTOR, jobs: jobs.clone(), answers, early: VecDeque::new() };
+        .with_context(|| format!("{name}: no thread for it"))?;
+    let disk = DiskFile { sectors, jobs: jobs.clone(), answers, early: VecDeque::new() };
     Ok((disk, DiskHandle { name, jobs }))
 }
 
-fn open_image(path: &Path, snapshot: bool) -> Result<(File, u64)> {
+/// Opens and locks an image of the `expected` kind; also returns its size in bytes.
+///
+/// # Errors
+/// When it cannot be opened or is in use.
+pub fn open_image(path: &Path, access: Access, expected: &str) -> Result<(File, u64)> {
     // Looked at before it is opened: opening a pipe would wait, and opening a device can have effects.
-    let kind = path.metadata().context("expected a raw disk image")?.file_type();
+    let kind = path.metadata().with_context(|| format!("expected {expected}"))?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
-        bail!("expected a file with a raw disk image, found {}", kind_name(kind));
+        bail!("expected a file with {expected}, found {}", kind_name(kind));
     }
+    let snapshot = access != Access::Write;
     let mut file = OpenOptions::new().read(true).write(!snapshot).open(path).map_err(|error| {
         let read_only =
             matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
@@ -81,7 +109,7 @@ fn open_image(path: &Path, snapshot: bool) -> Result<(File, u64)> {
                 "it is read-only; expected a writable file, or snapshot=on to keep writes out of it"
             )
         } else {
-            anyhow::Error::new(error).context("expected a readable raw disk image")
+            anyhow::Error::new(error).context(format!("expected {expected} that can be read"))
         }
     })?;
     let lock = if snapshot { file.try_lock_shared() } else { file.try_lock() };
@@ -91,9 +119,6 @@ fn open_image(path: &Path, snapshot: bool) -> Result<(File, u64)> {
         Err(TryLockError::Error(error)) => return Err(error).context("it cannot be locked"),
     }
     let size = file.seek(SeekFrom::End(0)).context("its size cannot be told")?;
-    if size == 0 || size % SECTOR != 0 {
-        bail!("its size is {size} bytes; expected a multiple of {SECTOR}, and not empty");
-    }
     Ok((file, size))
 }
 
@@ -117,7 +142,7 @@ impl DiskHandle {
             Ok(()) => result.recv().unwrap_or_else(|_| Err(io::Error::other("its thread is gone"))),
             Err(_) => Err(io::Error::other("its thread is gone")),
         };
-        answer.with_context(|| format!("disk image {}: the last writes could not be flushed", self.name))
+        answer.with_context(|| format!("{}: the last writes could not be flushed", self.name))
     }
 }
 
@@ -157,6 +182,7 @@ struct Store {
     file: File,
     sectors: u64,
     overlay: Option<Overlay>,
+    writable: bool,
     trouble_told: bool,
 }
 
@@ -190,6 +216,9 @@ impl Store {
             }
             BlockRequest::Write { lba, data } => {
                 self.check(lba, data.len() as u64 / SECTOR)?;
+                if !self.writable {
+                    return Err(BlockError::ReadOnly);
+                }
                 let result = match &mut self.overlay {
                     Some(overlay) => overlay.write(lba, &data),
                     None => self.file.write_all_at(&data, lba * SECTOR),
@@ -221,14 +250,14 @@ impl Store {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.overlay.is_some() { Ok(()) } else { self.file.sync_data() }
+        if self.overlay.is_some() || !self.writable { Ok(()) } else { self.file.sync_data() }
     }
 
     /// Gives the host's error to the guest as an error of the drive; the user hears of the first one.
     fn told(&mut self, result: io::Result<()>, doing: &str) -> Result<(), BlockError> {
         result.map_err(|error| {
             if !std::mem::replace(&mut self.trouble_told, true) {
-                report!("disk image {}: {doing} failed, the guest sees an error: {error}", self.name);
+                report!("{}: {doing} failed, the guest sees an error: {error}", self.name);
             }
             BlockError::Host
         })
@@ -319,7 +348,7 @@ mod tests {
     #[test]
     fn requests_are_carried_out_in_order() {
         let image = Image::new("order", 8);
-        let (mut disk, handle) = open(&image.0, false).unwrap();
+        let (mut disk, handle) = open(&image.0, Access::Write).unwrap();
         assert_eq!(disk.sectors(), 8);
         disk.submit(1, write(2, 0xaa, 2));
         disk.submit(2, write(3, 0xbb, 1));
@@ -338,7 +367,7 @@ mod tests {
     #[test]
     fn sectors_behind_the_end_are_refused_and_the_file_does_not_grow() {
         let image = Image::new("range", 4);
-        let (mut disk, handle) = open(&image.0, false).unwrap();
+        let (mut disk, handle) = open(&image.0, Access::Write).unwrap();
         disk.submit(1, write(3, 9, 2));
         disk.submit(2, BlockRequest::Read { lba: u64::MAX, count: 1 });
         assert_eq!([disk.wait(1), disk.wait(2)], [Err(BlockError::Range), Err(BlockError::Range)]);
@@ -351,7 +380,7 @@ mod tests {
     fn a_snapshot_sees_its_own_writes_and_leaves_the_file_alone() {
         let image = Image::new("snapshot", 8);
         let before = image.bytes();
-        let (mut disk, handle) = open(&image.0, true).unwrap();
+        let (mut disk, handle) = open(&image.0, Access::Snapshot).unwrap();
         disk.submit(1, write(2, 0xaa, 1));
         disk.submit(2, write(5, 0xbb, 2));
         disk.submit(3, BlockRequest::Read { lba: 0, count: 8 });
@@ -367,24 +396,24 @@ mod tests {
     #[test]
     fn one_writer_or_many_readers() {
         let image = Image::new("lock", 1);
-        let writer = open(&image.0, false).unwrap();
-        let message = format!("{:#}", open(&image.0, false).unwrap_err());
+        let writer = open(&image.0, Access::Write).unwrap();
+        let message = format!("{:#}", open(&image.0, Access::Write).unwrap_err());
         assert!(message.contains("in use already"), "{message}");
-        assert!(open(&image.0, true).is_err());
+        assert!(open(&image.0, Access::Snapshot).is_err());
         drop(writer);
         // The file is closed by its thread, a moment later.
         let reader = (0..500).find_map(|_| {
             thread::sleep(std::time::Duration::from_millis(10));
-            open(&image.0, true).ok()
+            open(&image.0, Access::Snapshot).ok()
         });
-        assert!(reader.is_some() && open(&image.0, true).is_ok());
-        assert!(open(&image.0, false).is_err());
+        assert!(reader.is_some() && open(&image.0, Access::Snapshot).is_ok());
+        assert!(open(&image.0, Access::Write).is_err());
     }
 
     #[test]
     fn a_file_that_lost_its_end_gives_the_guest_an_error() {
         let image = Image::new("cut", 4);
-        let (mut disk, _handle) = open(&image.0, false).unwrap();
+        let (mut disk, _handle) = open(&image.0, Access::Write).unwrap();
         OpenOptions::new().write(true).open(&image.0).unwrap().set_len(1024).unwrap();
         disk.submit(1, BlockRequest::Read { lba: 1, count: 2 });
         assert_eq!(disk.wait(1), Err(BlockError::Host));

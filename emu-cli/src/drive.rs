@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use emu_devices::pc::CDROM_PLACE;
+
 use crate::outcome::usage;
 
 /// How many IDE disks the board takes: two channels of two.
@@ -67,17 +69,20 @@ fn split_at_commas(text: &str) -> Vec<String> {
     parts
 }
 
-/// Gives every drive its place: those with an index theirs, the others the first free one, in order.
+/// Gives every drive its place: those with an index theirs, the others the first free one, in order. A CD-ROM has the
+/// secondary master.
 ///
 /// # Errors
 /// When two drives claim one place or there are too many.
-pub fn places(specs: &[DriveSpec]) -> Result<Vec<usize>> {
+pub fn places(specs: &[DriveSpec], cdrom: bool) -> Result<Vec<usize>> {
     let mut taken = [false; MAX_DRIVES];
+    taken[CDROM_PLACE] = cdrom;
     for spec in specs {
         if let Some(index) = spec.index
             && std::mem::replace(&mut taken[index], true)
         {
-            usage!("--drive {}: index={index} is taken by another drive", spec.file.display());
+            let other = if cdrom && index == CDROM_PLACE { "the CD-ROM" } else { "another drive" };
+            usage!("--drive {}: index={index} is taken by {other}", spec.file.display());
         }
     }
     let mut places = Vec::new();
@@ -89,7 +94,10 @@ pub fn places(specs: &[DriveSpec]) -> Result<Vec<usize>> {
                     taken[free] = true;
                     free
                 }
-                None => usage!("--drive {}: expected at most {MAX_DRIVES} drives", spec.file.display()),
+                None => {
+                    let most = MAX_DRIVES - usize::from(cdrom);
+                    usage!("--drive {}: expected at most {most} drives", spec.file.display())
+                }
             },
         };
         places.push(place);
@@ -135,12 +143,20 @@ mod tests {
     #[test]
     fn drives_take_their_index_or_the_first_free_place() {
         let specs = [drive("a"), drive("b,index=0"), drive("c")];
-        assert_eq!(places(&specs).unwrap(), [1, 0, 2]);
+        assert_eq!(places(&specs, false).unwrap(), [1, 0, 2]);
+    }
+
+    #[test]
+    fn the_cdrom_has_the_secondary_master() {
+        assert_eq!(places(&["a", "b", "c"].map(drive), true).unwrap(), [0, 1, 3]);
+        let message = places(&[drive("a,index=2")], true).unwrap_err().to_string();
+        assert!(message.contains("the CD-ROM"), "{message}");
+        assert!(places(&["a", "b", "c", "d"].map(drive), true).is_err());
     }
 
     #[test]
     fn a_place_is_given_only_once() {
-        assert!(places(&[drive("a,index=1"), drive("b,index=1")]).is_err());
-        assert!(places(&["a", "b", "c", "d", "e"].map(drive)).is_err());
+        assert!(places(&[drive("a,index=1"), drive("b,index=1")], false).is_err());
+        assert!(places(&["a", "b", "c", "d", "e"].map(drive), false).is_err());
     }
 }

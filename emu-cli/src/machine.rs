@@ -13,7 +13,7 @@ use emu_core::machine::{Machine, Stats, Stop, TimeSource};
 use emu_devices::block::{BlockBackend, MemoryDisk};
 use emu_devices::keys::Key;
 use emu_devices::linux_kernel::LinuxKernel;
-use emu_devices::pc::{Pc, PcConfig};
+use emu_devices::pc::{BootDevice, Pc, PcConfig};
 use emu_devices::vga::{Image, TextScreen};
 
 use crate::disk_file::DiskFile;
@@ -98,6 +98,10 @@ pub struct Parts {
     pub kernel: Option<LinuxKernel>,
     /// The IDE disks. Without any, and without a kernel, there is the bundled one, in memory.
     pub disks: [Option<DiskFile>; MAX_DRIVES],
+    /// The disc in the CD-ROM drive, if there is one. With it, there is no bundled disk.
+    pub cdrom: Option<DiskFile>,
+    /// What to boot from first.
+    pub boot: BootDevice,
     /// Where guest time comes from.
     pub time: TimeSource,
     /// Port of the debug-exit device.
@@ -124,7 +128,7 @@ impl Guest {
     /// When the host has no memory for it.
     pub fn assemble(parts: Parts) -> Result<Self> {
         let mut disks = parts.disks.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>));
-        if parts.kernel.is_none() && disks.iter().all(Option::is_none) {
+        if parts.kernel.is_none() && parts.cdrom.is_none() && disks.iter().all(Option::is_none) {
             disks[0] = Some(Box::new(MemoryDisk::from(emu_guest::DISK_IMAGE)));
         }
         let config = PcConfig {
@@ -134,6 +138,8 @@ impl Guest {
             vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
             debug_exit_port: parts.debug_exit,
             disks,
+            cdrom: parts.cdrom.map(|disc| Box::new(disc) as Box<dyn BlockBackend>),
+            boot_order: parts.boot.first(),
             kernel: parts.kernel.map(|kernel| (kernel, emu_roms::KERNEL_BOOT.to_vec())),
             start_time: start_time(parts.time),
         };

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cdrom;
 mod clock;
 mod console;
 mod disk_file;

@@ -11,10 +11,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use crossbeam_channel::{Sender, bounded, unbounded};
 use emu_core::machine::TimeSource;
+use emu_devices::pc::BootDevice;
 
-use crate::args::{Display, RunArgs, Time};
+use crate::args::{Boot, Display, RunArgs, Time};
+use crate::cdrom;
 use crate::console::{self, Listening, SerialOut, SerialSpec};
-use crate::disk_file::{self, DiskFile, DiskHandle};
+use crate::disk_file::{self, Access, DiskFile, DiskHandle};
 use crate::display::TextDisplay;
 use crate::drive::{self, MAX_DRIVES};
 use crate::events::{self, Event};
@@ -42,6 +44,7 @@ struct Plan {
     piped: Option<usize>,
     time: TimeSource,
     places: Vec<usize>,
+    boot: BootDevice,
 }
 
 /// Runs a machine to its end.
@@ -58,7 +61,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     args.bios.iter().for_each(|path| outputs.reads(path));
     let kernel = kernel::load(args)?;
     args.kernel.iter().chain(&args.initrd).for_each(|path| outputs.reads(path));
-    let (disks, handles) = open_disks(args, &plan, &mut outputs)?;
+    let (disks, mut handles) = open_disks(args, &plan, &mut outputs)?;
+    let cdrom = open_cdrom(args, &plan, &mut outputs, &mut handles)?;
     let mut files = Files::open(args, &plan, &mut outputs)?;
     let (events_in, events) = unbounded();
     let (lines, listening) = open_lines(&plan, &mut files.serial, &events_in)?;
@@ -71,6 +75,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         bios,
         kernel,
         disks,
+        cdrom,
+        boot: plan.boot,
         time: plan.time,
         debug_exit: args.debug_exit,
         source,
@@ -103,7 +109,15 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
 /// Finds wrong usage and settles what the arguments leave open.
 fn plan(args: &RunArgs, terminal_in: bool, terminal_out: bool) -> Result<Plan> {
     machine::check_cpu_model(&args.cpu)?;
-    let places = drive::places(&args.drives)?;
+    let places = drive::places(&args.drives, args.cdrom.is_some())?;
+    if args.boot == Some(Boot::Cdrom) && args.cdrom.is_none() {
+        usage!("--boot cdrom: expected --cdrom FILE as well");
+    }
+    let boot = match args.boot {
+        Some(Boot::Disk) => BootDevice::Disk,
+        Some(Boot::Cdrom) => BootDevice::Cdrom,
+        None => BootDevice::Disk,
+    };
     let text = args.display == Display::Text;
     if text && !(terminal_in && terminal_out) {
         usage!("--display text: expected a terminal on standard input and output");
@@ -134,7 +148,7 @@ fn plan(args: &RunArgs, terminal_in: bool, terminal_out: bool) -> Result<Plan> {
         None if keyboard.is_some() => TimeSource::Host,
         None => TimeSource::Virtual,
     };
-    Ok(Plan { serial, keyboard, piped: stdio.filter(|_| !terminal_in), time, places })
+    Ok(Plan { serial, keyboard, piped: stdio.filter(|_| !terminal_in), time, places, boot })
 }
 
 type Disks = [Option<DiskFile>; MAX_DRIVES];
@@ -143,12 +157,27 @@ fn open_disks(args: &RunArgs, plan: &Plan, outputs: &mut Outputs) -> Result<(Dis
     let mut disks = Disks::default();
     let mut handles = Vec::new();
     for (spec, &place) in args.drives.iter().zip(&plan.places) {
-        let (disk, handle) = disk_file::open(&spec.file, spec.snapshot)?;
+        let (disk, handle) =
+            disk_file::open(&spec.file, if spec.snapshot { Access::Snapshot } else { Access::Write })?;
         outputs.reads(&spec.file);
         disks[place] = Some(disk);
         handles.push(handle);
     }
     Ok((disks, handles))
+}
+
+fn open_cdrom(
+    args: &RunArgs,
+    plan: &Plan,
+    outputs: &mut Outputs,
+    handles: &mut Vec<DiskHandle>,
+) -> Result<Option<DiskFile>> {
+    let Some(path) = &args.cdrom else { return Ok(None) };
+    let to_boot = plan.boot == BootDevice::Cdrom || args.drives.is_empty() && args.kernel.is_none();
+    let (disc, handle) = cdrom::open(path, to_boot)?;
+    outputs.reads(path);
+    handles.push(handle);
+    Ok(Some(disc))
 }
 
 /// The files that the run writes.

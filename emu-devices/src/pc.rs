@@ -29,7 +29,7 @@ use std::fmt;
 use emu_core::bus::{Access, NEVER, Tick};
 use emu_core::mem::{Memory, MemoryError};
 
-use crate::ata::{AtaChannel, AtaDisk};
+use crate::ata::{AtaChannel, AtaDisk, Cdrom};
 use crate::block::BlockBackend;
 use crate::debug_ports::DebugPorts;
 use crate::fw_cfg::FwCfg;
@@ -53,6 +53,31 @@ pub const MAX_CPUS: usize = 255;
 /// Most disks: two channels of two.
 pub const MAX_DISKS: usize = 4;
 
+/// Number of the secondary master among the disks.
+pub const CDROM_PLACE: usize = 2;
+
+/// What to boot from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootDevice {
+    /// The first floppy drive.
+    Floppy = 1,
+    /// The first hard disk.
+    Disk = 2,
+    /// The CD-ROM drive.
+    Cdrom = 3,
+}
+
+impl BootDevice {
+    /// The order in which this device comes first, and the others follow: disk, floppy, CD-ROM.
+    pub fn first(self) -> [Self; 3] {
+        match self {
+            Self::Disk => [Self::Disk, Self::Floppy, Self::Cdrom],
+            Self::Floppy => [Self::Floppy, Self::Disk, Self::Cdrom],
+            Self::Cdrom => [Self::Cdrom, Self::Disk, Self::Floppy],
+        }
+    }
+}
+
 /// What kind of PC.
 #[derive(Debug)]
 pub struct PcConfig {
@@ -68,6 +93,10 @@ pub struct PcConfig {
     pub debug_exit_port: Option<u16>,
     /// Disks: primary master and slave, secondary master and slave.
     pub disks: [Option<Box<dyn BlockBackend>>; MAX_DISKS],
+    /// The disc in a CD-ROM drive, which is the secondary master; no disk may be there then.
+    pub cdrom: Option<Box<dyn BlockBackend>>,
+    /// What the firmware tries to boot, in this order.
+    pub boot_order: [BootDevice; 3],
     /// A kernel to boot instead of a disk, placed for this much RAM, and the expansion ROM that boots it.
     pub kernel: Option<(LinuxKernel, Vec<u8>)>,
     /// What the clock shows at power-on, in seconds since the beginning of 1970.
@@ -89,6 +118,8 @@ impl Default for PcConfig {
             vga_rom: None,
             debug_exit_port: None,
             disks: [const { None }; MAX_DISKS],
+            cdrom: None,
+            boot_order: BootDevice::Disk.first(),
             kernel: None,
             start_time: 0,
         }
@@ -177,7 +208,8 @@ impl Pc {
     /// # Errors
     /// When there is no such PC, or the host refuses the memory.
     pub fn new(config: PcConfig) -> Result<(Self, Memory), PcError> {
-        let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, disks, kernel, start_time } = config;
+        let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, .. } = config;
+        let PcConfig { disks, cdrom, boot_order, kernel, start_time, .. } = config;
         if !(1..=MAX_CPUS).contains(&cpus) {
             return Err(PcError::Cpus(cpus));
         }
@@ -185,12 +217,16 @@ impl Pc {
         let pci = Pci::new(vga_rom.len() as u32);
         let (map, mem) = MemoryMap::new(ram_size, &bios, &vga_rom, pci.vga.rom_size())?;
         let mut rtc = Mc146818::new(start_time, 0);
-        firmware::fill_cmos(&mut rtc, ram_size, cpus);
+        firmware::fill_cmos(&mut rtc, ram_size, cpus, boot_order);
         let mut ata = [AtaChannel::new(), AtaChannel::new()];
         for (number, disk) in disks.into_iter().enumerate() {
             let Some(disk) = disk else { continue };
             let serial = format!("EMU{:05}", number + 1);
             ata[number / 2].attach(number % 2, AtaDisk::new(disk, "EMU HARDDISK", &serial));
+        }
+        if let Some(disc) = cdrom {
+            let serial = format!("EMU{:05}", CDROM_PLACE + 1);
+            ata[CDROM_PLACE / 2].attach_cdrom(CDROM_PLACE % 2, Cdrom::new(disc, "EMU CD-ROM", &serial));
         }
         let mut fw_cfg = firmware::fw_cfg(ram_size, cpus);
         if let Some((kernel, boot_rom)) = kernel {

@@ -1,5 +1,6 @@
 //! What the board tells its firmware about itself: CMOS bytes and fw_cfg items, where QEMU's `pc` has them.
 
+use super::BootDevice;
 use super::map::split_ram;
 use crate::fw_cfg::{FwCfg, key};
 use crate::linux_kernel::LinuxKernel;
@@ -9,9 +10,6 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 /// Kinds of memory of the e820 list.
 const E820_RAM: u32 = 1;
-/// Boot order: hard disk, then floppy, then CD. Low nibble first; the third is in the upper nibble of 38h.
-const BOOT_FIRST: u8 = 0x12;
-const BOOT_THIRD: u8 = 0x30;
 /// Coprocessor and PS/2 mouse present, no floppy, 80-column display by the VGA BIOS.
 const EQUIPMENT: u8 = 0x06;
 /// The expansion ROM that boots a kernel from fw_cfg, and SeaBIOS's name for it in its boot order.
@@ -19,7 +17,7 @@ const KERNEL_ROM_FILE: &str = "genroms/kernelboot.bin";
 const KERNEL_ROM_BOOT_ORDER: &[u8] = b"/rom@genroms/kernelboot.bin\0";
 
 /// Fills the CMOS memory.
-pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize) {
+pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize, boot_order: [BootDevice; 3]) {
     let (low, high) = split_ram(ram_size);
     let mut word = |index: u8, value: u64| {
         rtc.set_memory(index, value as u8);
@@ -35,8 +33,10 @@ pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize) {
     rtc.set_memory(0x5d, (above >> 16) as u8);
     rtc.set_memory(0x10, 0); // no floppy drives
     rtc.set_memory(0x14, EQUIPMENT);
-    rtc.set_memory(0x38, BOOT_THIRD);
-    rtc.set_memory(0x3d, BOOT_FIRST);
+    // The order to boot in, by nibbles, the lowest of 3Dh first; the third is in the upper one of 38h.
+    let [first, second, third] = boot_order.map(|device| device as u8);
+    rtc.set_memory(0x38, third << 4);
+    rtc.set_memory(0x3d, second << 4 | first);
     rtc.set_memory(0x5f, (cpus - 1) as u8);
     // The AT's checksum over its configuration bytes, high byte first.
     let sum: u16 = (0x10..=0x2d).map(|index| u16::from(rtc.memory(index))).sum();
