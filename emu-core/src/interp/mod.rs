@@ -37,9 +37,7 @@ impl Engine for Interpreter {
     }
 
     fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
-        cpu.deadline = cpu.retired;
-        self.current = NO_PAGE;
-        cpu.attention |= attention::INTERRUPTS | attention::MEMORY | attention::REQUEST;
+        self.begin(cpu);
         loop {
             if (cpu.attention != 0 || cpu.retired >= cpu.deadline)
                 && let Some(exit) = self.attend(cpu, until)
@@ -65,6 +63,19 @@ impl Engine for Interpreter {
 }
 
 impl Interpreter {
+    /// Before a run, for which everything may have changed.
+    pub fn begin(&mut self, cpu: &mut Cpu) {
+        cpu.deadline = cpu.retired;
+        self.current = NO_PAGE;
+        cpu.attention |= attention::INTERRUPTS | attention::MEMORY | attention::REQUEST;
+    }
+
+    /// Has [`take_dropped`](Self::take_dropped) anything to say?
+    #[inline]
+    pub fn has_dropped(&self) -> bool {
+        self.cache.has_dropped()
+    }
+
     /// Runs one block; `Some` when the run must stop. For an engine that leaves its cold code to this one, which has
     /// looked at [`Cpu::attention`] and the deadline before.
     #[inline]
