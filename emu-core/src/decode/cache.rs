@@ -119,6 +119,12 @@ impl CodeCache {
         number
     }
 
+    /// Were any blocks dropped since the last call of [`take_dropped`](Self::take_dropped)?
+    #[inline]
+    pub fn has_dropped(&self) -> bool {
+        self.emptied || !self.lately.is_empty()
+    }
+
     /// Frames whose blocks were dropped since the last call, `None` when all were.
     pub fn take_dropped(&mut self) -> Option<Vec<FrameNumber>> {
         let lately = std::mem::take(&mut self.lately);
