@@ -7,6 +7,7 @@ use emu_core::bus::{PortIo, Tick};
 
 use crate::apic_message::{ApicMessage, DeliveryMode, Destination};
 use crate::debug_ports::DebugPorts;
+use crate::hpet::Hpet;
 use crate::i8042::I8042;
 use crate::i8254::I8254;
 use crate::i8259a::PicPair;
@@ -63,6 +64,20 @@ fn touch(chip: &mut impl PortIo, ports: &[u16], random: &mut Random, now: Tick) 
     } else {
         chip.write8(port, random.next() as u8, now);
     }
+}
+
+#[test]
+fn hpet() {
+    hammer(Hpet::new, |hpet, random, now| {
+        hpet.advance(now);
+        assert!(hpet.next_event() > now, "an event stays due: {hpet:?}");
+        let (offset, size) = (u64::from(random.below(0x170)) & !3, 4 << random.below(2));
+        let value = u64::from(random.next()) << (32 * random.below(2)) >> random.below(32);
+        match random.below(2) {
+            0 => ignore(hpet.read(offset, size, now)),
+            _ => hpet.write(offset, size, value, now),
+        }
+    });
 }
 
 #[test]

@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acpi;
 pub mod apic_message;
 pub mod apic_timer;
 pub mod ata;
@@ -25,6 +26,7 @@ pub mod block;
 pub mod debug_ports;
 pub mod dma;
 pub mod fw_cfg;
+pub mod hpet;
 pub mod i8042;
 pub mod i8254;
 pub mod i8259a;
@@ -38,6 +40,7 @@ pub mod pci;
 pub mod ports;
 pub mod ps2_keyboard;
 pub mod ps2_mouse;
+pub mod smbios;
 pub mod system_control;
 pub mod uart16550;
 pub mod vga;

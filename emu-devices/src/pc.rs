@@ -11,6 +11,8 @@
 //! | 4 | COM1 | 13 | FERR# |
 //! | | | 14, 15 | ATA channels |
 //!
+//! The HPET drives inputs 16 to 23 of the I/O APIC, and IRQ 0 and 8 instead of their chips when it is told to.
+//!
 //! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), `map`
 //! (physical memory), `firmware` (what the board tells its firmware).
 //! Left out: the 8237 DMA controllers, the HPET, system-management mode, moving the pages of the APICs.
@@ -33,6 +35,7 @@ use crate::ata::{AtaChannel, AtaDisk, Cdrom};
 use crate::block::BlockBackend;
 use crate::debug_ports::DebugPorts;
 use crate::fw_cfg::FwCfg;
+use crate::hpet::{self, Hpet};
 use crate::i8042::I8042;
 use crate::i8254::I8254;
 use crate::i8259a::PicPair;
@@ -175,6 +178,7 @@ pub struct Pc {
     pic: PicPair,
     pit: I8254,
     rtc: Mc146818,
+    hpet: Hpet,
     keyboard: I8042,
     serial: [Uart16550; 2],
     sources: [Source; 2],
@@ -198,6 +202,10 @@ pub struct Pc {
     ferr: bool,
     /// Rises of OUT 0 that the interrupt controllers know of.
     timer_rises: u64,
+    /// Rises of the HPET's lines that they know of.
+    hpet_rises: [u64; hpet::TIMERS],
+    /// Levels of the inputs of the I/O APIC that only the HPET drives.
+    hpet_inputs: u32,
     /// When the next chip has something to do.
     next_event: Tick,
 }
@@ -236,6 +244,7 @@ impl Pc {
             pic: PicPair::new(),
             pit: I8254::new(0),
             rtc,
+            hpet: Hpet::new(),
             keyboard: I8042::new(),
             serial: [Uart16550::new(), Uart16550::new()],
             sources: [Source::default(), Source::default()],
@@ -254,6 +263,8 @@ impl Pc {
             fpu_error: false,
             ferr: false,
             timer_rises: 0,
+            hpet_rises: [0; hpet::TIMERS],
+            hpet_inputs: 0,
             next_event: NEVER,
         };
         let mut mem = mem;
@@ -267,6 +278,7 @@ impl Pc {
         self.pic = PicPair::new();
         self.pit = I8254::new(now);
         self.rtc.reset(now);
+        self.hpet = Hpet::new();
         self.keyboard = I8042::new();
         self.serial.iter_mut().for_each(Uart16550::reset);
         self.control = SystemControl::new();
@@ -281,6 +293,7 @@ impl Pc {
         (self.irqs, self.pirqs) = (0, [false; 4]);
         (self.fpu_error, self.ferr) = (false, false);
         self.timer_rises = 0;
+        (self.hpet_rises, self.hpet_inputs) = ([0; hpet::TIMERS], 0);
         at.mem.set_a20(true);
         self.map.update(&self.pci, at.mem);
         self.settle(at);

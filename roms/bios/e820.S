@@ -5,7 +5,7 @@
  *       extended attributes), EBX = 0 after the last entry. CF set and AH = 86h: wrong request.
  *
  * Entries are sorted and do not overlap. Type 1 is RAM, 2 reserved. The map is built in POST, from
- * fw_cfg's "etc/e820" where there is one, else from memory.S.
+ * fw_cfg's "etc/e820" where there is one, else from memory.S, less what tables.S has taken.
  */
 #include "common.inc"
 
@@ -16,18 +16,28 @@
 #define ENTRIES_MAX  32
 #define ROM_SIZE     0x20000
 
-    .global e820_build, int15_e820
+    .global e820_read, e820_build, int15_e820
 
-/* Clobbers everything but DS, SS:SP. */
-e820_build:
+/* Reads "etc/e820" where there is one. Clobbers everything but DS, SS:SP. */
+e820_read:
     push ds
     push cs
     pop ds
     push cs
     pop es
     mov word ptr ds:[fw_cfg_entries], 0
-    mov word ptr ds:[e820_count], 0
     call read_fw_cfg
+    pop ds
+    ret
+
+/* Makes the map. Clobbers everything but DS, SS:SP. */
+e820_build:
+    push ds
+    push cs
+    pop ds
+    push cs
+    pop es
+    mov word ptr ds:[e820_count], 0
     xor eax, eax
     mov ebx, EBDA_SEG << 4
     mov cl, TYPE_RAM
@@ -40,8 +50,12 @@ e820_build:
     mov ebx, 0x00100000
     call add_low
     mov eax, 0x00100000
-    mov ebx, ds:[memory_low_top]
+    mov ebx, ds:[memory_usable_top]
     mov cl, TYPE_RAM
+    call add_low
+    mov eax, ds:[memory_usable_top]     // tables of tables.S
+    mov ebx, ds:[memory_low_top]
+    mov cl, TYPE_RESERVED
     call add_low
     mov edx, 0                          // fw_cfg's other regions below the ROM
     call add_fw_cfg

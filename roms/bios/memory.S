@@ -77,7 +77,7 @@ int12:
     iret
 
 int15_88:
-    mov eax, cs:[memory_low_top]
+    mov eax, cs:[memory_usable_top]
     sub eax, 0x00100000
     shr eax, 10
     cmp eax, 0xFFFF
@@ -89,7 +89,7 @@ int15_88:
 
 /* Out: EAX = KiB from 1 MiB to 16 MiB, EBX = 64 KiB blocks above. */
 extended_split:
-    mov eax, cs:[memory_low_top]
+    mov eax, cs:[memory_usable_top]
     xor ebx, ebx
     cmp eax, 0x01000000
     jbe 1f

@@ -46,11 +46,13 @@ post_entry:
 
     CHECKPOINT 0x03
     call memory_size
-    call e820_build
+    call e820_read
     call cache_init
 
     CHECKPOINT 0x04
     call pci_init
+    call tables_load                    // the board knows its addresses now
+    call e820_build
     call mptable_build
 
     CHECKPOINT 0x05

@@ -34,7 +34,7 @@
     out dx, al
 .endm
 
-    .global shadow_enable, shadow_protect
+    .global shadow_enable, shadow_protect, gdt_pointer
 shadow_enable:
     push ds
     lgdt cs:[gdt_pointer]
@@ -84,6 +84,7 @@ gdt:
     .quad 0x00009B0F0000FFFF            // LOW_CS: base 000F0000h
     .quad 0x00CF93000000FFFF            // FLAT_DATA: base 0, limit 4 GiB
     .quad 0x000093000000FFFF            // REAL_DATA: base 0, limit FFFFh
+    .quad 0x0000930F0000FFFF            // BIOS_DATA: base 000F0000h, limit FFFFh (tables.S)
 gdt_pointer:
     .word . - gdt - 1
     .long 0xF0000 + gdt

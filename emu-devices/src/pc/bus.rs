@@ -6,7 +6,7 @@ use emu_core::mem::PAGE_SIZE;
 use super::Pc;
 use super::map::{FRAME_BUFFER_SIZE, VGA_WINDOW};
 use crate::ports::{Claim, claim};
-use crate::{io_apic, local_apic};
+use crate::{hpet, io_apic, local_apic};
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
@@ -23,6 +23,7 @@ enum Window {
     Registers(u64),
     IoApic(u64),
     LocalApic(u64),
+    Hpet(u64),
     Nothing,
 }
 
@@ -37,6 +38,8 @@ impl Pc {
             Window::LocalApic(offset)
         } else if let Some(offset) = within(Some(io_apic::BASE), PAGE_SIZE) {
             Window::IoApic(offset)
+        } else if let Some(offset) = within(Some(hpet::BASE), PAGE_SIZE) {
+            Window::Hpet(offset)
         } else if let Some(offset) = within(self.pci.vga.frame_buffer(), FRAME_BUFFER_SIZE) {
             Window::FrameBuffer(offset)
         } else if let Some(offset) = within(self.pci.vga.registers(), PAGE_SIZE) {
@@ -176,6 +179,11 @@ impl Bus for Pc {
             Window::FrameBuffer(offset) => self.vga.frame_buffer_read(offset, size),
             Window::Registers(offset) => self.vga.registers_read(offset, size, at.now),
             Window::IoApic(offset) => self.io_apic.read(offset, size),
+            Window::Hpet(offset) => {
+                let value = self.hpet.read(offset, size, at.now);
+                self.settle(at);
+                value
+            }
             Window::LocalApic(offset) => {
                 let Some(apic) = self.apics.get_mut(at.cpu) else { return ones(size) };
                 let value = apic.read(offset, size, at.now);
@@ -194,6 +202,10 @@ impl Bus for Pc {
             Window::IoApic(offset) => {
                 self.io_apic.write(offset, size, value);
                 self.send_messages();
+            }
+            Window::Hpet(offset) => {
+                self.hpet.write(offset, size, value, at.now);
+                self.settle(at);
             }
             Window::LocalApic(offset) => {
                 if let Some(apic) = self.apics.get_mut(at.cpu) {

@@ -2,9 +2,11 @@
 
 use super::BootDevice;
 use super::map::split_ram;
+use crate::acpi;
 use crate::fw_cfg::{FwCfg, key};
 use crate::linux_kernel::LinuxKernel;
 use crate::mc146818::Mc146818;
+use crate::smbios;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -53,7 +55,7 @@ pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
     device.set_item(key::CPU_COUNT, (cpus as u16).to_le_bytes());
     device.set_item(key::MAX_CPUS, (cpus as u16).to_le_bytes());
     device.set_item(key::BOOT_MENU, 0u16.to_le_bytes());
-    // Where no ACPI tables are offered, SeaBIOS writes its own, and Linux finds its timer by them.
+    // For firmware that writes its own tables: Linux finds its timer by them.
     device.set_item(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
     let mut e820 = Vec::new();
     for (start, len) in [(0, low), (1u64 << 32, high)] {
@@ -64,6 +66,13 @@ pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
         }
     }
     device.add_file("etc/e820", &e820);
+    let acpi = acpi::files(low, cpus);
+    device.add_file(acpi::TABLES_FILE, &acpi.tables);
+    device.add_file(acpi::RSDP_FILE, &acpi.rsdp);
+    device.add_file(acpi::LOADER_FILE, &acpi.loader);
+    let (tables, anchor) = smbios::files(ram_size, low, cpus);
+    device.add_file(smbios::TABLES_FILE, &tables);
+    device.add_file(smbios::ANCHOR_FILE, &anchor);
     device
 }
 

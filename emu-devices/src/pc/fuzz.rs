@@ -30,12 +30,13 @@ fn port(random: &mut Random) -> u16 {
 }
 
 fn address(random: &mut Random) -> u64 {
-    let (start, len) = match random.below(6) {
+    let (start, len) = match random.below(7) {
         0 => (0xa_0000, 0x2_0000),
         1 => (0xfec0_0000, 0x50),
         2 => (0xfee0_0000, 0x400),
         3 => (0xfd00_0000, 0x100_0000),
         4 => (0, u32::MAX),
+        5 => (0xfed0_0000, 0x170),
         _ => (0xfeb0_0000, 0x1000),
     };
     (start + u64::from(random.below(len))) & !7
@@ -110,10 +111,11 @@ fn run(seed: u64) -> (Pc, String, Vec<u8>) {
         }
     }
     let chips = format!(
-        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
         pc.pic,
         pc.pit,
         pc.rtc,
+        pc.hpet,
         pc.keyboard,
         pc.serial,
         pc.control,

@@ -4,6 +4,7 @@ use emu_core::bus::{Access, NEVER, Tick};
 
 use super::Pc;
 use crate::apic_message::{ApicMessage, DeliveryMode, Destination};
+use crate::hpet;
 use crate::uart16550::NextByte;
 
 /// How long a serial port leaves its source alone after it had nothing.
@@ -26,6 +27,7 @@ impl Pc {
         let mut next = self.pit.next_event();
         let mut consider = |event: Tick| next = next.min(event);
         consider(self.rtc.next_event());
+        consider(self.hpet.next_event());
         consider(self.keyboard.next_event());
         consider(self.pci.pm.next_event());
         self.serial.iter().for_each(|uart| consider(uart.next_event()));
@@ -36,11 +38,15 @@ impl Pc {
 
     /// Levels of the ISA interrupt lines as the chips drive them.
     fn irq_levels(&self) -> u16 {
-        let mut levels = u16::from(self.pit.out0())
+        let (timer, clock) = match self.hpet.replaces_legacy() {
+            true => (self.hpet.line(0), self.hpet.line(1)),
+            false => (self.pit.out0(), self.rtc.irq()),
+        };
+        let mut levels = u16::from(timer)
             | u16::from(self.keyboard.keyboard_irq()) << 1
             | u16::from(self.serial[1].irq()) << 3
             | u16::from(self.serial[0].irq()) << 4
-            | u16::from(self.rtc.irq()) << 8
+            | u16::from(clock) << 8
             | u16::from(self.pci.pm.sci()) << 9
             | u16::from(self.keyboard.aux_irq()) << 12
             | u16::from(self.fpu_error) << 13
@@ -56,10 +62,40 @@ impl Pc {
 
     /// Lines that were low for a moment since the last look, although they are high again.
     fn irq_pulses(&mut self) -> u16 {
-        let timer = self.pit.rises0() != self.timer_rises;
+        let pit = self.pit.rises0() != self.timer_rises;
         self.timer_rises = self.pit.rises0();
         let [first, second] = self.serial.each_mut().map(|uart| uart.take_drop());
-        u16::from(timer) | u16::from(second) << 3 | u16::from(first) << 4
+        let rises = std::array::from_fn(|timer| self.hpet.rises(timer));
+        let hpet = self.update_hpet_inputs(rises);
+        let (timer, clock) = match self.hpet.replaces_legacy() {
+            true => (hpet[0], hpet[1]),
+            false => (pit, false),
+        };
+        u16::from(timer) | u16::from(second) << 3 | u16::from(first) << 4 | u16::from(clock) << 8
+    }
+
+    /// The HPET's own inputs of the I/O APIC; returns which timers' lines have risen.
+    fn update_hpet_inputs(&mut self, rises: [u64; hpet::TIMERS]) -> [bool; hpet::TIMERS] {
+        let risen = std::array::from_fn(|timer| rises[timer] != self.hpet_rises[timer]);
+        self.hpet_rises = rises;
+        let (mut levels, mut pulses) = (0, 0);
+        for (timer, risen) in risen.iter().enumerate() {
+            let Some(input) = self.hpet.route(timer) else { continue };
+            levels |= u32::from(self.hpet.line(timer)) << input;
+            pulses |= u32::from(*risen) << input;
+        }
+        let changed = (levels ^ self.hpet_inputs) | pulses & levels;
+        self.hpet_inputs = levels;
+        for input in (0..u32::BITS as usize).filter(|input| changed >> input & 1 != 0) {
+            if pulses >> input & 1 != 0 {
+                self.io_apic.set_pin(input, false);
+            }
+            self.io_apic.set_pin(input, levels >> input & 1 != 0);
+        }
+        if changed != 0 {
+            self.send_messages();
+        }
+        risen
     }
 
     pub(super) fn update_irqs(&mut self) {
@@ -146,6 +182,9 @@ impl Pc {
         }
         if due(self.rtc.next_event()) {
             self.rtc.advance(now);
+        }
+        if due(self.hpet.next_event()) {
+            self.hpet.advance(now);
         }
         if due(self.keyboard.next_event()) {
             self.keyboard.advance(now);

@@ -8,7 +8,7 @@ use emu_core::mem::{Memory, PAGE_SIZE};
 
 use super::PcError;
 use crate::pci::Pci;
-use crate::{io_apic, local_apic};
+use crate::{hpet, io_apic, local_apic};
 
 /// Start and end of the VGA's legacy window.
 pub const VGA_WINDOW: std::ops::Range<u64> = 0xa_0000..0xc_0000;
@@ -23,6 +23,8 @@ const LOW_RAM_LIMIT: u64 = 0xc000_0000;
 /// The part of the firmware that also ends at 1 MiB.
 const BIOS_ALIAS: u64 = 128 << 10;
 const OPTION_ROMS: u64 = 0xc_0000;
+/// Pages of the chips that stay where they are.
+const CHIPS: [u64; 3] = [io_apic::BASE, hpet::BASE, local_apic::BASE];
 
 /// Bytes of RAM below 4 GiB and above.
 pub fn split_ram(ram_size: u64) -> (u64, u64) {
@@ -84,8 +86,9 @@ impl MemoryMap {
         mem.map(0, low_ram, PhysPage::ram);
         mem.map(GIB4, high_ram, |page| PhysPage::ram((low_ram / PAGE_SIZE) as FrameNumber + page));
         mem.map(GIB4 - bios_size, bios_size, |page| PhysPage::rom(map.bios + page));
-        mem.map(io_apic::BASE, PAGE_SIZE, |_| PhysPage::MMIO);
-        mem.map(local_apic::BASE, PAGE_SIZE, |_| PhysPage::MMIO);
+        for chip in CHIPS {
+            mem.map(chip, PAGE_SIZE, |_| PhysPage::MMIO);
+        }
         Ok((map, mem))
     }
 
@@ -151,7 +154,7 @@ impl MemoryMap {
             let address = start + number * PAGE_SIZE;
             let ram = address < self.low_ram.max(MIB) || (GIB4..GIB4 + self.high_ram).contains(&address);
             let bios = (GIB4 - self.bios_size..GIB4).contains(&address);
-            if !ram && !bios && address != io_apic::BASE && address != local_apic::BASE {
+            if !ram && !bios && !CHIPS.contains(&address) {
                 each(address, number as FrameNumber);
             }
         }
