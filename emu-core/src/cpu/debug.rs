@@ -213,6 +213,12 @@ impl Cpu {
         self.stop = true;
     }
 
+    /// Is any instruction breakpoint set?
+    #[inline]
+    pub fn breaks_on_code(&self) -> bool {
+        self.debug.code
+    }
+
     /// Are branches looked at, by LBR or BTF?
     #[inline]
     pub fn records_branches(&self) -> bool {
