@@ -174,8 +174,22 @@ impl Cpu {
         self.check_write(segment, linear, size)
     }
 
+    /// The same for an access that alignment checks do not concern.
+    ///
+    /// # Errors
+    /// As for the write.
+    pub fn probe_write_at_any_alignment(&mut self, segment: usize, offset: u64, size: u64) -> Fallible {
+        let linear = self.linear(segment, offset, size, true)?;
+        self.check_canonical(segment, linear, size)?;
+        self.translate_for_write(linear, size)
+    }
+
     fn check_write(&mut self, segment: usize, linear: u64, size: u64) -> Fallible {
         self.check_linear(segment, linear, size)?;
+        self.translate_for_write(linear, size)
+    }
+
+    fn translate_for_write(&mut self, linear: u64, size: u64) -> Fallible {
         self.translate(linear, Want::Write)?;
         let end = linear.wrapping_add(size - 1) & self.linear_mask;
         if (linear ^ end) & !(PAGE_SIZE - 1) != 0 {
@@ -184,13 +198,18 @@ impl Cpu {
         Ok(())
     }
 
-    /// Canonical and alignment checks.
-    fn check_linear(&self, segment: usize, linear: u64, size: u64) -> Fallible {
+    fn check_canonical(&self, segment: usize, linear: u64, size: u64) -> Fallible {
         if self.linear_mask == u64::MAX
             && !(self.canonical(linear) && self.canonical(linear.wrapping_add(size - 1)))
         {
             return Err(if segment == SS { Fault::SS0 } else { Fault::GP0 });
         }
+        Ok(())
+    }
+
+    /// Canonical and alignment checks.
+    fn check_linear(&self, segment: usize, linear: u64, size: u64) -> Fallible {
+        self.check_canonical(segment, linear, size)?;
         if self.context == Context::Watched
             && self.cpl == 3
             && self.flags.system() & eflags::AC != 0
@@ -209,8 +228,18 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub fn read_slow(&mut self, segment: usize, linear: u64, size: u64) -> Fallible<u64> {
-        self.counters.slow_accesses += 1;
         self.check_linear(segment, linear, size)?;
+        self.read_slow_at_any_alignment(segment, linear, size)
+    }
+
+    /// [`read_slow`](Self::read_slow) for an access that alignment checks do not concern.
+    ///
+    /// # Errors
+    /// #GP(0) or #SS(0) for an address that is not canonical, #PF.
+    #[cold]
+    pub fn read_slow_at_any_alignment(&mut self, segment: usize, linear: u64, size: u64) -> Fallible<u64> {
+        self.counters.slow_accesses += 1;
+        self.check_canonical(segment, linear, size)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
         let low = self.translate(linear, Want::Read)?.physical;
         if room >= size {
@@ -233,8 +262,24 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub fn write_slow(&mut self, segment: usize, linear: u64, size: u64, value: u64) -> Fallible {
-        self.counters.slow_accesses += 1;
         self.check_linear(segment, linear, size)?;
+        self.write_slow_at_any_alignment(segment, linear, size, value)
+    }
+
+    /// [`write_slow`](Self::write_slow) for an access that alignment checks do not concern.
+    ///
+    /// # Errors
+    /// #GP(0) or #SS(0) for an address that is not canonical, #PF; nothing is written then.
+    #[cold]
+    pub fn write_slow_at_any_alignment(
+        &mut self,
+        segment: usize,
+        linear: u64,
+        size: u64,
+        value: u64,
+    ) -> Fallible {
+        self.counters.slow_accesses += 1;
+        self.check_canonical(segment, linear, size)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
         let low = self.translate(linear, Want::Write)?.physical;
         if room >= size {

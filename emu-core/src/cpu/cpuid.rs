@@ -3,7 +3,9 @@
 
 use super::Cpu;
 use super::control::CR4_OSXSAVE;
-use super::fpu::{XCR0_AVX, XCR0_SUPPORTED, YMM_AREA};
+use super::fpu::{
+    PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, XCR0_SUPPORTED, YMM_AREA, YMM_SIZE, compacted_pkru_area,
+};
 
 /// Signature in EAX of leaf 1 and in EDX after reset: family 6, model 2Ah, stepping 7.
 pub const SIGNATURE: u32 = 0x0002_06a7;
@@ -38,6 +40,7 @@ mod ecx1 {
     pub const SSE3: u32 = 1 << 0;
     pub const PCLMULQDQ: u32 = 1 << 1;
     pub const SSSE3: u32 = 1 << 9;
+    pub const FMA: u32 = 1 << 12;
     pub const CMPXCHG16B: u32 = 1 << 13;
     pub const SSE4_1: u32 = 1 << 19;
     pub const SSE4_2: u32 = 1 << 20;
@@ -48,6 +51,8 @@ mod ecx1 {
     pub const AES: u32 = 1 << 25;
     pub const XSAVE: u32 = 1 << 26;
     pub const OSXSAVE: u32 = 1 << 27;
+    pub const AVX: u32 = 1 << 28;
+    pub const F16C: u32 = 1 << 29;
     pub const HYPERVISOR: u32 = 1 << 31;
 }
 
@@ -76,6 +81,7 @@ impl Cpu {
                 let fsgsbase = 1 << 0;
                 let tsc_adjust = 1 << 1;
                 let bmi1 = 1 << 3;
+                let avx2 = 1 << 5;
                 let smep = 1 << 7;
                 let bmi2 = 1 << 8;
                 let erms = 1 << 9;
@@ -84,7 +90,12 @@ impl Cpu {
                 let sha = 1 << 29;
                 let umip = 1 << 2;
                 let rdpid = 1 << 22;
-                [0, fsgsbase | tsc_adjust | bmi1 | smep | bmi2 | erms | adx | smap | sha, umip | rdpid, 0]
+                [
+                    0,
+                    fsgsbase | tsc_adjust | bmi1 | avx2 | smep | bmi2 | erms | adx | smap | sha,
+                    umip | rdpid,
+                    0,
+                ]
             }
             0xd => self.extended_state(subleaf),
             0x8000_0000 => [0x8000_0008, 0, 0, 0],
@@ -109,21 +120,22 @@ impl Cpu {
         }
     }
 
-    /// Leaf 0Dh: components and sizes of the XSAVE area. Both formats put AVX right behind the header.
+    /// Leaf 0Dh: components and sizes of the XSAVE area.
     fn extended_state(&self, subleaf: u32) -> [u32; 4] {
-        let size = |components: u64| YMM_AREA as u32 + if components & XCR0_AVX != 0 { 256 } else { 0 };
         let (xsaveopt, xsavec, xgetbv, xsaves) = (1 << 0, 1 << 1, 1 << 2, 1 << 3);
         match subleaf {
-            0 => [XCR0_SUPPORTED as u32, size(self.fpu.xcr0), size(XCR0_SUPPORTED), 0],
-            1 => [xsaveopt | xsavec | xgetbv | xsaves, size(self.fpu.xcr0), 0, 0],
-            2 if XCR0_SUPPORTED & XCR0_AVX != 0 => [256, YMM_AREA as u32, 0, 0],
+            0 => [XCR0_SUPPORTED as u32, standard_size(self.fpu.xcr0), standard_size(XCR0_SUPPORTED), 0],
+            1 => [xsaveopt | xsavec | xgetbv | xsaves, compacted_size(self.fpu.xcr0), 0, 0],
+            2 if XCR0_SUPPORTED & XCR0_AVX != 0 => [YMM_SIZE as u32, YMM_AREA as u32, 0, 0],
+            9 if XCR0_SUPPORTED & XCR0_PKRU != 0 => [PKRU_SIZE as u32, PKRU_AREA as u32, 0, 0],
             _ => [0; 4],
         }
     }
 
     fn features(&self) -> [u32; 4] {
         use ecx1::{
-            AES, CMPXCHG16B, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE, X2APIC, XSAVE,
+            AES, AVX, CMPXCHG16B, F16C, FMA, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE,
+            X2APIC, XSAVE,
         };
         use ecx1::{SSE3, SSE4_1, SSE4_2, SSSE3};
         use edx1::{
@@ -134,13 +146,24 @@ impl Cpu {
             FPU | DE | PSE | TSC | MSR | PAE | CX8 | APIC | SEP | MTRR | PGE | CMOV | PAT | PSE36 | CLFSH;
         let edx = edx | MMX | FXSR | SSE | SSE2;
         let mut ecx = CMPXCHG16B | X2APIC | MOVBE | POPCNT | TSC_DEADLINE | HYPERVISOR;
-        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2 | AES | XSAVE;
+        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2 | AES | XSAVE | AVX | FMA | F16C;
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }
         let ebx = 8 << 8 | 1 << 16 | (self.number as u32) << 24;
         [SIGNATURE, ebx, ecx, edx]
     }
+}
+
+/// Bytes of an XSAVE area with these components, in the standard format.
+fn standard_size(components: u64) -> u32 {
+    if components & XCR0_PKRU != 0 { (PKRU_AREA + PKRU_SIZE) as u32 } else { compacted_size(components) }
+}
+
+/// The same in the compacted format.
+fn compacted_size(components: u64) -> u32 {
+    let pkru = if components & XCR0_PKRU != 0 { PKRU_SIZE } else { 0 };
+    (compacted_pkru_area(components) + pkru) as u32
 }
 
 /// Deterministic cache parameters: 32 KiB L1 data and code, 256 KiB L2, 64-byte lines, 8 ways.

@@ -15,10 +15,18 @@ pub const XCR0_X87: u64 = 1 << 0;
 pub const XCR0_SSE: u64 = 1 << 1;
 /// XCR0: upper halves of the YMM registers.
 pub const XCR0_AVX: u64 = 1 << 2;
+/// XCR0: PKRU.
+pub const XCR0_PKRU: u64 = 1 << 9;
 /// Bits that XCR0 may have.
-pub const XCR0_SUPPORTED: u64 = XCR0_X87 | XCR0_SSE;
-/// Offset of the AVX state in an XSAVE area.
+pub const XCR0_SUPPORTED: u64 = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU;
+/// Offset of the AVX state in an XSAVE area, in both formats: right behind the header.
 pub const YMM_AREA: usize = 576;
+/// Its size.
+pub const YMM_SIZE: usize = 256;
+/// Offset of PKRU in the standard format, behind the room for what AVX-512 adds.
+pub const PKRU_AREA: usize = 2688;
+/// Its size.
+pub const PKRU_SIZE: usize = 8;
 /// ES, error summary, in the status word.
 pub const STATUS_ES: u16 = 1 << 7;
 /// B, busy: a copy of ES.
@@ -26,6 +34,11 @@ pub const STATUS_B: u16 = 1 << 15;
 
 /// One vector register, eight quadwords: room for ZMM.
 pub type Vector = [u64; 8];
+
+/// Offset of PKRU in the compacted format with these components.
+pub fn compacted_pkru_area(components: u64) -> usize {
+    if components & XCR0_AVX != 0 { YMM_AREA + YMM_SIZE } else { YMM_AREA }
+}
 
 /// x87, MMX and SSE registers.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use emu_core::softfloat::{F32, F64, F80};
 use iced_x86::{Code, Encoder, EncodingKind, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
 
-use super::host::State;
+use super::host::{MEMORY, State};
 use super::random::Random;
 
 /// Sets the operands of an instruction; `memory` picks memory where an operand may be a register or memory.
@@ -35,6 +35,21 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
             Kind::sti_opcode => (Some(Register::ST0 + random.below(8) as u32), false),
             Kind::ax => (Some(Register::AX), false),
             Kind::mem => (None, true),
+            Kind::mem_vsib32x | Kind::mem_vsib64x | Kind::mem_vsib32y | Kind::mem_vsib64y => {
+                if !memory {
+                    return None;
+                }
+                let wide = matches!(kind, Kind::mem_vsib32y | Kind::mem_vsib64y);
+                let first = if wide { Register::YMM0 } else { Register::XMM0 };
+                insn.set_op_kind(n, OpKind::Memory);
+                insn.set_memory_base(Register::R14);
+                insn.set_memory_index(first + random.below(16) as u32);
+                insn.set_memory_index_scale(1 << random.below(4));
+                insn.set_memory_displacement64(MEMORY as u64 / 2);
+                insn.set_memory_displ_size(1);
+                has_choice = true;
+                continue;
+            }
             Kind::seg_rDI => {
                 insn.set_op_kind(n, OpKind::MemorySegRDI);
                 continue;
@@ -65,7 +80,45 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
             }
         }
     }
+    if insn.is_vsib() && !distinct(&insn) {
+        return instruction(code, memory, random);
+    }
     (has_choice || !memory).then_some(insn)
+}
+
+/// Have destination, index and mask of a gather different registers? It is invalid otherwise.
+fn distinct(insn: &Instruction) -> bool {
+    let [a, b, c] = [insn.op0_register(), insn.memory_index(), insn.op2_register()].map(Register::number);
+    a != b && b != c && a != c
+}
+
+/// Bytes of an index and of an element of a gather, and how many elements there are.
+pub fn gather_shape(insn: &Instruction) -> (usize, usize, usize) {
+    let index = if insn.is_vsib32() { 4 } else { 8 };
+    let element = insn.memory_size().size();
+    let count = (insn.memory_index().size() / index).min(insn.op0_register().size() / element);
+    (index, element, count)
+}
+
+/// Gives a gather indices that stay in bounds: the elements that the mask picks, counted from the place that the
+/// instruction's base and displacement name, lie at `first..last`. The other indices stay as they are.
+pub fn fit_indices(insn: &Instruction, state: &mut State, (first, last): (i64, i64), random: &mut Random) {
+    if !insn.is_vsib() {
+        return;
+    }
+    let (size, element, count) = gather_shape(insn);
+    let (indices, mask) = (insn.memory_index().number(), insn.op2_register().number());
+    for i in 0..count {
+        if state.vector_byte(mask, i * element + element - 1) & 0x80 == 0 {
+            continue;
+        }
+        let scale = i64::from(insn.memory_index_scale());
+        let room = (last - first - scale) as u64 + 1 - element as u64;
+        let index = (first + scale + random.below(room) as i64).div_euclid(scale);
+        for (n, byte) in index.to_le_bytes()[..size].iter().enumerate() {
+            state.set_vector_byte(indices, i * size + n, *byte);
+        }
+    }
 }
 
 /// A general register that is free: neither RSP nor the harness's R14 and R15.

@@ -8,7 +8,7 @@ use super::host::State;
 pub fn is_not_for_this_test(code: Code) -> bool {
     match code.mnemonic() {
         // Random memory is not a valid image; they have a test of their own.
-        M::Fxrstor | M::Fxrstor64 | M::Fxsave | M::Fxsave64 | M::Ldmxcsr => true,
+        M::Fxrstor | M::Fxrstor64 | M::Fxsave | M::Fxsave64 | M::Ldmxcsr | M::Vldmxcsr => true,
         // They do nothing that can be seen, and random addresses are no addresses.
         M::Sfence | M::Lfence | M::Mfence | M::Clflush | M::Pause => true,
         M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 => true,
@@ -36,7 +36,7 @@ pub fn has_no_form(_code: Code) -> bool {
 
 /// RDI points to the memory operand.
 pub fn points_to_memory(code: Code) -> bool {
-    matches!(code.mnemonic(), M::Maskmovq | M::Maskmovdqu)
+    matches!(code.mnemonic(), M::Maskmovq | M::Maskmovdqu | M::Vmaskmovdqu)
 }
 
 /// Bits of the status word that may differ.

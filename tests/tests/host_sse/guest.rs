@@ -38,6 +38,17 @@ pub fn processor() -> Cpu {
 
 /// Runs an instruction on a state, as [`super::host::Runner::run`] does.
 pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fallible {
+    let content = state.memory;
+    let result = run_at(cpu, bytes, address, state, &content);
+    let mut memory = [0; MEMORY];
+    cpu.system().mem.read_bytes(ADDRESS, &mut memory);
+    state.memory = memory;
+    debug_assert_eq!(state.regs[BASE], ADDRESS);
+    result
+}
+
+/// Runs an instruction on the registers of a state, with this memory.
+pub fn run_at(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State, memory: &[u8]) -> Fallible {
     let op = decode(bytes, CodeMode::LONG, 0).unwrap();
     cpu.regs[..16].copy_from_slice(&state.regs);
     cpu.regs[RIP] = address;
@@ -46,7 +57,7 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fall
     if wide(cpu) {
         load_high(cpu, state);
     }
-    cpu.system_mut().mem.write_bytes(ADDRESS, &state.memory);
+    cpu.system_mut().mem.write_bytes(ADDRESS, memory);
     let result = (op.run)(cpu, &op);
     state.regs.copy_from_slice(&cpu.regs[..16]);
     state.flags = cpu.flags.get();
@@ -58,10 +69,6 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fall
     state.env[12..16].copy_from_slice(&(f.instruction.1 as u32).to_le_bytes());
     state.env[16..20].copy_from_slice(&(u32::from(f.opcode) << 16).to_le_bytes());
     state.env[20..24].copy_from_slice(&(f.data.1 as u32).to_le_bytes());
-    let mut memory = [0; MEMORY];
-    cpu.system().mem.read_bytes(ADDRESS, &mut memory);
-    state.memory = memory;
-    debug_assert_eq!(state.regs[BASE], ADDRESS);
     result
 }
 

@@ -1,5 +1,6 @@
 //! One instruction on the host's processor, with all registers given and taken back.
 
+use std::cell::Cell;
 use std::mem::offset_of;
 use std::sync::Once;
 
@@ -26,9 +27,11 @@ pub struct State {
     pub env: [u8; 28],
     pad: [u8; 4],
     resume: u64,
-    /// Not zero when the instruction raised #XM or #MF.
+    /// Vector of the exception that the instruction raised: #UD, #GP, #PF, #MF or #XM; 0 for none.
     pub faulted: u64,
-    more_pad: u64,
+    /// Address and error code of a page fault.
+    pub page_fault: [u64; 2],
+    more_pad: [u64; 7],
     /// What R14 points to.
     pub memory: [u8; MEMORY],
     /// Upper halves of the YMM registers, which only the test of VEX encodings uses.
@@ -41,19 +44,55 @@ const FLAGS: i32 = REGS + 128;
 const ENV: i32 = FLAGS + 8;
 const _: () = assert!(offset_of!(State, env) == ENV as usize);
 
+impl State {
+    /// A byte of a YMM register.
+    pub fn vector_byte(&self, register: usize, at: usize) -> u8 {
+        if at < 16 { self.fx[160 + 16 * register + at] } else { self.high[register][at - 16] }
+    }
+
+    /// Sets it.
+    pub fn set_vector_byte(&mut self, register: usize, at: usize, value: u8) {
+        if at < 16 {
+            self.fx[160 + 16 * register + at] = value;
+        } else {
+            self.high[register][at - 16] = value;
+        }
+    }
+}
+
+const SIGILL: i32 = 4;
 const SIGFPE: i32 = 8;
+const SIGSEGV: i32 = 11;
 const SA_SIGINFO: i32 = 4;
-/// Offsets in `ucontext_t` of the registers R15 and RIP.
+/// Offsets in `ucontext_t` of the registers R15 and RIP, and of what the exception said.
 const CONTEXT_R15: usize = 40 + 7 * 8;
 const CONTEXT_RIP: usize = 40 + 16 * 8;
+const CONTEXT_ERROR: usize = 40 + 19 * 8;
+const CONTEXT_VECTOR: usize = 40 + 20 * 8;
+const CONTEXT_CR2: usize = 40 + 22 * 8;
 
 /// `struct sigaction` of glibc.
 #[repr(C)]
 struct Action {
-    handler: extern "C" fn(i32, *mut u8, *mut u8),
+    handler: usize,
     mask: [u64; 16],
     flags: i32,
     restorer: usize,
+}
+
+/// Addresses of an instruction, with a constant initializer so that the handler may look.
+#[derive(Clone, Copy)]
+struct Span(u64, u64);
+
+impl Span {
+    fn contains(self, address: &u64) -> bool {
+        (self.0..self.1).contains(address)
+    }
+}
+
+thread_local! {
+    /// The instruction that this thread may run at the moment.
+    static RUNNING: Cell<Span> = const { Cell::new(Span(0, 0)) };
 }
 
 unsafe extern "C" {
@@ -61,12 +100,24 @@ unsafe extern "C" {
 }
 
 /// Resumes behind the instruction of a [`Runner`].
-extern "C" fn resume(_signal: i32, _info: *mut u8, context: *mut u8) {
-    // SAFETY: the kernel passes a `ucontext_t`, whose saved registers lie at these offsets and may be changed. Only
-    // the instruction in a runner's page raises this signal, and there R15 points to the state.
+extern "C" fn resume(signal: i32, _info: *mut u8, context: *mut u8) {
+    let get = |at: usize| {
+        // SAFETY: the kernel passes a `ucontext_t`, whose saved registers lie at these offsets.
+        unsafe { context.add(at).cast::<u64>().read() }
+    };
+    let rip = get(CONTEXT_RIP);
+    if !RUNNING.with(|range| range.get().contains(&rip)) {
+        // Not ours: the signal kills as it should.
+        let default = Action { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
+        // SAFETY: as for `install_handler`; 0 is the default action.
+        unsafe { sigaction(signal, &raw const default, std::ptr::null_mut()) };
+        return;
+    }
+    // SAFETY: in the instruction of a runner's page R15 points to the state; RIP may be changed.
     unsafe {
         let state = context.add(CONTEXT_R15).cast::<*mut State>().read();
-        (*state).faulted = 1;
+        (*state).faulted = get(CONTEXT_VECTOR);
+        (*state).page_fault = [get(CONTEXT_CR2), get(CONTEXT_ERROR)];
         context.add(CONTEXT_RIP).cast::<u64>().write((*state).resume);
     }
 }
@@ -74,10 +125,13 @@ extern "C" fn resume(_signal: i32, _info: *mut u8, context: *mut u8) {
 fn install_handler() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        let action = Action { handler: resume, mask: [0; 16], flags: SA_SIGINFO, restorer: 0 };
-        // SAFETY: the action has the layout of glibc's structure, and nothing else in this process uses SIGFPE.
-        let result = unsafe { sigaction(SIGFPE, &raw const action, std::ptr::null_mut()) };
-        assert_eq!(result, 0, "installing a handler for SIGFPE");
+        let handler = resume as *const () as usize;
+        let action = Action { handler, mask: [0; 16], flags: SA_SIGINFO, restorer: 0 };
+        for signal in [SIGILL, SIGFPE, SIGSEGV] {
+            // SAFETY: the action has the layout of glibc's structure, and nothing else in this process uses the signals.
+            let result = unsafe { sigaction(signal, &raw const action, std::ptr::null_mut()) };
+            assert_eq!(result, 0, "installing a signal handler");
+        }
     });
 }
 
@@ -92,7 +146,8 @@ impl Default for State {
             pad: [0; 4],
             resume: 0,
             faulted: 0,
-            more_pad: 0,
+            page_fault: [0; 2],
+            more_pad: [0; 7],
             memory: [0; MEMORY],
             high: [[0; 16]; 16],
         }
@@ -186,11 +241,21 @@ impl Runner {
         self.page = Some(page.make_exec().unwrap());
     }
 
-    /// Runs it.
+    /// Runs it with the memory in `state`.
     pub fn run(&self, state: &mut State) {
         state.regs[BASE] = state.memory.as_ptr() as u64;
+        // SAFETY: the instructions of this test stay within the memory that R14 points to.
+        unsafe { self.run_here(state) };
+    }
+
+    /// Runs it with R14 as it is.
+    ///
+    /// # Safety
+    /// The instruction may write where it likes: the caller knows that it writes to memory of its own only, or nowhere.
+    pub unsafe fn run_here(&self, state: &mut State) {
         state.resume = self.address + self.length as u64;
-        state.faulted = 0;
+        (state.faulted, state.page_fault) = (0, [0; 2]);
+        RUNNING.set(Span(self.address, state.resume));
         let entry = self.page.as_ref().unwrap().as_ptr();
         // SAFETY: `load` put a function of this signature at the start of the page, which keeps all registers that
         // the calling convention wants kept, x87 and MXCSR included, also when a fault resumes it
@@ -200,5 +265,6 @@ impl Runner {
             let function: extern "sysv64" fn(*mut State) = std::mem::transmute(entry);
             function(state);
         }
+        RUNNING.set(Span(0, 0));
     }
 }

@@ -65,9 +65,16 @@ fn xcr0_takes_only_what_exists() {
     let mut cpu = processor();
     cpu.regs[RCX] = 0;
     cpu.regs[RDX] = 0;
-    for (value, result) in
-        [(1, Ok(())), (3, Ok(())), (2, Err(Fault::GP0)), (5, Err(Fault::GP0)), (0x203, Err(Fault::GP0))]
-    {
+    for (value, result) in [
+        (2, Err(Fault::GP0)),
+        (5, Err(Fault::GP0)),
+        (0x103, Err(Fault::GP0)),
+        (0x18, Err(Fault::GP0)),
+        (1, Ok(())),
+        (0x207, Ok(())),
+        (0x201, Ok(())),
+        (3, Ok(())),
+    ] {
         cpu.regs[RAX] = value;
         assert_eq!(run(&mut cpu, XSETBV), result, "{value:x}");
     }
@@ -171,4 +178,77 @@ fn invalid_headers_are_refused() {
     cpu.system_mut().mem.write_bytes(ADDRESS, &[0; 832]);
     cpu.system_mut().mem.write_bytes(ADDRESS + 26, &[1]);
     assert_eq!(run(&mut cpu, XRSTOR64), Err(Fault::GP0), "reserved bits of MXCSR");
+}
+
+/// Standard and compacted formats have PKRU at different places.
+#[test]
+fn pkru_and_the_upper_halves_are_components() {
+    for (save, restore, components, pkru_at) in [
+        (XSAVE64, XRSTOR64, 0x207, 2688),
+        (XSAVEOPT64, XRSTOR64, 0x207, 2688),
+        (XSAVEC64, XRSTOR64, 0x207, 832),
+        (XSAVES64, XRSTORS64, 0x207, 832),
+        (XSAVES64, XRSTORS64, 0x203, 576),
+    ] {
+        let mut cpu = processor();
+        cpu.fpu.xcr0 = 0x207;
+        cpu.regs[RAX] = components;
+        cpu.regs[RDX] = 0;
+        cpu.system_mut().mem.write_bytes(ADDRESS, &[0; 2704]);
+        cpu.pkru = 0x5555_5554;
+        for n in 0..16 {
+            cpu.set_pieces(n, [0x11 + u128::from(n), 0x1111 << 64 | u128::from(n)]);
+        }
+        let before = cpu.fpu.clone();
+        run(&mut cpu, save).unwrap();
+        let mut image = [0; 2704];
+        cpu.system().mem.read_bytes(ADDRESS, &mut image);
+        assert_eq!(quadword(&image, 512), components & !1, "x87 is not in use");
+        assert_eq!(quadword(&image, pkru_at), 0x5555_5554, "{save:02x?}");
+        if components & 4 != 0 {
+            assert_eq!((quadword(&image, 576 + 240), quadword(&image, 576 + 248)), (15, 0x1111));
+        }
+        let others: Vec<usize> = (576..2704).filter(|&n| image[n] == 0x55).collect();
+        assert_eq!(others, [pkru_at + 1, pkru_at + 2, pkru_at + 3]);
+
+        cpu.fpu = emu_core::cpu::fpu::Fpu::default();
+        cpu.fpu.init();
+        cpu.fpu.xcr0 = 0x207;
+        cpu.pkru = 1;
+        if components & 4 == 0 {
+            for n in 0..16 {
+                cpu.set_pieces(n, [0, 0x1111 << 64 | u128::from(n)]);
+            }
+        }
+        run(&mut cpu, restore).unwrap();
+        assert_eq!(cpu.pkru, 0x5555_5554);
+        assert_eq!(format!("{:?}", cpu.fpu), format!("{before:?}"), "{save:02x?}");
+
+        // In its initial configuration it is not written, and comes back as zero.
+        cpu.pkru = 0;
+        cpu.system_mut().mem.write_bytes(ADDRESS, &[0; 2704]);
+        run(&mut cpu, save).unwrap();
+        assert_eq!(quadword(&self::image(&cpu), 512) & 0x200, 0);
+        cpu.pkru = 5;
+        run(&mut cpu, restore).unwrap();
+        assert_eq!(cpu.pkru, 0);
+        cpu.pkru = 5;
+        cpu.regs[RAX] = 6;
+        run(&mut cpu, restore).unwrap();
+        assert_eq!(cpu.pkru, 5, "not asked for");
+    }
+}
+
+#[test]
+fn xgetbv_tells_which_components_are_in_use() {
+    let mut cpu = processor();
+    cpu.fpu.xcr0 = 0x207;
+    cpu.regs[RCX] = 1;
+    cpu.set_pieces(9, [0, 1]);
+    run(&mut cpu, XGETBV).unwrap();
+    assert_eq!(cpu.regs[RAX], 4);
+    cpu.pkru = 4;
+    run(&mut cpu, &[0xc5, 0xf8, 0x77]).unwrap(); // vzeroupper
+    run(&mut cpu, XGETBV).unwrap();
+    assert_eq!(cpu.regs[RAX], 0x200);
 }

@@ -1,6 +1,6 @@
 //! XSAVE and its family, XGETBV, XSETBV. SDM vol. 1, "Managing State Using the XSAVE Feature Set".
 //!
-//! State components: x87 (0), SSE (1) and AVX (2). A component counts as in use when its registers do not hold their
+//! State components: x87 (0), SSE (1), AVX (2) and PKRU (9). A component counts as in use when its registers do not hold their
 //! initial values. The modified optimization, which is voluntary, is not made: XSAVEOPT and XSAVES write every
 //! component in use.
 
@@ -10,7 +10,10 @@ use iced_x86::Mnemonic as M;
 
 use super::sse::state::{self, LEGACY_X87, VECTORS, X87_REGISTERS};
 use crate::cpu::control::{CR0_TS, CR4_OSXSAVE};
-use crate::cpu::fpu::{MXCSR_MASK, MXCSR_RESET, XCR0_AVX, XCR0_SSE, XCR0_SUPPORTED, XCR0_X87, YMM_AREA};
+use crate::cpu::fpu::{
+    MXCSR_MASK, MXCSR_RESET, PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, XCR0_SSE, XCR0_SUPPORTED, XCR0_X87,
+    YMM_AREA, YMM_SIZE, compacted_pkru_area,
+};
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RCX, RDX};
 use crate::interp::op::Op;
 use crate::interp::table::{Row, row};
@@ -37,8 +40,10 @@ pub const ROWS: &[Row] = &[
 const MXCSR_AREA: Range<usize> = 24..32;
 /// Where the header begins: XSTATE_BV, XCOMP_BV, reserved bytes.
 const HEADER: usize = 512;
-/// Bytes with all components, in both formats: AVX follows the header directly.
-const IMAGE: usize = YMM_AREA + 256;
+/// Bytes with all components, PKRU directly behind AVX.
+const IMAGE: usize = PKRU_IMAGE + PKRU_SIZE;
+/// Where our image has PKRU; the area in memory has it where the format says.
+const PKRU_IMAGE: usize = YMM_AREA + YMM_SIZE;
 /// XCOMP_BV: the image has the compacted format.
 const COMPACTED: u64 = 1 << 63;
 
@@ -66,7 +71,8 @@ fn in_use(cpu: &Cpu) -> u64 {
         || f.regs.iter().any(|r| r.significand != 0 || r.sign_exponent != 0);
     let any = |part: Range<usize>| f.vectors[..16].iter().any(|v| v[part.clone()].iter().any(|&q| q != 0));
     let bit = |used: bool, bit: u64| if used { bit } else { 0 };
-    bit(x87, XCR0_X87) | bit(any(0..2), XCR0_SSE) | bit(any(2..4), XCR0_AVX)
+    let vectors = bit(any(0..2), XCR0_SSE) | bit(any(2..4), XCR0_AVX);
+    bit(x87, XCR0_X87) | vectors | bit(cpu.pkru != 0, XCR0_PKRU)
 }
 
 /// XGETBV. SDM 2D, "XGETBV".
@@ -95,15 +101,18 @@ fn xsetbv(cpu: &mut Cpu, _: &Op) -> Fallible {
     Ok(())
 }
 
-/// The area's segment and offset, after the checks that the whole family makes.
-fn area(cpu: &mut Cpu, op: &Op) -> Fallible<(usize, u64)> {
+/// The area, in the standard format, after the checks that the whole family makes.
+fn area(cpu: &mut Cpu, op: &Op) -> Fallible<Area> {
     check_enabled(cpu)?;
     if cpu.cr0 & CR0_TS != 0 {
         return Err(Fault::NM);
     }
     let address = op.address(cpu);
     let linear = cpu.linear(op.segment(), address, 64, false)?;
-    if linear & 63 != 0 { Err(Fault::GP0) } else { Ok((op.segment(), address)) }
+    if linear & 63 != 0 {
+        return Err(Fault::GP0);
+    }
+    Ok(Area { segment: op.segment(), address, pkru: PKRU_AREA })
 }
 
 /// Parts of the image that a component occupies in the current mode, which sees eight or sixteen vector registers.
@@ -112,16 +121,39 @@ fn parts(cpu: &Cpu, component: u64) -> [Range<usize>; 2] {
     match component {
         XCR0_X87 => [LEGACY_X87, X87_REGISTERS],
         XCR0_SSE => [VECTORS..VECTORS + bytes, 0..0],
-        _ => [YMM_AREA..YMM_AREA + bytes, 0..0],
+        XCR0_AVX => [YMM_AREA..YMM_AREA + bytes, 0..0],
+        _ => [PKRU_IMAGE..IMAGE, 0..0],
     }
 }
 
-const COMPONENTS: [u64; 3] = [XCR0_X87, XCR0_SSE, XCR0_AVX];
+const COMPONENTS: [u64; 4] = [XCR0_X87, XCR0_SSE, XCR0_AVX, XCR0_PKRU];
+
+/// An XSAVE area in memory.
+#[derive(Clone, Copy)]
+struct Area {
+    segment: usize,
+    address: u64,
+    /// Where the format has PKRU.
+    pkru: usize,
+}
+
+impl Area {
+    /// Offset of byte `n` of the image.
+    fn at(self, n: usize) -> u64 {
+        let n = if n >= PKRU_IMAGE { n - PKRU_IMAGE + self.pkru } else { n };
+        self.address.wrapping_add(n as u64)
+    }
+
+    /// The same area in the compacted format, with these components.
+    fn compacted(self, components: u64) -> Self {
+        Self { pkru: compacted_pkru_area(components), ..self }
+    }
+}
 
 /// Writes components, MXCSR when asked for, and the first `header` bytes of the header.
 fn write_image<const WIDE: bool>(
     cpu: &mut Cpu,
-    (segment, address): (usize, u64),
+    area: Area,
     components: u64,
     mxcsr: bool,
     header: &[u8],
@@ -131,10 +163,11 @@ fn write_image<const WIDE: bool>(
     image[24..28].copy_from_slice(&cpu.fpu.mxcsr.to_le_bytes());
     image[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
     state::store_vectors(cpu, &mut image);
-    for (n, chunk) in image[YMM_AREA..].chunks_exact_mut(16).enumerate() {
+    for (n, chunk) in image[YMM_AREA..PKRU_IMAGE].chunks_exact_mut(16).enumerate() {
         chunk[..8].copy_from_slice(&cpu.fpu.vectors[n][2].to_le_bytes());
         chunk[8..].copy_from_slice(&cpu.fpu.vectors[n][3].to_le_bytes());
     }
+    image[PKRU_IMAGE..PKRU_IMAGE + 4].copy_from_slice(&cpu.pkru.to_le_bytes());
     image[HEADER..HEADER + header.len()].copy_from_slice(header);
     let written = COMPONENTS.iter().filter(|&component| components & component != 0);
     let mut ranges: Vec<Range<usize>> = written.flat_map(|&component| parts(cpu, component)).collect();
@@ -143,14 +176,13 @@ fn write_image<const WIDE: bool>(
         ranges.push(MXCSR_AREA);
     }
     ranges.retain(|range| !range.is_empty());
-    let at = |n: usize| address.wrapping_add(n as u64);
     for range in &ranges {
-        cpu.probe_write(segment, at(range.start), 8)?;
-        cpu.probe_write(segment, at(range.end - 8), 8)?;
+        cpu.probe_write(area.segment, area.at(range.start), 8)?;
+        cpu.probe_write(area.segment, area.at(range.end - 8), 8)?;
     }
     for n in ranges.into_iter().flat_map(|range| range.step_by(8)) {
         let value = quadword(&image, n);
-        cpu.write(segment, at(n), value)?;
+        cpu.write(area.segment, area.at(n), value)?;
     }
     Ok(())
 }
@@ -161,19 +193,19 @@ fn quadword(image: &[u8], at: usize) -> u64 {
 
 /// XSAVE, and XSAVEOPT, which leaves out what is not in use. SDM 2D, "XSAVE" and "XSAVEOPT".
 fn xsave<const WIDE: bool, const IN_USE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    let at = area(cpu, op)?;
+    let area = area(cpu, op)?;
     let requested = cpu.fpu.xcr0 & edx_eax(cpu);
     let used = in_use(cpu);
-    let old = cpu.read::<u64>(at.0, at.1.wrapping_add(HEADER as u64))?;
+    let old = cpu.read::<u64>(area.segment, area.at(HEADER))?;
     let header = old & !requested | requested & used;
     let written = if IN_USE { requested & used } else { requested };
     let mxcsr = requested & (XCR0_SSE | XCR0_AVX) != 0;
-    write_image::<WIDE>(cpu, at, written, mxcsr, &header.to_le_bytes())
+    write_image::<WIDE>(cpu, area, written, mxcsr, &header.to_le_bytes())
 }
 
 /// XSAVEC. SDM 2D, "XSAVEC".
 fn xsavec<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    let at = area(cpu, op)?;
+    let area = area(cpu, op)?;
     let requested = cpu.fpu.xcr0 & edx_eax(cpu);
     let mut used = in_use(cpu);
     if cpu.fpu.mxcsr != MXCSR_RESET {
@@ -181,7 +213,13 @@ fn xsavec<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     }
     let written = requested & used;
     let header = u128::from(written) | u128::from(requested | COMPACTED) << 64;
-    write_image::<WIDE>(cpu, at, written, written & XCR0_SSE != 0, &header.to_le_bytes())
+    write_image::<WIDE>(
+        cpu,
+        area.compacted(requested),
+        written,
+        written & XCR0_SSE != 0,
+        &header.to_le_bytes(),
+    )
 }
 
 /// XSAVES: IA32_XSS has no bits, so it is a privileged XSAVEC. SDM 2D, "XSAVES".
@@ -204,11 +242,10 @@ fn xrstors<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
 }
 
 fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op, compacted_only: bool) -> Fallible {
-    let (segment, address) = area(cpu, op)?;
-    let at = |n: usize| address.wrapping_add(n as u64);
+    let mut area = area(cpu, op)?;
     let mut header = [0u64; 8];
     for (n, word) in header.iter_mut().enumerate() {
-        *word = cpu.read(segment, at(HEADER + 8 * n))?;
+        *word = cpu.read(area.segment, area.at(HEADER + 8 * n))?;
     }
     let [present, format, reserved @ ..] = header;
     let xcr0 = cpu.fpu.xcr0;
@@ -222,6 +259,9 @@ fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op, compacted_only: bool) -> Fa
     if !valid {
         return Err(Fault::GP0);
     }
+    if compacted {
+        area = area.compacted(format);
+    }
     let requested = xcr0 & edx_eax(cpu);
     let loaded = requested & present;
     // The standard format has MXCSR to itself: neither bit of XSTATE_BV matters.
@@ -233,7 +273,7 @@ fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op, compacted_only: bool) -> Fa
         ranges.push(MXCSR_AREA);
     }
     for n in ranges.into_iter().flat_map(|range| range.step_by(8)) {
-        image[n..n + 8].copy_from_slice(&cpu.read::<u64>(segment, at(n))?.to_le_bytes());
+        image[n..n + 8].copy_from_slice(&cpu.read::<u64>(area.segment, area.at(n))?.to_le_bytes());
     }
     let new_mxcsr = quadword(&image, 24) as u32;
     if mxcsr && new_mxcsr & !MXCSR_MASK != 0 {
@@ -260,6 +300,11 @@ fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op, compacted_only: bool) -> Fa
             let from = YMM_AREA + 16 * n;
             cpu.fpu.vectors[n][2..4].copy_from_slice(&[quadword(&image, from), quadword(&image, from + 8)]);
         }
+    }
+    let pkru = quadword(&image, PKRU_IMAGE) as u32;
+    if requested & XCR0_PKRU != 0 && pkru != cpu.pkru {
+        cpu.pkru = pkru;
+        cpu.flush_tlb();
     }
     Ok(())
 }

@@ -4,14 +4,11 @@
 //! The common case, normal numbers with PE set already, goes by the host's arithmetic (see [`float::quick`]); all
 //! else by the software floating point.
 //!
-//! VDPPS on 256 bits is missing.
-//!
 //! RCPPS and RSQRTPS give the exact value rounded to 12 significant bits: within the documented relative error of
 //! 1.5 * 2^-12, not bit-identical to any one processor.
 
 use iced_x86::Mnemonic as M;
 
-use super::exceptions;
 use super::float::{self, Host, Lane, lane, replace};
 use super::operand::Source;
 use super::scheme::{Scheme, scalar_schemes, schemes};
@@ -64,8 +61,8 @@ pub const ROWS: &[Row] = &[
     both(M::Haddpd, M::Vhaddpd, |f| arranged::<F64, Horizontal<Add>>(f)),
     both(M::Hsubps, M::Vhsubps, |f| arranged::<F32, Horizontal<Sub>>(f)),
     both(M::Hsubpd, M::Vhsubpd, |f| arranged::<F64, Horizontal<Sub>>(f)),
-    both(M::Dpps, M::Vdpps, |f| arranged::<F32, DotProduct>(f)),
-    both(M::Dppd, M::Vdppd, |f| arranged::<F64, DotProduct>(f)),
+    both(M::Dpps, M::Vdpps, |f| schemes!(f, |S, X, N| dot_product::<F32, S, X, N>)),
+    both(M::Dppd, M::Vdppd, |f| schemes!(f, |S, X, N| dot_product::<F64, S, X, N>)),
 ];
 
 /// An operation on one lane of destination and source. Operations with one operand use `b`.
@@ -112,10 +109,6 @@ fn packed<F: Lane, O: Operation>(f: &Form<'_>) -> Option<Handler> {
 }
 
 fn arranged<F: Lane, A: Arrangement>(f: &Form<'_>) -> Option<Handler> {
-    // Two halves would take their steps together.
-    if A::STEPS && f.size(0) > 16 {
-        return None;
-    }
     schemes!(f, |S, X, N| arranged_of::<F, A, S, X, N>)
 }
 
@@ -182,9 +175,6 @@ fn packed_of<F: Lane, O: Operation, S: Source, X: Scheme, const N: usize>(
 
 /// An operation in which the lanes do not all do the same.
 trait Arrangement {
-    /// Exceptions are found for each step on its own, not for all elements at once.
-    const STEPS: bool = false;
-
     fn apply<F: Lane>(a: u128, b: u128, imm: u8, env: &Env) -> (u128, Flags);
 }
 
@@ -202,11 +192,7 @@ fn arranged_of<F: Lane, A: Arrangement, S: Source, X: Scheme, const N: usize>(
         result[n] = value;
         flags |= raised;
     }
-    if A::STEPS {
-        cpu.raise_simd_steps(&env, flags)?;
-    } else {
-        cpu.raise_simd(&env, flags)?;
-    }
+    cpu.raise_simd(&env, flags)?;
     X::store(cpu, op, result);
     Ok(())
 }
@@ -239,38 +225,43 @@ impl<O: Operation> Arrangement for Horizontal<O> {
 }
 
 /// DPPS, DPPD: products that the upper half of the immediate picks, added in pairs, put where the lower half says.
-struct DotProduct;
-
-impl Arrangement for DotProduct {
-    const STEPS: bool = true;
-
-    fn apply<F: Lane>(a: u128, b: u128, imm: u8, env: &Env) -> (u128, Flags) {
-        let mut flags = Flags::NONE;
-        // Each step reports its exceptions before the next one begins.
-        let mut step = |outs: &[Out<F>]| {
-            let raised = outs.iter().fold(Flags::NONE, |flags, out| flags | out.flags);
-            flags |= exceptions::reported(env, raised);
-            !env.traps(flags)
-        };
-        let zero = Out { value: F::zero(false), flags: Flags::NONE, rounded_up: false };
-        let mut terms = [zero; 4];
+/// Each step (products, sums of pairs, sums of those) reports its exceptions before the next one begins, for all
+/// 256 bits together. SDM 2A, "DPPS".
+fn dot_product<F: Lane, S: Source, X: Scheme, const N: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
+    let b = S::pieces::<N>(cpu, op)?;
+    let a = X::first::<N>(cpu, op);
+    let (env, imm) = (cpu.sse_env(), op.imm as u8);
+    let mut step = |outs: &[[Out<F>; 4]; N]| {
+        let raised = outs.iter().flatten().fold(Flags::NONE, |flags, out| flags | out.flags);
+        cpu.raise_simd(&env, raised)
+    };
+    let zero = Out { value: F::zero(false), flags: Flags::NONE, rounded_up: false };
+    let mut terms = [[zero; 4]; N];
+    for (n, terms) in terms.iter_mut().enumerate() {
         for i in (0..F::COUNT).filter(|i| imm >> (4 + i) & 1 != 0) {
-            terms[i as usize] = softfloat::mul(lane::<F>(a, i), lane(b, i), env);
+            terms[i as usize] = softfloat::mul(lane::<F>(a[n], i), lane(b[n], i), &env);
         }
-        let mut total = zero;
-        if step(&terms) {
-            let mut sums = [terms[0], terms[1]];
-            if F::COUNT == 4 {
-                sums = [[0, 1], [2, 3]].map(|[i, j]| softfloat::add(terms[i].value, terms[j].value, env));
-            }
-            if F::COUNT == 2 || step(&sums) {
-                total = softfloat::add(sums[0].value, sums[1].value, env);
-                step(&[total]);
-            }
-        }
-        let chosen = (0..F::COUNT).filter(|i| imm >> i & 1 != 0);
-        (chosen.fold(0, |result, i| replace(result, i, total.value)), flags)
     }
+    step(&terms)?;
+    let mut left = F::COUNT as usize;
+    while left > 1 {
+        left /= 2;
+        for terms in &mut terms {
+            let old = *terms;
+            *terms = [zero; 4];
+            for i in 0..left {
+                terms[i] = softfloat::add(old[2 * i].value, old[2 * i + 1].value, &env);
+            }
+        }
+        step(&terms)?;
+    }
+    let chosen = |n: usize| {
+        let lanes = (0..F::COUNT).filter(|i| imm >> i & 1 != 0);
+        lanes.fold(0, |result, i| replace(result, i, terms[n][0].value))
+    };
+    X::store(cpu, op, std::array::from_fn::<_, N, _>(chosen));
+    Ok(())
 }
 
 /// ROUNDSS and so on: bit 2 of the immediate takes the mode of MXCSR, bit 3 suppresses PE.

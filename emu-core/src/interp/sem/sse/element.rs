@@ -5,22 +5,32 @@ use iced_x86::Mnemonic as M;
 use super::lanes::{dwords, from_dwords};
 use super::moves::is_mmx;
 use super::operand::{Source, Unaligned, Xmm};
+use super::scheme::{Legacy, Scheme, Vex};
 use crate::cpu::{Cpu, Fallible, Width};
 use crate::interp::op::{Handler, Op};
-use crate::interp::table::{Form, Kind, Row, row};
+use crate::interp::table::{Form, Kind, Row, both, row};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row(M::Pinsrb, insert_form::<u8>),
+    both(M::Pinsrb, M::Vpinsrb, insert_form::<u8>),
     row(M::Pinsrw, pinsrw),
-    row(M::Pinsrd, insert_form::<u32>),
-    row(M::Pinsrq, insert_form::<u64>),
-    row(M::Pextrb, |f| extract_form::<u8>(f)),
+    row(M::Vpinsrw, insert_form::<u16>),
+    both(M::Pinsrd, M::Vpinsrd, insert_form::<u32>),
+    both(M::Pinsrq, M::Vpinsrq, insert_form::<u64>),
+    both(M::Pextrb, M::Vpextrb, extract_form::<u8>),
     row(M::Pextrw, pextrw),
-    row(M::Pextrd, |f| extract_form::<u32>(f)),
-    row(M::Pextrq, |f| extract_form::<u64>(f)),
-    row(M::Extractps, |f| extract_form::<u32>(f)),
-    row(M::Insertps, |f| Some(if f.kind(1) == Kind::Mem { insertps_memory } else { insertps_register })),
+    row(M::Vpextrw, extract_form::<u16>),
+    both(M::Pextrd, M::Vpextrd, extract_form::<u32>),
+    both(M::Pextrq, M::Vpextrq, extract_form::<u64>),
+    both(M::Extractps, M::Vextractps, extract_form::<u32>),
+    both(M::Insertps, M::Vinsertps, |f| {
+        Some(match (f.is_vex(), f.kind(f.source())) {
+            (false, Kind::Mem) => insertps_memory::<Legacy>,
+            (false, _) => insertps_register::<Xmm<1>, Legacy>,
+            (true, Kind::Mem) => insertps_memory::<Vex>,
+            (true, _) => insertps_register::<Xmm<2>, Vex>,
+        })
+    }),
 ];
 
 /// Position in bits of the lane that the immediate names.
@@ -29,32 +39,43 @@ fn position<W: Width>(op: &Op) -> u32 {
 }
 
 fn insert_form<W: Width>(f: &Form<'_>) -> Option<Handler> {
-    Some(if f.kind(1) == Kind::Mem { insert_memory::<W> } else { insert_register::<W> })
+    Some(match (f.is_vex(), f.kind(f.source())) {
+        (false, Kind::Mem) => insert_memory::<W, Legacy>,
+        (false, _) => insert_register::<W, Legacy, 1>,
+        (true, Kind::Mem) => insert_memory::<W, Vex>,
+        (true, _) => insert_register::<W, Vex, 2>,
+    })
 }
 
-fn put_lane<W: Width>(cpu: &mut Cpu, op: &Op, value: W) {
+fn put_lane<W: Width, X: Scheme>(cpu: &mut Cpu, op: &Op, value: W) {
     let at = position::<W>(op);
-    let kept = cpu.xmm(op.reg[0]) & !(u128::from(W::MASK) << at);
-    cpu.set_xmm(op.reg[0], kept | u128::from(value.u64()) << at);
+    let [first] = X::first(cpu, op);
+    let kept = first & !(u128::from(W::MASK) << at);
+    X::store(cpu, op, [kept | u128::from(value.u64()) << at]);
 }
 
 /// PINSRB and so on. SDM 2B, "PINSRB/PINSRD/PINSRQ" and "PINSRW".
-fn insert_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
-    let value = W::from_u64(cpu.register::<u64>(op.reg[1]));
-    put_lane(cpu, op, value);
+fn insert_register<W: Width, X: Scheme, const OPERAND: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
+    let value = W::from_u64(cpu.register::<u64>(op.reg[OPERAND]));
+    put_lane::<W, X>(cpu, op, value);
     Ok(())
 }
 
-fn insert_memory<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn insert_memory<W: Width, X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let value = Unaligned::low::<W>(cpu, op)?;
-    put_lane(cpu, op, value);
+    put_lane::<W, X>(cpu, op, value);
     Ok(())
 }
 
 fn extract_form<W: Width>(f: &Form<'_>) -> Option<Handler> {
-    Some(if f.kind(0) == Kind::Mem { extract_memory::<W> } else { extract_register::<W> })
+    Some(match (f.is_vex(), f.kind(0)) {
+        (false, Kind::Mem) => extract_memory::<W, Legacy>,
+        (false, _) => extract_register::<W, Legacy>,
+        (true, Kind::Mem) => extract_memory::<W, Vex>,
+        (true, _) => extract_register::<W, Vex>,
+    })
 }
 
 fn lane<W: Width>(cpu: &Cpu, op: &Op) -> W {
@@ -62,15 +83,15 @@ fn lane<W: Width>(cpu: &Cpu, op: &Op) -> W {
 }
 
 /// PEXTRB and so on: the upper part of the general register is cleared. SDM 2B, "PEXTRB/PEXTRD/PEXTRQ".
-fn extract_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn extract_register<W: Width, X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let value = lane::<W>(cpu, op);
     cpu.set_register::<u64>(op.reg[0], value.u64());
     Ok(())
 }
 
-fn extract_memory<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn extract_memory<W: Width, X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let address = op.address(cpu);
     cpu.write(op.segment(), address, lane::<W>(cpu, op))
 }
@@ -116,27 +137,28 @@ fn pextrw_mmx(cpu: &mut Cpu, op: &Op) -> Fallible {
 }
 
 /// INSERTPS. SDM 2A, "INSERTPS".
-fn insertps_register(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
-    let source = Xmm::<1>::vector(cpu, op)?;
-    insertps(cpu, op, dwords(source)[(op.imm >> 6 & 3) as usize]);
+fn insertps_register<S: Source, X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
+    let source = S::vector(cpu, op)?;
+    insertps::<X>(cpu, op, dwords(source)[(op.imm >> 6 & 3) as usize]);
     Ok(())
 }
 
-fn insertps_memory(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn insertps_memory<X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let source = Unaligned::low::<u32>(cpu, op)?;
-    insertps(cpu, op, source);
+    insertps::<X>(cpu, op, source);
     Ok(())
 }
 
-fn insertps(cpu: &mut Cpu, op: &Op, value: u32) {
-    let mut lanes = dwords(cpu.xmm(op.reg[0]));
+fn insertps<X: Scheme>(cpu: &mut Cpu, op: &Op, value: u32) {
+    let [first] = X::first(cpu, op);
+    let mut lanes = dwords(first);
     lanes[(op.imm >> 4 & 3) as usize] = value;
     for (i, lane) in lanes.iter_mut().enumerate() {
         if op.imm >> i & 1 != 0 {
             *lane = 0;
         }
     }
-    cpu.set_xmm(op.reg[0], from_dwords(lanes));
+    X::store(cpu, op, [from_dwords(lanes)]);
 }

@@ -6,7 +6,7 @@ use crate::softfloat::{Env, Flags};
 
 /// The flags that show when the elements of one operation raise `flags`: with an unmasked pre-computation exception
 /// nothing is computed, and there are no post-computation exceptions.
-pub fn reported(env: &Env, flags: Flags) -> Flags {
+fn reported(env: &Env, flags: Flags) -> Flags {
     let before = flags & Flags::PRE_COMPUTATION;
     if env.traps(before) { before } else { flags }
 }
@@ -32,16 +32,6 @@ impl Cpu {
         }
         self.fpu.mxcsr |= u32::from(flags.0);
         Ok(())
-    }
-
-    /// The same for an instruction of several steps (DPPS), whose exceptions are found separately for each
-    /// multiplication and addition: `flags` are those of all steps as [`reported`]. SDM 2A, "DPPS".
-    ///
-    /// # Errors
-    /// As [`raise_simd`](Self::raise_simd).
-    pub fn raise_simd_steps(&mut self, env: &Env, flags: Flags) -> Fallible {
-        self.fpu.mxcsr |= u32::from(flags.0);
-        if env.traps(flags) { self.simd_fault() } else { Ok(()) }
     }
 
     #[cold]

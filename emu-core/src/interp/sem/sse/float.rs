@@ -110,6 +110,13 @@ pub fn lane<F: Lane>(v: u128, i: u32) -> F {
     F::from_bits((v >> (F::Bits::BITS * i)) as u64 & F::Bits::MASK)
 }
 
+/// Lane `i` of a vector in pieces.
+#[inline(always)]
+pub fn lane_bits<W: Width>(pieces: &[u128], i: usize) -> u64 {
+    let at = i * W::BITS as usize;
+    (pieces[at / 128] >> (at % 128)) as u64 & W::MASK
+}
+
 /// The vector with lane `i`, which is zero so far, filled in.
 #[inline(always)]
 pub fn replace<F: Lane>(v: u128, i: u32, value: F) -> u128 {

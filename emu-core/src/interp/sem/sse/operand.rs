@@ -57,7 +57,7 @@ impl Cpu {
         self.fpu.valid = 0xff;
     }
 
-    /// Reads 128 bits. `ALIGNED`: #GP(0) unless the address is a multiple of 16.
+    /// Reads 128 bits as legacy SSE does. `ALIGNED`: #GP(0) unless the address is a multiple of 16.
     ///
     /// # Errors
     /// Segment violations, #GP(0), #PF, #AC.
@@ -76,23 +76,41 @@ impl Cpu {
         if ALIGNED && linear & 15 != 0 {
             return Err(Fault::GP0);
         }
+        if let Some(value) = self.read_vector_quickly(linear) {
+            return Ok(value);
+        }
+        self.read_vector_slow::<true>(segment, linear)
+    }
+
+    /// Reads 128 bits as VEX-encoded instructions do, to which alignment checks do not apply.
+    ///
+    /// # Errors
+    /// #GP(0) or #SS(0) for an address that is not canonical, #PF.
+    #[inline(always)]
+    pub fn read_vex_vector(&mut self, segment: usize, linear: u64) -> Fallible<u128> {
+        if let Some(value) = self.read_vector_quickly(linear) {
+            return Ok(value);
+        }
+        self.read_vector_slow::<false>(segment, linear)
+    }
+
+    #[inline(always)]
+    fn read_vector_quickly(&mut self, linear: u64) -> Option<u128> {
         let entry = self.tlb.read(self.context, linear);
         let within = linear.wrapping_sub(entry.tag);
-        if within <= PAGE_SIZE - 16 {
-            return Ok(self.ram.load((entry.host + within) as usize));
-        }
-        self.read_vector_slow(segment, linear)
+        (within <= PAGE_SIZE - 16).then(|| self.ram.load((entry.host + within) as usize))
     }
 
     #[cold]
     #[inline(never)]
-    fn read_vector_slow(&mut self, segment: usize, linear: u64) -> Fallible<u128> {
-        let low = self.read_slow(segment, linear, 8)?;
-        let high = self.read_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8)?;
+    fn read_vector_slow<const CHECKED: bool>(&mut self, segment: usize, linear: u64) -> Fallible<u128> {
+        let read = if CHECKED { Self::read_slow } else { Self::read_slow_at_any_alignment };
+        let low = read(self, segment, linear, 8)?;
+        let high = read(self, segment, linear.wrapping_add(8) & self.linear_mask, 8)?;
         Ok(u128::from(low) | u128::from(high) << 64)
     }
 
-    /// Writes 128 bits. `ALIGNED`: #GP(0) unless the address is a multiple of 16.
+    /// Writes 128 bits as legacy SSE does. `ALIGNED`: #GP(0) unless the address is a multiple of 16.
     ///
     /// # Errors
     /// Segment violations, #GP(0), #PF, #AC; nothing is written then.
@@ -107,13 +125,35 @@ impl Cpu {
         if ALIGNED && linear & 15 != 0 {
             return Err(Fault::GP0);
         }
-        let entry = self.tlb.write(self.context, linear);
-        let within = linear.wrapping_sub(entry.tag);
-        if within <= PAGE_SIZE - 16 {
-            self.ram.store((entry.host + within) as usize, value);
+        if self.write_vector_quickly(linear, value) {
             return Ok(());
         }
         self.write_vector_slow(segment, offset, linear, value)
+    }
+
+    /// Writes 128 bits as VEX-encoded instructions do, to which alignment checks do not apply.
+    ///
+    /// # Errors
+    /// Segment violations, #PF; nothing is written then.
+    #[inline(always)]
+    pub fn write_vex_vector(&mut self, segment: usize, offset: u64, value: u128) -> Fallible {
+        let linear = self.linear(segment, offset, 16, true)?;
+        if self.write_vector_quickly(linear, value) {
+            return Ok(());
+        }
+        self.write_vex_vector_slow(segment, offset, linear, value)
+    }
+
+    /// False where the slow path must write.
+    #[inline(always)]
+    fn write_vector_quickly(&mut self, linear: u64, value: u128) -> bool {
+        let entry = self.tlb.write(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within > PAGE_SIZE - 16 {
+            return false;
+        }
+        self.ram.store((entry.host + within) as usize, value);
+        true
     }
 
     #[cold]
@@ -122,6 +162,44 @@ impl Cpu {
         self.probe_write(segment, offset, 16)?;
         self.write_slow(segment, linear, 8, value as u64)?;
         self.write_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8, (value >> 64) as u64)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_vex_vector_slow(&mut self, segment: usize, offset: u64, linear: u64, value: u128) -> Fallible {
+        self.probe_write_at_any_alignment(segment, offset, 16)?;
+        self.write_slow_at_any_alignment(segment, linear, 8, value as u64)?;
+        let upper = linear.wrapping_add(8) & self.linear_mask;
+        self.write_slow_at_any_alignment(segment, upper, 8, (value >> 64) as u64)
+    }
+
+    /// Reads one element of a vector that is spread over memory or masked, to which alignment checks do not apply.
+    ///
+    /// # Errors
+    /// Segment violations, #PF.
+    pub fn read_element<W: Width>(&mut self, segment: usize, offset: u64) -> Fallible<W> {
+        let linear = self.linear(segment, offset, W::BYTES, false)?;
+        let entry = self.tlb.read(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - W::BYTES {
+            return Ok(self.ram.load((entry.host + within) as usize));
+        }
+        Ok(W::from_u64(self.read_slow_at_any_alignment(segment, linear, W::BYTES)?))
+    }
+
+    /// Writes one element, likewise.
+    ///
+    /// # Errors
+    /// Segment violations, #PF; nothing is written then.
+    pub fn write_element<W: Width>(&mut self, segment: usize, offset: u64, value: W) -> Fallible {
+        let linear = self.linear(segment, offset, W::BYTES, true)?;
+        let entry = self.tlb.write(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        if within <= PAGE_SIZE - W::BYTES {
+            self.ram.store((entry.host + within) as usize, value);
+            return Ok(());
+        }
+        self.write_slow_at_any_alignment(segment, linear, W::BYTES, value.u64())
     }
 }
 
@@ -161,9 +239,14 @@ pub struct Mmx<const N: usize>;
 #[derive(Clone, Copy, Debug)]
 pub struct Aligned;
 
-/// Memory at any address.
+/// Memory at any address. Alignment checks apply to scalars only.
 #[derive(Clone, Copy, Debug)]
 pub struct Unaligned;
+
+/// Memory at any address, subject to alignment checks: MOVUPS. The manual leaves it to the processor (SDM 3A,
+/// "Alignment Check Exception (#AC)"); the host's processor makes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked;
 
 /// One vector of 128 bits for all pieces: the count of a shift.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +263,10 @@ impl<S: Source> Source for Shared<S> {
         S::low(cpu, op)
     }
 }
+
+/// Memory of fewer than 128 bits, taken as a vector.
+#[derive(Clone, Copy, Debug)]
+pub struct Narrow<W>(W);
 
 /// The immediate byte: the count of a shift.
 #[derive(Clone, Copy, Debug)]
@@ -237,11 +324,24 @@ impl Source for Aligned {
     }
 }
 
-impl Source for Unaligned {
+impl Source for Checked {
     #[inline(always)]
     fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
         let linear = op.linear(cpu, 16, false)?;
         cpu.read_linear_vector::<false>(op.segment(), linear)
+    }
+
+    #[inline(always)]
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        Unaligned::low(cpu, op)
+    }
+}
+
+impl Source for Unaligned {
+    #[inline(always)]
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        let linear = op.linear(cpu, 16, false)?;
+        cpu.read_vex_vector(op.segment(), linear)
     }
 
     #[inline(always)]
@@ -250,7 +350,7 @@ impl Source for Unaligned {
         let mut value = [0; N];
         for (i, piece) in value.iter_mut().enumerate() {
             let at = linear.wrapping_add(16 * i as u64) & cpu.linear_mask;
-            *piece = cpu.read_linear_vector::<false>(op.segment(), at)?;
+            *piece = cpu.read_vex_vector(op.segment(), at)?;
         }
         Ok(value)
     }
@@ -259,6 +359,16 @@ impl Source for Unaligned {
     fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
         let linear = op.linear(cpu, W::BYTES, false)?;
         cpu.read_linear(op.segment(), linear)
+    }
+}
+
+impl<M: Width> Source for Narrow<M> {
+    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
+        Ok(Unaligned::low::<M>(cpu, op)?.u64().into())
+    }
+
+    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        Unaligned::low(cpu, op)
     }
 }
 

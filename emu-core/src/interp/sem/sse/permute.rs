@@ -169,7 +169,7 @@ fn extract_to_memory(cpu: &mut Cpu, op: &Op) -> Fallible {
     cpu.check_avx()?;
     let half = cpu.pieces::<2>(op.reg[1])[(op.imm & 1) as usize];
     let address = op.address(cpu);
-    cpu.write_vector::<false>(op.segment(), address, half)
+    cpu.write_vex_vector(op.segment(), address, half)
 }
 
 fn broadcast_form<W: Width>(f: &Form<'_>) -> Option<Handler> {

@@ -104,9 +104,13 @@ impl Cpu {
 }
 
 /// Instances of a generic function for source, scheme and number of pieces:
-/// `schemes!(form, |S, X, N| function::<S, X, N>)`. The source is the last operand that is no immediate.
+/// `schemes!(form, |S, X, N| function::<S, X, N>)`. The source is the last operand that is no immediate; the number of
+/// pieces is that of operand 0, or of the one whose number stands before the closure.
 macro_rules! schemes {
-    ($form:expr, |$s:ident, $x:ident, $n:ident| $handler:expr) => {{
+    ($form:expr, |$s:ident, $x:ident, $n:ident| $handler:expr) => {
+        schemes!($form, 0, |$s, $x, $n| $handler)
+    };
+    ($form:expr, $sized:literal, |$s:ident, $x:ident, $n:ident| $handler:expr) => {{
         use $crate::interp::op::Handler;
         use $crate::interp::sem::sse::operand::{Aligned, Unaligned, Xmm};
         use $crate::interp::sem::sse::scheme::{Legacy, Vex};
@@ -120,7 +124,7 @@ macro_rules! schemes {
             }};
         }
         let at = $form.source();
-        match ($form.is_vex(), $form.kind(at), $form.size(0), at) {
+        match ($form.is_vex(), $form.kind(at), $form.size($sized), at) {
             (false, Reg, ..) => with!(Xmm<1>, Legacy, 1),
             (false, Mem, ..) => with!(Aligned, Legacy, 1),
             (true, Reg, 16, 1) => with!(Xmm<1>, Vex, 1),

@@ -7,7 +7,7 @@ use super::integer::{block_differences, carryless_product};
 use super::lanes::{
     bytes, dwords, from_bytes, from_dwords, from_qwords, from_words, map8, map32, map64, qwords, words,
 };
-use super::operand::{Aligned, Source, Unaligned, Xmm};
+use super::operand::{Aligned, Narrow, Source, Unaligned, Xmm};
 use super::packed::{Packed, PackedImmediate, select, select_immediate};
 use super::scheme::{Legacy, Scheme, Vex};
 use crate::cpu::{Cpu, Fallible, Width};
@@ -337,19 +337,6 @@ fn extend_lanes<W: Width, S: Source, X: Scheme, const FROM: u32, const TO: u32, 
     let source = S::low::<W>(cpu, op)?.u64();
     X::store(cpu, op, [extended::<FROM, TO, SIGNED>(source)]);
     Ok(())
-}
-
-/// Memory of fewer than 128 bits, taken as a vector.
-struct Narrow<W>(W);
-
-impl<M: Width> Source for Narrow<M> {
-    fn vector(cpu: &mut Cpu, op: &Op) -> Fallible<u128> {
-        Ok(Unaligned::low::<M>(cpu, op)?.u64().into())
-    }
-
-    fn low<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
-        Unaligned::low(cpu, op)
-    }
 }
 
 fn extend_wide<S: Source, const FROM: u32, const TO: u32, const SIGNED: bool>(

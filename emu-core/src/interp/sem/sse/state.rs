@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use iced_x86::Mnemonic as M;
 
+use super::scheme::{Legacy, Scheme, Vex};
 use crate::cpu::control::{CR0_EM, CR0_TS};
 use crate::cpu::fpu::{MXCSR_MASK, STATUS_B, STATUS_ES};
 use crate::cpu::{Cpu, Fallible, Fault};
@@ -13,8 +14,10 @@ use crate::softfloat::F80;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row(M::Ldmxcsr, |_| Some(ldmxcsr)),
-    row(M::Stmxcsr, |_| Some(stmxcsr)),
+    row(M::Ldmxcsr, |_| Some(ldmxcsr::<Legacy>)),
+    row(M::Vldmxcsr, |_| Some(ldmxcsr::<Vex>)),
+    row(M::Stmxcsr, |_| Some(stmxcsr::<Legacy>)),
+    row(M::Vstmxcsr, |_| Some(stmxcsr::<Vex>)),
     row(M::Fxsave, |_| Some(fxsave::<false>)),
     row(M::Fxsave64, |_| Some(fxsave::<true>)),
     row(M::Fxrstor, |_| Some(fxrstor::<false>)),
@@ -33,8 +36,8 @@ pub const LEGACY_X87: Range<usize> = 0..24;
 pub const X87_REGISTERS: Range<usize> = REGISTERS..VECTORS;
 
 /// LDMXCSR. SDM 2A, "LDMXCSR".
-fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn ldmxcsr<X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let address = op.address(cpu);
     let value = cpu.read::<u32>(op.segment(), address)?;
     if value & !MXCSR_MASK != 0 {
@@ -45,8 +48,8 @@ fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Fallible {
 }
 
 /// STMXCSR. SDM 2B, "STMXCSR".
-fn stmxcsr(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn stmxcsr<X: Scheme>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let address = op.address(cpu);
     cpu.write(op.segment(), address, cpu.fpu.mxcsr)
 }

@@ -5,18 +5,19 @@ use iced_x86::Mnemonic as M;
 
 use super::lanes::{bytes, from_bytes, from_words, words};
 use super::operand::{Source, Unaligned, Xmm};
+use super::scheme::{Legacy, Scheme, Vex};
 use crate::cpu::{Cpu, Fallible, RAX, RCX, RDX, Width, eflags};
 use crate::interp::op::{Handler, Mem, Op, Reg, Source as GeneralSource};
-use crate::interp::table::{Form, Kind, Row, row, widths};
+use crate::interp::table::{Form, Kind, Row, both, row, widths};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row(M::Pcmpestri, |f| explicit::<i32, true>(f)),
-    row(M::Pcmpestri64, |f| explicit::<i64, true>(f)),
-    row(M::Pcmpestrm, |f| explicit::<i32, false>(f)),
-    row(M::Pcmpestrm64, |f| explicit::<i64, false>(f)),
-    row(M::Pcmpistri, |f| implicit::<true>(f)),
-    row(M::Pcmpistrm, |f| implicit::<false>(f)),
+    both(M::Pcmpestri, M::Vpcmpestri, |f| explicit::<i32, true>(f)),
+    both(M::Pcmpestri64, M::Vpcmpestri64, |f| explicit::<i64, true>(f)),
+    both(M::Pcmpestrm, M::Vpcmpestrm, |f| explicit::<i32, false>(f)),
+    both(M::Pcmpestrm64, M::Vpcmpestrm64, |f| explicit::<i64, false>(f)),
+    both(M::Pcmpistri, M::Vpcmpistri, |f| implicit::<true>(f)),
+    both(M::Pcmpistrm, M::Vpcmpistrm, |f| implicit::<false>(f)),
     row(M::Crc32, |f| match f.kind(1) {
         Kind::Mem => widths!(f.size(1), |W| crc32::<W, Mem>),
         _ => widths!(f.size(1), |W| crc32::<W, Reg<1>>),
@@ -41,16 +42,20 @@ impl Length for i64 {
 }
 
 fn explicit<L: Length, const INDEX: bool>(f: &Form<'_>) -> Option<Handler> {
-    Some(match f.kind(1) {
-        Kind::Mem => pcmpestr::<Unaligned, L, INDEX>,
-        _ => pcmpestr::<Xmm<1>, L, INDEX>,
+    Some(match (f.kind(1), f.is_vex()) {
+        (Kind::Mem, false) => pcmpestr::<Unaligned, Legacy, L, INDEX>,
+        (Kind::Mem, true) => pcmpestr::<Unaligned, Vex, L, INDEX>,
+        (_, false) => pcmpestr::<Xmm<1>, Legacy, L, INDEX>,
+        (_, true) => pcmpestr::<Xmm<1>, Vex, L, INDEX>,
     })
 }
 
 fn implicit<const INDEX: bool>(f: &Form<'_>) -> Option<Handler> {
-    Some(match f.kind(1) {
-        Kind::Mem => pcmpistr::<Unaligned, INDEX>,
-        _ => pcmpistr::<Xmm<1>, INDEX>,
+    Some(match (f.kind(1), f.is_vex()) {
+        (Kind::Mem, false) => pcmpistr::<Unaligned, Legacy, INDEX>,
+        (Kind::Mem, true) => pcmpistr::<Unaligned, Vex, INDEX>,
+        (_, false) => pcmpistr::<Xmm<1>, Legacy, INDEX>,
+        (_, true) => pcmpistr::<Xmm<1>, Vex, INDEX>,
     })
 }
 
@@ -107,28 +112,34 @@ impl Control {
 }
 
 /// PCMPESTRI and PCMPESTRM: lengths in RAX and RDX. Flags: CF, ZF, SF, OF; AF and PF are cleared.
-fn pcmpestr<S: Source, L: Length, const INDEX: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn pcmpestr<S: Source, X: Scheme, L: Length, const INDEX: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let b = S::vector(cpu, op)?;
     let control = Control(op.imm as u8);
     let length = |register: usize| L::magnitude(cpu.regs[register]).min(control.count() as u64) as usize;
     let lengths = (length(RAX), length(RDX));
-    finish::<INDEX>(cpu, control, cpu.xmm(op.reg[0]), b, lengths);
+    finish::<X, INDEX>(cpu, control, cpu.xmm(op.reg[0]), b, lengths);
     Ok(())
 }
 
 /// PCMPISTRI and PCMPISTRM: strings end at a zero.
-fn pcmpistr<S: Source, const INDEX: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    cpu.check_sse()?;
+fn pcmpistr<S: Source, X: Scheme, const INDEX: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    X::check(cpu)?;
     let b = S::vector(cpu, op)?;
     let control = Control(op.imm as u8);
     let a = cpu.xmm(op.reg[0]);
     let lengths = (control.implicit_length(a), control.implicit_length(b));
-    finish::<INDEX>(cpu, control, a, b, lengths);
+    finish::<X, INDEX>(cpu, control, a, b, lengths);
     Ok(())
 }
 
-fn finish<const INDEX: bool>(cpu: &mut Cpu, control: Control, a: u128, b: u128, lengths: (usize, usize)) {
+fn finish<X: Scheme, const INDEX: bool>(
+    cpu: &mut Cpu,
+    control: Control,
+    a: u128,
+    b: u128,
+    lengths: (usize, usize),
+) {
     let count = control.count();
     let result = control.compare(a, b, lengths.0, lengths.1);
     let last = control.0 & 0x40 != 0;
@@ -146,7 +157,11 @@ fn finish<const INDEX: bool>(cpu: &mut Cpu, control: Control, a: u128, b: u128, 
             (true, false) => from_bytes(std::array::from_fn(|i| if bit(i) { 0xff } else { 0 })),
             (true, true) => from_words(std::array::from_fn(|i| if bit(i) { 0xffff } else { 0 })),
         };
-        cpu.set_xmm(0, mask);
+        if X::VEX {
+            cpu.set_pieces(0, [mask]);
+        } else {
+            cpu.set_xmm(0, mask);
+        }
     }
     let flag = |on: bool, flag: u64| if on { flag } else { 0 };
     cpu.flags.set_arithmetic(
