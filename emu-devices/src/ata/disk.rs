@@ -85,7 +85,7 @@ pub enum Step {
     Ready { interrupt: bool },
     /// The next DRQ block of data that is here already.
     OfferBlock,
-    /// The host may send the first block.
+    /// The host may send the first block, by DMA.
     AskForData,
     /// Sectors have come from the backend.
     Fetched { sectors: u32 },

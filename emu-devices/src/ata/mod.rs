@@ -38,7 +38,7 @@ pub mod timing {
     pub const READ: Tick = 20_000;
     /// From a block of written data to its completion.
     pub const WRITE: Tick = 20_000;
-    /// Between two DRQ blocks of data that the drive holds already, or from a write command to its first block.
+    /// Between two DRQ blocks of data that the drive holds already, or from a write command to DMA.
     pub const NEXT_BLOCK: Tick = 2_000;
     /// FLUSH CACHE.
     pub const FLUSH: Tick = 50_000;

@@ -97,6 +97,19 @@ fn a_command_is_busy_for_a_while_and_then_interrupts_until_status_is_read() {
     assert!(!host.channel.irq(), "no interrupt follows the last block of a read");
 }
 
+/// xv6 sends the data of a write right behind the command.
+#[test]
+fn a_write_takes_its_first_block_at_once() {
+    let mut host = Host::new();
+    host.command([0, 1, 7, 0, 0, 0xe0, 0x30]);
+    assert_eq!(host.inb(0x3f6), 0x58);
+    host.write_sector(0x77);
+    host.settle();
+    assert!(host.channel.irq());
+    host.run([0, 1, 7, 0, 0, 0xe0, 0x20]);
+    assert_eq!(host.read_sector(), [0x7777; 256]);
+}
+
 #[test]
 fn time_passes_for_a_host_that_only_polls() {
     let mut host = Host::new();

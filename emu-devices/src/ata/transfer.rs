@@ -47,6 +47,8 @@ impl AtaDisk {
         self.transfer = Some(Transfer { kind, form, dma, lba, left, block, chunk: CHUNK });
         match kind {
             Kind::Read | Kind::Verify => self.fetch(now),
+            // At once, where a drive may take its time: xv6 sends the data without a look at the status.
+            Kind::Write if !dma => self.ask_for_data(false),
             Kind::Write => self.busy(now, timing::NEXT_BLOCK, Step::AskForData),
         }
     }
