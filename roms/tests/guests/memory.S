@@ -2,6 +2,7 @@
 #include "test.inc"
 
 #define SMAP 0x534D4150
+#define TABLES_MOST (256 * 1024)
 map = 0x1000                            // entries of 24 bytes
 
 main:
@@ -62,7 +63,18 @@ main:
     cmp si, di
     jb 7b
 8:  EXPECT_EQUAL(dword ptr [si], 0x100000, "E820 has an entry at 1 MiB")
-    EXPECT_EQUAL(dword ptr [si + 8], 63 * 0x100000, "E820 has 63 MiB there")
+    mov eax, 63 * 0x100000
+    sub eax, [si + 8]
+    mov [taken], eax
+    dec eax                             // there is always a table
+    cmp eax, TABLES_MOST
+    EXPECT b, "E820 has 63 MiB there less the tables"
+    mov eax, [si]
+    add eax, [si + 8]
+    EXPECT_EQUAL(dword ptr [si + 24], eax, "E820 goes on with the tables")
+    EXPECT_EQUAL(dword ptr [si + 24 + 16], 2, "E820 calls them reserved")
+    add eax, [si + 24 + 8]
+    EXPECT_EQUAL(eax, 64 * 0x100000, "E820 has no gap up to 64 MiB")
     EXPECT_EQUAL(dword ptr [si + 16], 1, "E820 calls it RAM")
     EXPECT_EQUAL(dword ptr [si + 20], 1, "E820 extended attributes say valid")
 
@@ -83,10 +95,46 @@ main:
     int 0x15
     EXPECT nc, "E801 answers"
     EXPECT_EQUAL(ax, 0x3C00, "E801 15 MiB below 16")
-    EXPECT_EQUAL(bx, 48 * 16, "E801 48 MiB above 16")
+    mov eax, 48 * 0x100000
+    sub eax, [taken]
+    shr eax, 16
+    EXPECT_EQUAL(bx, ax, "E801 48 MiB above 16 less the tables")
     mov ah, 0x88
     int 0x15
-    EXPECT_EQUAL(ax, 63 * 1024, "88h 63 MiB")
+    mov ebx, 63 * 0x100000
+    sub ebx, [taken]
+    shr ebx, 10
+    EXPECT_EQUAL(ax, bx, "88h 63 MiB less the tables")
+
+/* The tables: the RSDP and the SMBIOS entry point lie on a paragraph of the BIOS segment. */
+    mov ax, 0xF000
+    mov es, ax
+    mov eax, 0x20445352                 // "RSD "
+    call find_paragraph
+    EXPECT nc, "there is an RSDP"
+    mov cx, 20
+    call sum_up
+    EXPECT z, "its checksum is right"
+    mov eax, es:[di + 16]
+    sub eax, 64 * 0x100000
+    neg eax
+    cmp eax, [taken]
+    EXPECT be, "the RSDT lies among the tables"
+    mov eax, 0x5F4D535F                 // "_SM_"
+    call find_paragraph
+    EXPECT nc, "there is an SMBIOS entry point"
+    movzx cx, byte ptr es:[di + 5]
+    call sum_up
+    EXPECT z, "its checksum is right"
+    add di, 0x10
+    mov cx, 15
+    call sum_up
+    EXPECT z, "its second checksum is right"
+    mov eax, es:[di + 8]
+    sub eax, 64 * 0x100000
+    neg eax
+    cmp eax, [taken]
+    EXPECT be, "the structures lie among the tables"
 
 /* A20: with the line off, 1 MiB is 0. */
     mov ax, 0xFFFF
@@ -196,9 +244,30 @@ set_descriptors:
     mov byte ptr [table + 0x1D], 0x93
     ret
 
+/* In: EAX = four letters. Out: ES:DI = the paragraph that begins so, or CF. */
+find_paragraph:
+    xor di, di
+1:  cmp es:[di], eax
+    je 2f
+    add di, 16
+    jnz 1b
+    stc
+2:  ret
+
+/* In: ES:DI, CX bytes. Out: ZF when they add up to zero. Clobbers AL, CX, SI. */
+sum_up:
+    mov si, di
+    xor al, al
+1:  add al, es:[si]
+    inc si
+    loop 1b
+    test al, al
+    ret
+
     .balign 8
 table: .quad 0, 0
        .word 0xFFFF, 0, 0, 0, 0xFFFF, 0, 0, 0
        .quad 0, 0
+taken: .long 0
 map_end: .word 0
 event_flag: .byte 0
