@@ -150,6 +150,8 @@ pub struct RunArgs {
 pub enum Accel {
     /// The interpreter.
     Interp,
+    /// The binary translator.
+    Jit,
 }
 
 /// `--boot`.
@@ -273,7 +275,7 @@ mod tests {
             (&["-m", "5X"][..], "--memory"),
             (&["-m", "0"], "between 1M and 64G"),
             (&["-m", "1025K"], "whole number of megabytes"),
-            (&["--accel", "jit"], "--accel"),
+            (&["--accel", "kvm"], "--accel"),
             (&["--display", "vnc=:1"], "VNC"),
             (&["--smp", "0"], "from 1 to 8"),
             (&["--smp", "9"], "from 1 to 8"),

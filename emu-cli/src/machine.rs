@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use emu_core::bus::{Access, TICKS_PER_SECOND, Tick};
 use emu_core::cpu::RIP;
+use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
 use emu_devices::block::{BlockBackend, MemoryDisk};
@@ -15,7 +16,9 @@ use emu_devices::keys::Key;
 use emu_devices::linux_kernel::LinuxKernel;
 use emu_devices::pc::{BootDevice, Pc, PcConfig};
 use emu_devices::vga::{Image, TextScreen};
+use emu_jit::Translator;
 
+use crate::args::Accel;
 use crate::disk_file::DiskFile;
 use crate::drive::MAX_DRIVES;
 use crate::outcome::{Outcome, usage};
@@ -88,6 +91,8 @@ pub fn read_bios(path: &Path) -> Result<Vec<u8>> {
 /// What a machine is made of.
 #[derive(Debug)]
 pub struct Parts {
+    /// The engine.
+    pub accel: Accel,
     /// Bytes of RAM.
     pub memory: u64,
     /// Processors.
@@ -145,7 +150,12 @@ impl Guest {
         };
         let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;
         pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
-        let engine = Box::new(Interpreter::default());
+        let engine: Box<dyn Engine> = match parts.accel {
+            Accel::Interp => Box::new(Interpreter::default()),
+            Accel::Jit => {
+                Box::new(Translator::new().context("the host gave no memory for translated code")?)
+            }
+        };
         let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
         if let Some((port, source)) = parts.source {
             machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, Box::new(source)));

@@ -70,6 +70,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
 
     let source = plan.piped.map(|port| PipedInput::start().map(|input| (port, input))).transpose()?;
     let guest = Guest::assemble(Parts {
+        accel: args.accel,
         memory: args.memory,
         processors: args.smp,
         bios,

@@ -1,19 +1,284 @@
 //! The binary translator of emu: x86-64 host code from guest code.
 //!
-//! It is an engine like the interpreter and retires the same instructions with the same results. In this version it
-//! translates nothing yet: every block is still cold, and cold blocks are the interpreter's. `emu` does not offer it
-//! on the command line until that changes.
+//! It is an engine like the interpreter and retires the same instructions with the same results. Cold code is the
+//! interpreter's; what runs often is translated, block by block: the guest's own instructions, re-encoded with their
+//! registers in host registers and their addresses looked up in the translation cache. Whatever has system meaning
+//! calls the interpreter's handler.
+//!
+//! * [`analysis`] and [`effects`] say what is known about guest code, [`emit`] makes host code of it,
+//! * [`frame`], [`thunks`] and [`enter`] are the way in and out, [`code_buffer`] the memory it lies in,
+//! * [`units`] and [`jumps`] find it again, and this file decides what runs next.
 
-#![forbid(unsafe_code)]
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-use emu_core::cpu::Cpu;
+pub mod analysis;
+pub mod code_buffer;
+pub mod effects;
+pub mod emit;
+pub mod enter;
+pub mod frame;
+pub mod jumps;
+pub mod mode;
+pub mod thunks;
+pub mod units;
+
+use std::io;
+
+use emu_core::cpu::{CS, Cpu, RIP};
 use emu_core::engine::{Engine, Exit};
-use emu_core::interp::Interpreter;
+use emu_core::interp::{Interpreter, fetch_frame, take_fault};
+use emu_core::mem::PAGE_SIZE;
+use emu_core::mem::page::FrameNumber;
+use iced_x86::InstructionInfoFactory;
+
+use code_buffer::CodeBuffer;
+use enter::enter;
+use frame::{Exchange, Frame};
+use jumps::Jumps;
+use mode::Mode;
+use thunks::{AFTER_CALL, FIRST_LINK, Thunks};
+use units::{Key, Unit, Units};
+
+/// Bytes of host code that are kept.
+const CODE_SIZE: usize = 64 << 20;
+/// More than any one block takes.
+const MOST_CODE: usize = 64 << 10;
+/// Times that a place is come by before it is translated.
+const HOT: u8 = 30;
+/// Counters of how often places are come by.
+const PLACES: usize = 1 << 16;
+/// Contexts of one processor whose jump caches are kept.
+const MOST_CONTEXTS: usize = 8;
+
+/// What belongs to one processor.
+#[derive(Debug)]
+struct PerCpu {
+    exchange: Box<Exchange>,
+    /// Jump caches by mode word and privilege.
+    contexts: Vec<(u16, Jumps)>,
+    current: usize,
+    /// [`emu_core::mmu::tlb::Tlb::generation`] that they belong to.
+    generation: u64,
+}
 
 /// The translating engine; what is not translated is interpreted.
-#[derive(Debug, Default)]
 pub struct Translator {
     cold: Interpreter,
+    code: CodeBuffer,
+    thunks: Thunks,
+    /// Bytes of the thunks.
+    keep: usize,
+    units: Units,
+    heat: Box<[u8; PLACES]>,
+    cpus: Vec<PerCpu>,
+    factory: InstructionInfoFactory,
+}
+
+impl std::fmt::Debug for Translator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Translator").field("code", &self.code.used()).finish_non_exhaustive()
+    }
+}
+
+impl Translator {
+    /// An engine with room for translated code.
+    ///
+    /// # Errors
+    /// When the host refuses memory that can be executed.
+    pub fn new() -> io::Result<Self> {
+        let mut code = CodeBuffer::new(CODE_SIZE)?;
+        let thunks = thunks::emit(&mut code, enter::callees(), is_x86_feature_detected!("avx"));
+        Ok(Self {
+            cold: Interpreter::default(),
+            keep: code.used(),
+            code,
+            thunks,
+            units: Units::default(),
+            heat: vec![0; PLACES].into_boxed_slice().try_into().expect("the length is right"),
+            cpus: Vec::new(),
+            factory: InstructionInfoFactory::new(),
+        })
+    }
+
+    /// Forgets blocks whose code was overwritten, with the interpreter.
+    fn drop_overwritten(&mut self) {
+        if !self.cold.has_dropped() {
+            return;
+        }
+        match self.cold.take_dropped() {
+            Some(frames) => {
+                let mut any = false;
+                for frame in frames {
+                    any |= self.units.drop_frame(frame);
+                }
+                if any {
+                    self.clear_jumps();
+                }
+            }
+            None => self.forget(),
+        }
+    }
+
+    fn clear_jumps(&mut self) {
+        for cpu in &mut self.cpus {
+            cpu.contexts.iter_mut().for_each(|(_, jumps)| jumps.clear());
+        }
+    }
+
+    /// Forgets all translated code.
+    fn forget(&mut self) {
+        self.units.clear();
+        self.clear_jumps();
+        self.code.truncate(self.keep);
+    }
+
+    /// Host code for the place where `cpu` is, if it is worth running.
+    #[inline]
+    fn ready(&mut self, cpu: &mut Cpu) -> Option<usize> {
+        if cpu.breaks_on_code() || cpu.records_branches() {
+            return None;
+        }
+        let mode = Mode::of(cpu);
+        let no_target = self.thunks.no_target;
+        let per = &mut self.cpus[cpu.number];
+        if per.generation != cpu.tlb.generation {
+            per.generation = cpu.tlb.generation;
+            per.contexts.iter_mut().for_each(|(_, jumps)| jumps.clear());
+        }
+        let context = u16::from(mode.word()) << 1 | u16::from(cpu.cpl == 3);
+        if per.contexts.get(per.current).is_none_or(|(key, _)| *key != context) {
+            per.current = match per.contexts.iter().position(|(key, _)| *key == context) {
+                Some(found) => found,
+                None => {
+                    if per.contexts.len() == MOST_CONTEXTS {
+                        per.contexts.remove(0);
+                    }
+                    per.contexts.push((context, Jumps::new(no_target)));
+                    per.contexts.len() - 1
+                }
+            };
+        }
+        let jumps = &per.contexts[per.current].1;
+        per.exchange.frame.jumps = jumps.address();
+        if mode.flat_code()
+            && let Some(code) = jumps.find(cpu.regs[RIP])
+        {
+            per.exchange.frame.page = cpu.regs[RIP] & !(PAGE_SIZE - 1);
+            return Some(code);
+        }
+        self.find(cpu, mode)
+    }
+
+    /// The same, by way of the page and the heat of the place.
+    fn find(&mut self, cpu: &mut Cpu, mode: Mode) -> Option<usize> {
+        let rip = cpu.regs[RIP];
+        let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
+        if mode.size() == 64 && near_the_gap(linear) {
+            return None;
+        }
+        // A fault is the interpreter's to raise.
+        let frame = fetch_frame(cpu, linear).ok()??;
+        let offset = (linear % PAGE_SIZE) as u16;
+        let key = Key { offset, mode };
+        let unit = match self.units.get(frame, key) {
+            Some(found) => found?,
+            None => {
+                let place = (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4;
+                let heat = &mut self.heat[place % PLACES];
+                *heat += 1;
+                if *heat < HOT {
+                    return None;
+                }
+                *heat = 0;
+                self.translate(cpu, frame, key);
+                if cpu.attention != 0 {
+                    return None;
+                }
+                self.units.get(frame, key)??
+            }
+        };
+        if u64::from(unit.len - 1).wrapping_add(rip) > cpu.fetch_limit {
+            return None;
+        }
+        let code = unit.indirect;
+        let per = &mut self.cpus[cpu.number];
+        per.exchange.frame.page = rip.wrapping_sub(u64::from(offset));
+        if mode.flat_code() {
+            per.contexts[per.current].1.insert(rip, code);
+        }
+        Some(code)
+    }
+
+    #[cold]
+    fn translate(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key) {
+        if !self.code.has_room(MOST_CODE) {
+            self.forget();
+        }
+        let mem = &mut cpu.system_mut().mem;
+        let mut bytes = [0; PAGE_SIZE as usize];
+        mem.ram().read_slice(mem.host_of(frame), &mut bytes);
+        let mut block = analysis::block(&bytes, usize::from(key.offset), key.mode, &mut self.factory);
+        let worth = match block.as_slice() {
+            [] => false,
+            [only] => only.kind != analysis::Kind::Last,
+            _ => true,
+        };
+        if !worth {
+            let len = block.last().map_or(1, |guest| guest.op.end);
+            mem.mark_code(frame, u64::from(key.offset), u64::from(len));
+            cpu.note_memory_changes();
+            self.units.insert(frame, key, None);
+            return;
+        }
+        let len = block[block.len() - 1].op.end;
+        mem.mark_code(frame, u64::from(key.offset), u64::from(len));
+        cpu.note_memory_changes();
+        let ops: Box<[_]> = block.iter().map(|guest| guest.op).collect();
+        let first_link = FIRST_LINK + self.units.next_link();
+        let emitted = loop {
+            let base = self.code.next();
+            match emit::emit(&block, &ops, key.mode, key.offset, &self.thunks, base, first_link) {
+                Ok(emitted) => break emitted,
+                Err(failed) => analysis::demote(&mut block, failed.index),
+            }
+        };
+        let at = self.code.push(&emitted.code);
+        for link in &emitted.links {
+            self.units.add_link(at + link.at, frame, Key { offset: link.target, mode: key.mode });
+        }
+        let unit = Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops };
+        self.units.insert(frame, key, Some(unit));
+    }
+
+    /// Runs translated code. `Some` when the run must stop.
+    fn run_code(&mut self, cpu: &mut Cpu, code: usize) -> Option<Exit> {
+        let before = cpu.retired;
+        let exchange = &mut self.cpus[cpu.number].exchange;
+        let remaining = (cpu.deadline - cpu.retired) as i64;
+        // The entry by way of the jump cache works out the page from RIP.
+        let token = enter(exchange, cpu, self.thunks.enter, code, remaining);
+        if token == AFTER_CALL {
+            let fault = exchange.fault.take()?;
+            return take_fault(cpu, fault);
+        }
+        cpu.retired = cpu.deadline.wrapping_sub(exchange.remaining as u64);
+        if token >= FIRST_LINK {
+            self.units.link(token - FIRST_LINK, &mut self.code);
+        } else if cpu.retired == before {
+            // The block does not fit in before the deadline.
+            return self.cold.step(cpu);
+        }
+        None
+    }
+}
+
+/// May a near jump from here reach an address that is not canonical? There the interpreter checks each.
+fn near_the_gap(linear: u64) -> bool {
+    const REACH: u64 = 1 << 33;
+    [47, 56].iter().any(|&bit| {
+        let low = 1u64 << bit;
+        linear.wrapping_sub(low - REACH) < REACH || linear.wrapping_add(low).wrapping_add(REACH) < 2 * REACH
+    })
 }
 
 impl Engine for Translator {
@@ -22,14 +287,42 @@ impl Engine for Translator {
     }
 
     fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
-        self.cold.run(cpu, until)
+        self.cold.begin(cpu);
+        while self.cpus.len() <= cpu.number {
+            self.cpus.push(PerCpu {
+                exchange: Box::new(Exchange { frame: Frame::default(), remaining: 0, fault: None }),
+                contexts: Vec::new(),
+                current: 0,
+                generation: 0,
+            });
+        }
+        loop {
+            if (cpu.attention != 0 || cpu.retired >= cpu.deadline)
+                && let Some(exit) = self.cold.attend(cpu, until)
+            {
+                return exit;
+            }
+            self.drop_overwritten();
+            let code = if cpu.attention == 0 { self.ready(cpu) } else { None };
+            let exit = match code {
+                Some(code) => self.run_code(cpu, code),
+                // Translating may have changed what is to be looked at.
+                None if cpu.attention & !emu_core::cpu::attention::TRAP != 0 => None,
+                None => self.cold.step(cpu),
+            };
+            if exit.is_some() {
+                return exit.unwrap_or(Exit::Limit);
+            }
+        }
     }
 
     fn clear(&mut self, cpu: &mut Cpu) {
         self.cold.clear(cpu);
+        self.forget();
     }
 
     fn counters(&self) -> (u64, u64) {
-        self.cold.counters()
+        let (blocks, dropped) = self.cold.counters();
+        (blocks + self.units.translated, dropped)
     }
 }

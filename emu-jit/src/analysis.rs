@@ -1,0 +1,468 @@
+//! From guest bytes to a list of instructions with all that the emitter must know about each: how it is translated,
+//! which registers and flags it touches, and whether anybody looks at its flags.
+
+use emu_core::cpu::eflags::{CF, OSZAPC};
+use emu_core::decode::{CodeMode, decode};
+use emu_core::interp::op::{ENDS_BLOCK, Op};
+use iced_x86::{
+    Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction,
+    InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind, Register,
+};
+
+use crate::effects::{Effect, effect, eflags};
+use crate::mode::Mode;
+
+/// Most instructions in a block.
+pub const MOST: usize = 64;
+/// Most conditional jumps that a block goes on after.
+const MOST_EXITS: usize = 6;
+
+/// How an instruction is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The host runs it, with its registers and address replaced.
+    Native,
+    /// It does nothing.
+    Nothing,
+    /// PUSH of a register or an immediate.
+    Push,
+    /// POP into a register.
+    Pop,
+    /// LEAVE.
+    Leave,
+    /// JMP to a known place.
+    Jump,
+    /// Jcc.
+    Branch,
+    /// JMP to where a register or memory says.
+    JumpIndirect,
+    /// CALL of a known place.
+    Call,
+    /// CALL of where a register or memory says.
+    CallIndirect,
+    /// RET.
+    Return,
+    /// The interpreter's handler runs it and the block goes on.
+    CallOut,
+    /// The same, and the block ends.
+    Last,
+}
+
+/// How memory is accessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Read only.
+    Read,
+    /// Written, and perhaps read.
+    Write,
+}
+
+/// One instruction of a block.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// As iced decoded it; its addresses count from the start of the page.
+    pub insn: Instruction,
+    /// As the interpreter runs it; its offsets count from the start of the block.
+    pub op: Op,
+    /// How it is translated.
+    pub kind: Kind,
+    /// What it does to the flags.
+    pub effect: Effect,
+    /// Flags that it reads, or must have in the host's to keep them.
+    pub reads: u64,
+    /// The same, if somebody looks at its own.
+    all_reads: u64,
+    /// Explicit memory operand: kind of access and size in bytes.
+    pub access: Option<(Want, u32)>,
+    /// General registers that it writes, one bit each.
+    pub written: u32,
+    /// Flags that somebody looks at after it, before they are written again.
+    pub live: u64,
+    /// Flags among them that an instruction of the block reads.
+    pub read_later: u64,
+    /// It works on vector registers.
+    pub vector: bool,
+}
+
+impl Guest {
+    /// May control leave the block before the instruction has an effect, or does it run with all state in place?
+    pub fn observes(&self) -> bool {
+        match self.kind {
+            Kind::Native => self.access.is_some() || self.effect == Effect::Kept,
+            Kind::Nothing => false,
+            _ => true,
+        }
+    }
+
+    /// Must the interpreter's handler be at hand?
+    pub fn ends(&self) -> bool {
+        !matches!(
+            self.kind,
+            Kind::Native
+                | Kind::Nothing
+                | Kind::Push
+                | Kind::Pop
+                | Kind::Leave
+                | Kind::Branch
+                | Kind::CallOut
+        )
+    }
+}
+
+/// Decodes the block at `offset` of a page. Empty when its first instruction leaves the page.
+pub fn block(bytes: &[u8], offset: usize, mode: Mode, factory: &mut InstructionInfoFactory) -> Vec<Guest> {
+    let mut block = Vec::new();
+    let (mut at, mut exits) = (offset, 0);
+    while at < bytes.len() && block.len() < MOST {
+        let rest = &bytes[at..bytes.len().min(at + 15)];
+        let code = CodeMode { size: mode.size(), flat: mode.flat() };
+        let Ok(op) = decode(rest, code, (at - offset) as u16) else { break };
+        let mut decoder = Decoder::with_ip(mode.size(), rest, at as u64, DecoderOptions::NONE);
+        let insn = decoder.decode();
+        at = offset + usize::from(op.end);
+        let guest = classify(insn, op, mode, factory);
+        exits += usize::from(guest.kind == Kind::Branch);
+        let last = guest.ends() || exits > MOST_EXITS;
+        block.push(guest);
+        if last {
+            break;
+        }
+    }
+    liveness(&mut block);
+    block
+}
+
+fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfoFactory) -> Guest {
+    let info = factory.info(&insn);
+    let mut written = 0;
+    for used in info.used_registers() {
+        let writes = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+        if writes && used.register().is_gpr() {
+            written |= 1 << used.register().full_register().number();
+        }
+    }
+    let access = info.used_memory().first().and_then(|memory| {
+        let want = match memory.access() {
+            OpAccess::Read | OpAccess::CondRead => Want::Read,
+            OpAccess::NoMemAccess | OpAccess::None => return None,
+            _ => Want::Write,
+        };
+        Some((want, insn.memory_size().size() as u32))
+    });
+    let memories = info.used_memory().len();
+    let mut guest = Guest {
+        insn,
+        op,
+        kind: Kind::CallOut,
+        effect: Effect::None,
+        reads: 0,
+        all_reads: 0,
+        access: None,
+        written,
+        live: 0,
+        read_later: 0,
+        vector: false,
+    };
+    guest.kind = kind(&insn, &op, mode, memories, access);
+    if guest.kind == Kind::Native {
+        guest.access = access;
+        guest.effect = effect(&insn).unwrap_or(Effect::None);
+        guest.vector = vector(&insn);
+    }
+    if matches!(guest.kind, Kind::Native | Kind::Branch) {
+        guest.all_reads = match guest.effect {
+            Effect::Partial(mask) => eflags(insn.rflags_read()) | OSZAPC & !mask,
+            Effect::Counted(_) => 0,
+            _ => eflags(insn.rflags_read()),
+        };
+    }
+    guest
+}
+
+fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option<(Want, u32)>) -> Kind {
+    let plain = insn.flow_control() == FlowControl::Next;
+    if insn.is_invalid() || plain && op.flags & ENDS_BLOCK != 0 {
+        return Kind::Last;
+    }
+    if !plain {
+        return branch(insn, mode);
+    }
+    if system(insn) {
+        return Kind::Last;
+    }
+    let stack = mode.size() / 8;
+    match insn.mnemonic() {
+        M::Nop | M::Endbr64 | M::Endbr32 | M::Lfence | M::Mfence | M::Sfence => return Kind::Nothing,
+        M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw => {
+            return Kind::Nothing;
+        }
+        M::Push | M::Pop | M::Leave if mode.wide_stack() => {
+            let size = insn.stack_pointer_increment().unsigned_abs();
+            let simple = match insn.op_count() {
+                0 => insn.code() == if stack == 8 { Code::Leaveq } else { Code::Leaved },
+                _ => match insn.op0_kind() {
+                    OpKind::Register => {
+                        insn.op0_register().is_gpr() && insn.op0_register().full_register() != Register::RSP
+                    }
+                    OpKind::Memory => false,
+                    _ => true,
+                },
+            };
+            return match insn.mnemonic() {
+                M::Leave if simple => Kind::Leave,
+                _ if !simple || size != stack => Kind::CallOut,
+                M::Push => Kind::Push,
+                _ => Kind::Pop,
+            };
+        }
+        _ => {}
+    }
+    if native(insn, mode, memories, access) { Kind::Native } else { Kind::CallOut }
+}
+
+fn branch(insn: &Instruction, mode: Mode) -> Kind {
+    if !mode.flat_code() || mode.size() == 16 {
+        return Kind::Last;
+    }
+    let near = |kind| matches!(kind, OpKind::NearBranch32 | OpKind::NearBranch64);
+    let full = match insn.op_count() {
+        0 => true,
+        _ if near(insn.op0_kind()) => (insn.op0_kind() == OpKind::NearBranch64) == (mode.size() == 64),
+        _ => {
+            insn.op0_kind() == OpKind::Register && insn.op0_register().size() as u32 * 8 == mode.size()
+                || insn.op0_kind() == OpKind::Memory && insn.memory_size().size() as u32 * 8 == mode.size()
+                || insn.mnemonic() == M::Ret
+        }
+    };
+    let increment = insn.stack_pointer_increment();
+    match (insn.flow_control(), insn.mnemonic()) {
+        _ if !full => Kind::Last,
+        (FlowControl::ConditionalBranch, _) if insn.is_jcc_short_or_near() => Kind::Branch,
+        (FlowControl::UnconditionalBranch, M::Jmp) => Kind::Jump,
+        (FlowControl::IndirectBranch, M::Jmp) => Kind::JumpIndirect,
+        (FlowControl::Call, M::Call) if mode.wide_stack() => Kind::Call,
+        (FlowControl::IndirectCall, M::Call) if mode.wide_stack() => Kind::CallIndirect,
+        (FlowControl::Return, M::Ret) if mode.wide_stack() => {
+            let pops = increment - if insn.op_count() == 1 { insn.immediate16() as i32 } else { 0 };
+            if pops as u32 * 8 == mode.size() { Kind::Return } else { Kind::Last }
+        }
+        _ => Kind::Last,
+    }
+}
+
+/// Instructions with system meaning end a block: what follows may depend on what they changed.
+fn system(insn: &Instruction) -> bool {
+    let segment = |n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_segment_register();
+    let special = |n| {
+        insn.op_kind(n) == OpKind::Register
+            && (insn.op_register(n).is_cr() || insn.op_register(n).is_dr() || insn.op_register(n).is_tr())
+    };
+    let first_two = 0..insn.op_count().min(2);
+    insn.is_privileged()
+        || insn.op_count() > 0 && segment(0)
+        || first_two.into_iter().any(special)
+        || insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix())
+        || matches!(
+            insn.mnemonic(),
+            M::Popf
+                | M::Popfd
+                | M::Popfq
+                | M::Sti
+                | M::Cli
+                | M::In
+                | M::Out
+                | M::Insb
+                | M::Insw
+                | M::Insd
+                | M::Outsb
+                | M::Outsw
+                | M::Outsd
+                | M::Ldmxcsr
+                | M::Vldmxcsr
+                | M::Fxrstor
+                | M::Fxrstor64
+                | M::Xrstor
+                | M::Xrstor64
+                | M::Xsetbv
+                | M::Wrfsbase
+                | M::Wrgsbase
+                | M::Swapgs
+                | M::Lds
+                | M::Les
+                | M::Lfs
+                | M::Lgs
+                | M::Lss
+                | M::Clts
+                | M::Lmsw
+                | M::Wrpkru
+                | M::Mwait
+                | M::Monitor
+                | M::Pause
+                | M::Hlt
+                | M::Stac
+                | M::Clac
+        )
+}
+
+/// Sets whose instructions the host may run, when it has them.
+fn host_has(feature: CpuidFeature) -> bool {
+    use CpuidFeature as F;
+    match feature {
+        F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::X64 | F::CMOV | F::CX8 => {
+            true
+        }
+        F::SSE | F::SSE2 => true,
+        F::SSE3 => is_x86_feature_detected!("sse3"),
+        F::SSSE3 => is_x86_feature_detected!("ssse3"),
+        F::SSE4_1 => is_x86_feature_detected!("sse4.1"),
+        F::SSE4_2 => is_x86_feature_detected!("sse4.2"),
+        F::POPCNT => is_x86_feature_detected!("popcnt"),
+        F::LZCNT => is_x86_feature_detected!("lzcnt"),
+        F::BMI1 => is_x86_feature_detected!("bmi1"),
+        F::BMI2 => is_x86_feature_detected!("bmi2"),
+        F::ADX => is_x86_feature_detected!("adx"),
+        F::MOVBE => is_x86_feature_detected!("movbe"),
+        F::AES => is_x86_feature_detected!("aes"),
+        F::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        F::SHA => is_x86_feature_detected!("sha"),
+        F::AVX => is_x86_feature_detected!("avx"),
+        F::AVX2 => is_x86_feature_detected!("avx2"),
+        F::FMA => is_x86_feature_detected!("fma"),
+        F::F16C => is_x86_feature_detected!("f16c"),
+        _ => false,
+    }
+}
+
+fn vector(insn: &Instruction) -> bool {
+    (0..insn.op_count())
+        .any(|n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_vector_register())
+        || matches!(insn.mnemonic(), M::Vzeroupper | M::Vzeroall)
+}
+
+fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want, u32)>) -> bool {
+    if !insn.cpuid_features().iter().all(|&feature| host_has(feature)) || effect(insn).is_none() {
+        return false;
+    }
+    let operand = |n| match insn.op_kind(n) {
+        OpKind::Register => {
+            let register = insn.op_register(n);
+            register.is_gpr() || register.is_xmm() || register.is_ymm()
+        }
+        OpKind::Memory => true,
+        kind => matches!(
+            kind,
+            OpKind::Immediate8
+                | OpKind::Immediate8_2nd
+                | OpKind::Immediate16
+                | OpKind::Immediate32
+                | OpKind::Immediate64
+                | OpKind::Immediate8to16
+                | OpKind::Immediate8to32
+                | OpKind::Immediate8to64
+                | OpKind::Immediate32to64
+        ),
+    };
+    if !(0..insn.op_count()).all(operand) || memories > 1 || insn.is_stack_instruction() {
+        return false;
+    }
+    let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+    let lea = insn.mnemonic() == M::Lea;
+    if has_memory {
+        let size = access.map_or(0, |(_, size)| size);
+        let rip = matches!(insn.memory_base(), Register::EIP);
+        if !lea && !matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || rip || insn.is_vsib() {
+            return false;
+        }
+    } else if memories != 0 {
+        return false;
+    }
+    if vector(insn) {
+        if if insn.encoding() == EncodingKind::VEX { !mode.avx() } else { !mode.sse() } {
+            return false;
+        }
+    } else if insn.encoding() != EncodingKind::Legacy && mode.size() != 64 {
+        return false;
+    }
+    !matches!(
+        insn.mnemonic(),
+        M::Idiv
+            | M::Cmpxchg8b
+            | M::Cmpxchg16b
+            | M::Rcpps
+            | M::Rcpss
+            | M::Rsqrtps
+            | M::Rsqrtss
+            | M::Vrcpps
+            | M::Vrcpss
+            | M::Vrsqrtps
+            | M::Vrsqrtss
+            | M::Maskmovdqu
+            | M::Vmaskmovdqu
+            | M::Vmaskmovps
+            | M::Vmaskmovpd
+            | M::Vpmaskmovd
+            | M::Vpmaskmovq
+            | M::Stmxcsr
+            | M::Vstmxcsr
+            | M::Xlatb
+            | M::Cpuid
+            | M::Lahf
+            | M::Cld
+            | M::Std
+            | M::Arpl
+            | M::Salc
+            | M::Ud0
+            | M::Ud1
+            | M::Ud2
+            | M::Sldt
+            | M::Str
+            | M::Smsw
+            | M::Sgdt
+            | M::Sidt
+            | M::Lar
+            | M::Lsl
+            | M::Verr
+            | M::Verw
+    ) && !(insn.mnemonic() == M::Bswap && insn.op0_register().size() == 2)
+        && !(insn.mnemonic() == M::Lea && insn.op1_kind() != OpKind::Memory)
+        && !(insn.mnemonic() == M::Movsxd && insn.op0_register().size() != 8)
+}
+
+/// Leaves an instruction to the interpreter after all.
+pub fn demote(block: &mut [Guest], index: usize) {
+    let guest = &mut block[index];
+    guest.kind = if guest.ends() { Kind::Last } else { Kind::CallOut };
+    guest.effect = Effect::None;
+    guest.access = None;
+    guest.all_reads = 0;
+    guest.vector = false;
+    liveness(block);
+}
+
+/// Works backwards: which flags are looked at, by an instruction or because control may leave the block.
+fn liveness(block: &mut [Guest]) {
+    let (mut live, mut read) = (OSZAPC, 0);
+    for guest in block.iter_mut().rev() {
+        guest.live = live;
+        guest.read_later = read;
+        if guest.effect == Effect::Varies && guest.live != 0 {
+            guest.kind = Kind::CallOut;
+            guest.effect = Effect::None;
+            guest.access = None;
+        }
+        let called = matches!(guest.kind, Kind::CallOut | Kind::Last);
+        let reads = match guest.effect {
+            _ if called => 0,
+            Effect::Partial(mask) if guest.live & mask == 0 => guest.all_reads & mask,
+            _ => guest.all_reads,
+        };
+        guest.reads = reads;
+        // INC and DEC look for the carry that they keep where it is cheapest to find.
+        let carry = if matches!(guest.effect, Effect::Step(_)) && guest.live != 0 { CF } else { 0 };
+        live = live & !guest.effect.writes() | reads;
+        read = if called { 0 } else { read & !guest.effect.writes() | reads | carry };
+        if guest.observes() {
+            live = OSZAPC;
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! From an analysed block to host code.
+//!
+//! The way through a block that meets no obstacle is emitted in one run; everything else (a memory access that misses
+//! the translation cache, the taken side of a jump, exits) goes to *cold* pieces behind it. A memory access that
+//! misses has its whole instruction run by the interpreter's handler, and comes back behind the translated one.
+
+mod control;
+mod flags;
+mod memory;
+mod native;
+
+use dynasmrt::x64::X64Relocation;
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
+use emu_core::cpu::eflags::OSZAPC;
+use emu_core::interp::op::Op;
+use iced_x86::{Encoder, Instruction, Register};
+
+use crate::analysis::{Guest, Kind};
+use crate::effects::Effect;
+use crate::enter::Place;
+use crate::frame::{HIGH, PAGE, PINNED};
+use crate::mode::Mode;
+use crate::thunks::Thunks;
+use flags::State;
+
+type Assembler = VecAssembler<X64Relocation>;
+
+/// First scratch register: addresses, the next RIP.
+const R13: u8 = 13;
+/// Second scratch register: values, tokens.
+const R14: u8 = 14;
+
+/// An instruction cannot be emitted as planned; the block is tried again with it left to the interpreter.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    /// Index of the instruction.
+    pub index: usize,
+}
+
+/// Where a jump to another block of the page leaves until it is linked.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkSite {
+    /// Offset in the code of the jump's 32-bit relative operand.
+    pub at: usize,
+    /// Offset in the page that it goes to.
+    pub target: u16,
+}
+
+/// A finished block.
+#[derive(Debug)]
+pub struct Emitted {
+    /// Host code.
+    pub code: Vec<u8>,
+    /// Offset in it of the entry by way of the jump cache (R13 holds RIP).
+    pub indirect: usize,
+    /// Offset of the entry by a link.
+    pub direct: usize,
+    /// Jumps that can be linked.
+    pub links: Vec<LinkSite>,
+}
+
+/// Code that is emitted behind the block.
+enum Cold {
+    /// The interpreter's handler for an instruction, and back.
+    CallOut { from: DynamicLabel, back: DynamicLabel, index: usize, state: State },
+    /// The taken side of a conditional jump.
+    Side { from: DynamicLabel, target: i64, left: i32, state: State },
+    /// The jump cache does not know the target in R13, and all effects have taken place.
+    Miss { from: DynamicLabel },
+}
+
+/// What the emitter knows of the guest's code around one instruction.
+struct Emitter<'a> {
+    asm: Assembler,
+    encoder: Encoder,
+    block: &'a [Guest],
+    ops: &'a [Op],
+    mode: Mode,
+    offset: u16,
+    thunks: &'a Thunks,
+    first_link: u64,
+    cold: Vec<Cold>,
+    links: Vec<LinkSite>,
+    state: State,
+    index: usize,
+    vector: bool,
+}
+
+/// Emits a block for the address `base`. `ops` are the handlers' instructions, at the addresses where they stay.
+///
+/// # Errors
+/// When an instruction has no such encoding after all.
+pub fn emit(
+    block: &[Guest],
+    ops: &[Op],
+    mode: Mode,
+    offset: u16,
+    thunks: &Thunks,
+    base: usize,
+    first_link: u64,
+) -> Result<Emitted, Failed> {
+    let mut emitter = Emitter {
+        asm: Assembler::new(base),
+        encoder: Encoder::new(64),
+        block,
+        ops,
+        mode,
+        offset,
+        thunks,
+        first_link,
+        cold: Vec::new(),
+        links: Vec::new(),
+        state: State::default(),
+        index: 0,
+        vector: block.iter().any(|guest| guest.vector),
+    };
+    let (indirect, direct) = emitter.entry();
+    emitter.body()?;
+    emitter.emit_cold()?;
+    let links = emitter.links;
+    let code = emitter.asm.finalize().map_err(|_| Failed { index: 0 })?;
+    Ok(Emitted { code, indirect, direct, links })
+}
+
+impl Emitter<'_> {
+    fn entry(&mut self) -> (usize, usize) {
+        let count = self.block.len() as i32;
+        let offset = i32::from(self.offset);
+        let fail = self.asm.new_dynamic_label();
+        // Out of budget: the interpreter finishes.
+        dynasm!(self.asm
+            ; .arch x64
+            ; =>fail
+            ; add r15, count
+            ; mov r13, [rsp + PAGE]
+            ; lea r13, [r13 + offset]
+        );
+        self.cut_rip();
+        dynasm!(self.asm
+            ; .arch x64
+            ; xor r14d, r14d
+            ; jmp extern self.thunks.leave
+        );
+        let indirect = self.asm.offset().0;
+        dynasm!(self.asm
+            ; .arch x64
+            ; lea r13, [r13 - offset]
+            ; mov [rsp + PAGE], r13
+        );
+        let direct = self.asm.offset().0;
+        dynasm!(self.asm
+            ; .arch x64
+            ; sub r15, count
+            ; js =>fail
+        );
+        if self.vector {
+            let (load, body) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+            dynasm!(self.asm
+                ; .arch x64
+                ; cmp BYTE [rsp + crate::frame::VECTORS_IN], 0
+                ; jne =>body
+                ; =>load
+                ; call extern self.thunks.vectors_in
+                ; =>body
+            );
+        }
+        (indirect, direct)
+    }
+
+    /// Cuts RIP in R13 to 32 bits outside 64-bit code.
+    fn cut_rip(&mut self) {
+        if self.mode.size() != 64 {
+            dynasm!(self.asm; .arch x64; mov r13d, r13d);
+        }
+    }
+
+    fn body(&mut self) -> Result<(), Failed> {
+        for index in 0..self.block.len() {
+            self.index = index;
+            let guest = &self.block[index];
+            match guest.kind {
+                Kind::Native => self.native(guest)?,
+                Kind::Nothing => {}
+                Kind::Push => self.push(guest)?,
+                Kind::Pop => self.pop(guest),
+                Kind::Leave => self.leave_frame(),
+                Kind::Branch => self.branch(guest),
+                Kind::CallOut => self.call_out(index),
+                _ => self.last(guest)?,
+            }
+        }
+        let last = &self.block[self.block.len() - 1];
+        if !last.ends() {
+            // The block is full, or the page is.
+            let next = i64::from(self.offset) + i64::from(last.op.end);
+            self.state_to_frame();
+            self.jump_to(next);
+        }
+        Ok(())
+    }
+
+    fn place(&self, index: usize) -> Place {
+        let guest = &self.block[index];
+        let split = matches!(guest.effect, Effect::Whole(_) | Effect::Partial(_)) && guest.live != 0;
+        Place::new(self.offset, self.block.len(), index, split)
+    }
+
+    /// Has the interpreter's handler run an instruction, in the middle of the block.
+    fn call_out(&mut self, index: usize) {
+        self.state_to_frame();
+        self.call_handler(index);
+        self.state = State::default();
+    }
+
+    fn call_handler(&mut self, index: usize) {
+        let op = &raw const self.ops[index] as i64;
+        let place = self.place(index).0 as i32;
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r13d, place
+            ; mov r14, QWORD op
+            ; call extern self.thunks.call_out
+        );
+        if self.vector {
+            dynasm!(self.asm; .arch x64; call extern self.thunks.vectors_in);
+        }
+    }
+
+    /// The cold way of the instruction at hand: to be jumped to, and to come back from.
+    fn way_out(&mut self) -> (DynamicLabel, DynamicLabel) {
+        let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+        self.cold.push(Cold::CallOut { from, back, index: self.index, state: self.state });
+        (from, back)
+    }
+
+    fn emit_cold(&mut self) -> Result<(), Failed> {
+        while let Some(piece) = self.cold.pop() {
+            match piece {
+                Cold::CallOut { from, back, index, state } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    self.state = state;
+                    self.state_to_frame();
+                    let guest = &self.block[index];
+                    self.call_handler(index);
+                    if guest.kind == Kind::Native && guest.read_later != 0 {
+                        self.load_flags();
+                    }
+                    dynasm!(self.asm; .arch x64; jmp =>back);
+                }
+                Cold::Side { from, target, left, state } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    self.state = state;
+                    self.state_to_frame();
+                    if left != 0 {
+                        dynasm!(self.asm; .arch x64; add r15, left);
+                    }
+                    self.jump_to(target);
+                }
+                Cold::Miss { from } => {
+                    dynasm!(self.asm
+                        ; .arch x64
+                        ; =>from
+                        ; xor r14d, r14d
+                        ; jmp extern self.thunks.leave
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the arithmetic flags from the frame into the host's. Changes both scratch registers.
+    fn load_flags(&mut self) {
+        dynasm!(self.asm; .arch x64; call extern self.thunks.load_flags);
+        if self.vector {
+            dynasm!(self.asm; .arch x64; call extern self.thunks.vectors_in);
+        }
+    }
+
+    /// Host register that holds guest register `number`, if one does.
+    fn pinned(number: u8) -> Option<u8> {
+        PINNED.get(usize::from(number)).copied()
+    }
+
+    /// Frame offset of a guest register that is not pinned.
+    fn high(number: u8) -> i32 {
+        HIGH + 8 * (i32::from(number) - 12)
+    }
+
+    /// Guest register `number` in a host register: its own, or `scratch`, loaded. Keeps the host's flags.
+    fn in_register(&mut self, number: u8, scratch: u8) -> u8 {
+        Self::pinned(number).unwrap_or_else(|| {
+            dynasm!(self.asm; .arch x64; mov Rq(scratch), [rsp + Self::high(number)]);
+            scratch
+        })
+    }
+
+    /// Encodes an instruction as it stands.
+    fn encode(&mut self, insn: &Instruction) -> Result<(), Failed> {
+        let failed = Failed { index: self.index };
+        self.encoder.set_buffer(Vec::with_capacity(16));
+        self.encoder.encode(insn, 0).map_err(|_| failed)?;
+        let bytes = self.encoder.take_buffer();
+        self.asm.extend(&bytes);
+        Ok(())
+    }
+
+    /// Number of a general register, whatever its width.
+    fn number(register: Register) -> u8 {
+        register.full_register().number() as u8
+    }
+
+    /// Are the host's flags good for reading `mask`?
+    fn host_has(&self, mask: u64) -> bool {
+        self.state.host & mask == mask & OSZAPC
+    }
+}

@@ -1,0 +1,590 @@
+//! Instructions that the host runs itself, with their registers and address replaced.
+
+use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
+use emu_core::cpu::eflags::{CF, OF, OSZAPC, Writer};
+use iced_x86::{Code, CodeSize, EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
+
+use super::flags::{Operand, Source};
+use super::{Emitter, Failed, R13, R14};
+use crate::analysis::Guest;
+use crate::effects::Effect;
+use crate::frame::{FLAG_A, FLAG_B};
+
+/// A guest register that travels through a scratch register during one instruction.
+#[derive(Clone, Copy)]
+struct Lent {
+    guest: u8,
+    scratch: u8,
+    written: bool,
+}
+
+impl Emitter<'_> {
+    pub(super) fn native(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let insn = for_64_bits(&guest.insn);
+        if insn.mnemonic() == M::Lea {
+            return self.lea(guest, &insn);
+        }
+        let way = match guest.access {
+            Some((want, size)) => {
+                let (miss, back) = self.way_out();
+                self.effective_address(&insn)?;
+                self.host_address(insn.memory_segment(), size, want, miss);
+                if needs_alignment(&insn, size) {
+                    dynasm!(self.asm; .arch x64; test r13, size as i32 - 1; jnz =>miss);
+                }
+                Some(back)
+            }
+            None => None,
+        };
+        let back = if guest.effect == Effect::Kept { self.divide(guest, &insn, way)? } else { way };
+        if guest.effect != Effect::Kept {
+            self.run(guest, &insn)?;
+        }
+        if let Some(back) = back {
+            dynasm!(self.asm; .arch x64; =>back);
+        }
+        Ok(())
+    }
+
+    fn lea(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
+        let to = insn.op0_register();
+        let number = Self::number(to);
+        if to.size() == 2 {
+            return Err(Failed { index: self.index });
+        }
+        let target = Self::pinned(number).unwrap_or(R13);
+        self.effective_address_to(insn, Register::RAX + u32::from(target))?;
+        if to.size() == 4 && address_is_wide(insn) {
+            dynasm!(self.asm; .arch x64; mov Rd(target), Rd(target));
+        }
+        if target == R13 {
+            dynasm!(self.asm; .arch x64; mov [rsp + Self::high(number)], r13);
+        }
+        debug_assert!(guest.effect == Effect::None, "LEA leaves flags alone");
+        Ok(())
+    }
+
+    /// Runs the instruction; the host address of its memory operand is in R13.
+    fn run(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
+        let seen = guest.live & guest.effect.writes() != 0
+            || guest.live != 0 && matches!(guest.effect, Effect::Counted(_));
+        if guest.reads != 0 {
+            self.need_flags(guest.reads, guest.access.is_none());
+        }
+        match guest.effect {
+            Effect::None => self.replaced(guest, insn),
+            effect if !seen => {
+                self.replaced(guest, insn)?;
+                self.unseen(effect);
+                Ok(())
+            }
+            Effect::Record(writer) => self.record(guest, insn, writer),
+            Effect::Step(writer) => self.step(guest, insn, writer),
+            Effect::Product => self.product(guest, insn),
+            Effect::Whole(mask) => {
+                self.replaced(guest, insn)?;
+                self.save_split(mask);
+                Ok(())
+            }
+            Effect::Partial(_) => {
+                self.replaced(guest, insn)?;
+                self.save_split(OSZAPC);
+                Ok(())
+            }
+            Effect::Counted(mask) => self.counted(guest, insn, mask),
+            Effect::Varies | Effect::Kept => Err(Failed { index: self.index }),
+        }
+    }
+
+    /// Emits the instruction with host registers for guest ones and [R13] for its memory operand.
+    fn replaced(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
+        let mut insn = *insn;
+        let memory = guest.access.is_some();
+        if memory {
+            at_r13(&mut insn);
+        }
+        let mut lent: [Option<Lent>; 2] = [None; 2];
+        for n in 0..insn.op_count() {
+            if insn.op_kind(n) != OpKind::Register || !insn.op_register(n).is_gpr() {
+                continue;
+            }
+            let register = insn.op_register(n);
+            if is_high_byte(register) {
+                continue;
+            }
+            let number = Self::number(register);
+            let host = match Self::pinned(number) {
+                Some(host) => host,
+                None => self.lend(&mut lent, number, guest.written >> number & 1 != 0, memory)?,
+            };
+            insn.set_op_register(n, sized(host, register.size()));
+        }
+        for loan in lent.iter().flatten() {
+            let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
+            dynasm!(self.asm; .arch x64; mov Rq(scratch), [rsp + slot]);
+        }
+        self.encode(&insn)?;
+        for loan in lent.iter().flatten().filter(|loan| loan.written) {
+            let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
+            dynasm!(self.asm; .arch x64; mov [rsp + slot], Rq(scratch));
+        }
+        Ok(())
+    }
+
+    fn lend(
+        &mut self,
+        lent: &mut [Option<Lent>; 2],
+        guest: u8,
+        written: bool,
+        memory: bool,
+    ) -> Result<u8, Failed> {
+        if let Some(loan) = lent.iter().flatten().find(|loan| loan.guest == guest) {
+            return Ok(loan.scratch);
+        }
+        let scratches: &[u8] = if memory { &[R14] } else { &[R14, R13] };
+        for (slot, &scratch) in lent.iter_mut().zip(scratches) {
+            if slot.is_none() {
+                *slot = Some(Lent { guest, scratch, written });
+                return Ok(scratch);
+            }
+        }
+        Err(Failed { index: self.index })
+    }
+
+    /// ADD, SUB, CMP, NEG, AND, OR, XOR, TEST whose flags somebody looks at.
+    fn record(&mut self, guest: &Guest, insn: &Instruction, writer: Writer) -> Result<(), Failed> {
+        let failed = Failed { index: self.index };
+        let memory = (0..insn.op_count()).find(|&n| insn.op_kind(n) == OpKind::Memory);
+        let size = match memory {
+            Some(_) => insn.memory_size().size(),
+            None => insn.op0_register().size(),
+        } as u32;
+        let shift = (64 - 8 * size) as u8;
+        if (0..insn.op_count())
+            .any(|n| insn.op_kind(n) == OpKind::Register && is_high_byte(insn.op_register(n)))
+        {
+            return Err(failed);
+        }
+        let writes = !matches!(insn.mnemonic(), M::Cmp | M::Test);
+        let mut insn = *insn;
+        let mut guest = guest.clone();
+        let mut value_in_r13 = false;
+        if memory == Some(1) || memory == Some(0) && !writes {
+            // The value instead of its address.
+            load(self, R13, size);
+            let n = memory.unwrap_or(0);
+            insn.set_op_kind(n, OpKind::Register);
+            insn.set_op_register(n, sized(R13, size as usize));
+            guest.access = None;
+            value_in_r13 = true;
+        }
+        let source = |n: u32| match insn.op_kind(n) {
+            OpKind::Register if value_in_r13 && memory == Some(n) => Operand::Slot,
+            OpKind::Register => Operand::Reg(Self::number(insn.op_register(n))),
+            OpKind::Memory => Operand::Slot,
+            _ => Operand::Imm(immediate(&insn, n, shift)),
+        };
+        match (writer, insn.mnemonic()) {
+            (Writer::Logic, mnemonic) => {
+                let same = insn.op0_kind() == OpKind::Register
+                    && insn.op1_kind() == OpKind::Register
+                    && insn.op0_register() == insn.op1_register();
+                if mnemonic == M::Test {
+                    if same && !value_in_r13 {
+                        self.replaced(&guest, &insn)?;
+                        let a = self.settle(source(0), FLAG_A);
+                        self.wrote(writer, shift, a, Operand::Imm(0), OSZAPC);
+                    } else {
+                        // The result, as AND leaves it.
+                        self.test_result(&insn, value_in_r13, size)?;
+                        self.wrote(writer, shift, Operand::Slot, Operand::Imm(0), OSZAPC);
+                    }
+                } else if memory == Some(0) {
+                    self.replaced(&guest, &insn)?;
+                    load(self, R13, size);
+                    dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
+                    self.wrote(writer, shift, Operand::Slot, Operand::Imm(0), OSZAPC);
+                } else {
+                    self.replaced_with_r13(&guest, &insn, value_in_r13)?;
+                    let zero = same && mnemonic == M::Xor;
+                    let a = if zero { Operand::Imm(0) } else { self.settle(source(0), FLAG_A) };
+                    self.wrote(writer, shift, a, Operand::Imm(0), OSZAPC);
+                }
+            }
+            (_, M::Neg) => {
+                let b = source(0);
+                if memory == Some(0) {
+                    load(self, R14, size);
+                    dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], r14);
+                } else if let Operand::Reg(number) = b {
+                    let register = self.in_register(number, R14);
+                    dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], Rq(register));
+                }
+                self.replaced(&guest, &insn)?;
+                self.wrote(writer, shift, Operand::Imm(0), Operand::Slot, OSZAPC);
+            }
+            (_, M::Cmp) => {
+                if value_in_r13 {
+                    let slot = if memory == Some(0) { FLAG_A } else { FLAG_B };
+                    dynasm!(self.asm; .arch x64; mov [rsp + slot], r13);
+                }
+                self.replaced_with_r13(&guest, &insn, value_in_r13)?;
+                let a = self.settle(source(0), FLAG_A);
+                let b = self.settle(source(1), FLAG_B);
+                self.wrote(writer, shift, a, b, OSZAPC);
+            }
+            _ => self.sum(&guest, &insn, writer, shift, memory, value_in_r13)?,
+        }
+        Ok(())
+    }
+
+    /// ADD and SUB, which overwrite their first operand.
+    fn sum(
+        &mut self,
+        guest: &Guest,
+        insn: &Instruction,
+        writer: Writer,
+        shift: u8,
+        memory: Option<u32>,
+        value_in_r13: bool,
+    ) -> Result<(), Failed> {
+        if memory == Some(0) {
+            load(self, R14, u32::from(64 - shift) / 8);
+            dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r14);
+            let b = match insn.op1_kind() {
+                OpKind::Register => Operand::Reg(Self::number(insn.op1_register())),
+                _ => Operand::Imm(immediate(insn, 1, shift)),
+            };
+            self.replaced(guest, insn)?;
+            let b = self.settle(b, FLAG_B);
+            self.wrote(writer, shift, Operand::Slot, b, OSZAPC);
+            return Ok(());
+        }
+        let destination = Self::number(insn.op0_register());
+        let whole = insn.op0_register().size() >= 4 || shift == 0;
+        let (a, b) = match insn.op1_kind() {
+            OpKind::Register if value_in_r13 => (Operand::Slot, Operand::Slot),
+            OpKind::Register => {
+                let other = Self::number(insn.op1_register());
+                let a = match writer {
+                    _ if other == destination || !whole => Operand::Slot,
+                    Writer::Add => Operand::Difference(destination, other),
+                    _ => Operand::Sum(destination, other),
+                };
+                (a, if other == destination { Operand::Slot } else { Operand::Reg(other) })
+            }
+            _ => {
+                let value = immediate(insn, 1, shift);
+                let back = if writer == Writer::Add { value.wrapping_neg() } else { value };
+                let a = match i32::try_from(back) {
+                    Ok(back) => Operand::Plus(destination, back),
+                    Err(_) => Operand::Slot,
+                };
+                (a, Operand::Imm(value))
+            }
+        };
+        let a = if self.stays(a) { a } else { Operand::Slot };
+        let b = if self.stays(b) { b } else { Operand::Slot };
+        if a == Operand::Slot {
+            let register = self.in_register(destination, R14);
+            dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], Rq(register));
+        }
+        if b == Operand::Slot {
+            if value_in_r13 {
+                dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], r13);
+            } else {
+                let other = Self::number(insn.op1_register());
+                let register = self.in_register(other, R14);
+                dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], Rq(register));
+            }
+        }
+        self.replaced_with_r13(guest, insn, value_in_r13)?;
+        self.wrote(writer, shift, a, b, OSZAPC);
+        Ok(())
+    }
+
+    /// [`replaced`](Self::replaced), where one operand register may be R13 itself.
+    fn replaced_with_r13(
+        &mut self,
+        guest: &Guest,
+        insn: &Instruction,
+        value_in_r13: bool,
+    ) -> Result<(), Failed> {
+        if !value_in_r13 {
+            return self.replaced(guest, insn);
+        }
+        let mut insn = *insn;
+        let mut loan = None;
+        for n in 0..insn.op_count() {
+            if insn.op_kind(n) != OpKind::Register
+                || Self::number(insn.op_register(n)) == R13 && is_value(&guest.insn, n)
+            {
+                continue;
+            }
+            let register = insn.op_register(n);
+            let number = Self::number(register);
+            let host = Self::pinned(number).unwrap_or_else(|| {
+                loan = Some(number);
+                R14
+            });
+            insn.set_op_register(n, sized(host, register.size()));
+        }
+        if let Some(number) = loan {
+            dynasm!(self.asm; .arch x64; mov r14, [rsp + Self::high(number)]);
+        }
+        self.encode(&insn)?;
+        if let Some(number) = loan
+            && guest.written >> number & 1 != 0
+        {
+            dynasm!(self.asm; .arch x64; mov [rsp + Self::high(number)], r14);
+        }
+        Ok(())
+    }
+
+    /// What TEST computes, into slot a, with the flags.
+    fn test_result(&mut self, insn: &Instruction, value_in_r13: bool, size: u32) -> Result<(), Failed> {
+        let of_memory = |n: u32| {
+            value_in_r13
+                && insn.op_kind(n) == OpKind::Register
+                && insn.op_register(n) == sized(R13, size as usize)
+        };
+        if !value_in_r13 {
+            let register = self.in_register(Self::number(insn.op0_register()), R13);
+            if register != R13 {
+                dynasm!(self.asm; .arch x64; mov r13, Rq(register));
+            }
+        }
+        let other = if value_in_r13 && !of_memory(0) { 0 } else { 1 };
+        match insn.op_kind(other) {
+            OpKind::Register => {
+                let register = self.in_register(Self::number(insn.op_register(other)), R14);
+                match size {
+                    8 => dynasm!(self.asm; .arch x64; and r13, Rq(register)),
+                    4 => dynasm!(self.asm; .arch x64; and r13d, Rd(register)),
+                    2 => dynasm!(self.asm; .arch x64; and r13w, Rw(register)),
+                    _ => dynasm!(self.asm; .arch x64; and r13b, Rb(register)),
+                }
+            }
+            _ => {
+                let value = insn.immediate(other) as i32;
+                match size {
+                    8 => dynasm!(self.asm; .arch x64; and r13, value),
+                    4 => dynasm!(self.asm; .arch x64; and r13d, value),
+                    2 => dynasm!(self.asm; .arch x64; and r13w, value as i16),
+                    _ => dynasm!(self.asm; .arch x64; and r13b, value as i8),
+                }
+            }
+        }
+        dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
+        Ok(())
+    }
+
+    /// The operand itself when it stays good, else its slot, filled now. For operands that the instruction left alone.
+    fn settle(&mut self, operand: Operand, slot: i32) -> Operand {
+        if let Operand::Reg(number) = operand
+            && !self.stays(operand)
+        {
+            let register = self.in_register(number, R14);
+            dynasm!(self.asm; .arch x64; mov [rsp + slot], Rq(register));
+            return Operand::Slot;
+        }
+        operand
+    }
+
+    /// INC and DEC.
+    fn step(&mut self, guest: &Guest, insn: &Instruction, writer: Writer) -> Result<(), Failed> {
+        let memory = insn.op0_kind() == OpKind::Memory;
+        let size = if memory { insn.memory_size().size() } else { insn.op0_register().size() } as u32;
+        let shift = (64 - 8 * size) as u8;
+        if !memory && is_high_byte(insn.op0_register()) {
+            return Err(Failed { index: self.index });
+        }
+        self.carry_to_slot();
+        let carry = self.state.host & CF;
+        self.replaced(guest, insn)?;
+        let a = if memory {
+            load(self, R13, size);
+            dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
+            Operand::Slot
+        } else {
+            self.settle(Operand::Reg(Self::number(insn.op0_register())), FLAG_A)
+        };
+        self.wrote(writer, shift, a, Operand::Slot, OSZAPC & !CF | carry);
+        Ok(())
+    }
+
+    /// MUL and IMUL.
+    fn product(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
+        let one = insn.op_count() == 1;
+        let low = if one { 0 } else { Self::number(insn.op0_register()) };
+        let size = match insn.op0_kind() {
+            OpKind::Memory => insn.memory_size().size(),
+            _ => insn.op0_register().size(),
+        } as u32;
+        self.replaced(guest, insn)?;
+        dynasm!(self.asm; .arch x64; setc [rsp + FLAG_B]);
+        let a = self.settle(Operand::Reg(low), FLAG_A);
+        self.wrote(Writer::Product, (64 - 8 * size) as u8, a, Operand::Slot, CF | OF);
+        Ok(())
+    }
+
+    /// Shifts by CL: a count of zero leaves the flags alone.
+    fn counted(&mut self, guest: &Guest, insn: &Instruction, mask: u64) -> Result<(), Failed> {
+        self.state_to_frame();
+        let size = match insn.op0_kind() {
+            OpKind::Memory => insn.memory_size().size(),
+            _ => insn.op0_register().size(),
+        };
+        let counts: i8 = if size == 8 { 63 } else { 31 };
+        let (none, done) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+        dynasm!(self.asm; .arch x64; test cl, counts; jz =>none);
+        self.replaced(guest, insn)?;
+        self.save_split(mask);
+        self.state_to_frame();
+        dynasm!(self.asm; .arch x64; jmp =>done; =>none);
+        self.replaced(guest, insn)?;
+        dynasm!(self.asm; .arch x64; =>done);
+        self.state.source = Source::Frame;
+        self.state.host = 0;
+        Ok(())
+    }
+
+    /// DIV whose quotient fits: the high half is below the divisor. Flags stay, so they are brought to safety.
+    fn divide(
+        &mut self,
+        guest: &Guest,
+        insn: &Instruction,
+        back: Option<dynasmrt::DynamicLabel>,
+    ) -> Result<Option<dynasmrt::DynamicLabel>, Failed> {
+        let memory = insn.op0_kind() == OpKind::Memory;
+        let size = if memory { insn.memory_size().size() } else { insn.op0_register().size() };
+        if size < 4 {
+            return Err(Failed { index: self.index });
+        }
+        if memory {
+            load(self, R13, size as u32);
+        } else {
+            let register = self.in_register(Self::number(insn.op0_register()), R13);
+            if register != R13 {
+                dynasm!(self.asm; .arch x64; mov r13, Rq(register));
+            }
+        }
+        // The state that a call out finds is the one of now; a miss has its own already.
+        let (over, over_back) = self.way_out();
+        if size == 8 {
+            dynasm!(self.asm; .arch x64; cmp rdx, r13; jae =>over; div r13);
+        } else {
+            dynasm!(self.asm; .arch x64; cmp edx, r13d; jae =>over; div r13d);
+        }
+        self.flags_lost();
+        debug_assert!(guest.effect == Effect::Kept, "DIV keeps the flags");
+        if let Some(back) = back {
+            dynasm!(self.asm; .arch x64; =>back);
+        }
+        Ok(Some(over_back))
+    }
+}
+
+/// Loads the value at [R13] into a register, without touching the host's flags.
+pub(super) fn load(emitter: &mut Emitter<'_>, to: u8, size: u32) {
+    match size {
+        8 => dynasm!(emitter.asm; .arch x64; mov Rq(to), [r13]),
+        4 => dynasm!(emitter.asm; .arch x64; mov Rd(to), [r13]),
+        2 => dynasm!(emitter.asm; .arch x64; movzx Rd(to), WORD [r13]),
+        _ => dynasm!(emitter.asm; .arch x64; movzx Rd(to), BYTE [r13]),
+    }
+}
+
+/// Immediate operand `n`, sign-extended from the operand width (64 minus `shift`).
+fn immediate(insn: &Instruction, n: u32, shift: u8) -> i64 {
+    (insn.immediate(n) << shift) as i64 >> shift
+}
+
+/// Was operand `n` of the guest's instruction its memory operand?
+fn is_value(insn: &Instruction, n: u32) -> bool {
+    insn.op_kind(n) == OpKind::Memory
+}
+
+fn address_is_wide(insn: &Instruction) -> bool {
+    insn.memory_base().size() == 8
+        || insn.memory_index().size() == 8
+        || insn.is_ip_rel_memory_operand()
+        || insn.memory_displ_size() == 8
+}
+
+/// AH, CH, DH, BH.
+pub(super) fn is_high_byte(register: Register) -> bool {
+    matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
+}
+
+/// Host register `number` at a width in bytes.
+pub(super) fn sized(number: u8, size: usize) -> Register {
+    let n = u32::from(number);
+    match size {
+        8 => Register::RAX + n,
+        4 => Register::EAX + n,
+        2 => Register::AX + n,
+        _ if n < 4 => Register::AL + n,
+        // After BL come AH to BH, then SPL.
+        _ => Register::SPL + (n - 4),
+    }
+}
+
+/// Makes [R13] the memory operand.
+fn at_r13(insn: &mut Instruction) {
+    insn.set_memory_base(Register::R13);
+    insn.set_memory_index(Register::None);
+    insn.set_memory_index_scale(1);
+    insn.set_memory_displacement64(0);
+    insn.set_memory_displ_size(1);
+    insn.set_segment_prefix(Register::None);
+}
+
+/// Legacy SSE instructions want their 16-byte operands aligned, with a few exceptions; of VEX ones only the aligned
+/// and non-temporal moves. SDM vol. 1, "Alignment of Memory Operands".
+fn needs_alignment(insn: &Instruction, size: u32) -> bool {
+    let aligned_move = matches!(
+        insn.mnemonic(),
+        M::Vmovaps | M::Vmovapd | M::Vmovdqa | M::Vmovntps | M::Vmovntpd | M::Vmovntdq | M::Vmovntdqa
+    );
+    match insn.encoding() {
+        EncodingKind::Legacy => {
+            size == 16
+                && !matches!(
+                    insn.mnemonic(),
+                    M::Movups
+                        | M::Movupd
+                        | M::Movdqu
+                        | M::Lddqu
+                        | M::Pcmpistri
+                        | M::Pcmpistrm
+                        | M::Pcmpestri
+                        | M::Pcmpestrm
+                )
+        }
+        _ => aligned_move && size >= 16,
+    }
+}
+
+/// The same instruction with an encoding that 64-bit code has.
+fn for_64_bits(insn: &Instruction) -> Instruction {
+    let mut insn = *insn;
+    insn.set_code_size(CodeSize::Code64);
+    let code = match insn.code() {
+        Code::Inc_r16 => Code::Inc_rm16,
+        Code::Inc_r32 => Code::Inc_rm32,
+        Code::Dec_r16 => Code::Dec_rm16,
+        Code::Dec_r32 => Code::Dec_rm32,
+        Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
+        Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
+        Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
+        Code::Mov_RAX_moffs64 => Code::Mov_r64_rm64,
+        Code::Mov_moffs8_AL => Code::Mov_rm8_r8,
+        Code::Mov_moffs16_AX => Code::Mov_rm16_r16,
+        Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
+        Code::Mov_moffs64_RAX => Code::Mov_rm64_r64,
+        other => other,
+    };
+    insn.set_code(code);
+    insn
+}

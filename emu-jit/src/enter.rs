@@ -1,0 +1,131 @@
+//! Into translated code and back out of it: the one place where host code of our own making is called, and where it
+//! calls back.
+//!
+//! This is one of the places with `unsafe`. What makes it sound: the code between the thunks only touches its stack
+//! frame, the [`Cpu`] that the frame names (which the caller of [`enter`] borrows exclusively all the while), guest
+//! memory through entries of the translation cache, and the tables of the engine.
+
+use emu_core::cpu::eflags::{OF, Writer};
+use emu_core::cpu::{Cpu, RIP};
+use emu_core::interp::op::{Op, WRITES_RIP};
+
+use crate::frame::{Exchange, StackFrame};
+use crate::thunks::Callees;
+
+/// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
+/// index of the instruction, and whether its flags are wanted as LAHF and SETO leave them.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Place(pub u32);
+
+impl Place {
+    /// Packs.
+    pub fn new(offset: u16, count: usize, index: usize, split: bool) -> Self {
+        debug_assert!(offset < 4096 && count < 256 && index < count);
+        Self(u32::from(offset) | (count as u32) << 12 | (index as u32) << 20 | u32::from(split) << 31)
+    }
+
+    fn offset(self) -> u64 {
+        u64::from(self.0 & 0xfff)
+    }
+
+    fn count(self) -> u64 {
+        u64::from(self.0 >> 12 & 0xff)
+    }
+
+    fn index(self) -> u32 {
+        self.0 >> 20 & 0xff
+    }
+
+    fn split(self) -> bool {
+        self.0 >> 31 != 0
+    }
+}
+
+/// The functions that thunks call.
+pub fn callees() -> Callees {
+    Callees {
+        call_out: call_out as *const () as usize,
+        flags: flags as *const () as usize,
+        settle_carry: settle_carry as *const () as usize,
+    }
+}
+
+/// Runs translated code at `code` until it leaves. Returns its token.
+pub fn enter(exchange: &mut Exchange, cpu: &mut Cpu, thunk: usize, code: usize, remaining: i64) -> u64 {
+    exchange.frame.cpu = cpu;
+    exchange.frame.vectors_in = 0;
+    exchange.frame.load(cpu);
+    // SAFETY: `thunk` is the entry thunk of a code buffer that outlives the call, with this signature.
+    let thunk: extern "sysv64" fn(*mut Exchange, usize, i64) -> u64 = unsafe { std::mem::transmute(thunk) };
+    let token = thunk(exchange, code, remaining);
+    exchange.frame.store(cpu);
+    token
+}
+
+/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. Returns 0
+/// when the block goes on.
+extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remaining: i64) -> u32 {
+    let frame = &mut stack.frame;
+    // SAFETY: `enter` put the address of the processor there, which it borrows exclusively until the thunk returns; no
+    // other reference to it is in use.
+    let cpu = unsafe { &mut *frame.cpu };
+    frame.store(cpu);
+    let start = frame.page.wrapping_add(place.offset());
+    cpu.regs[RIP] = if cpu.linear_mask == u64::MAX { start } else { start & 0xffff_ffff };
+    cpu.retired = cpu.deadline.wrapping_sub((remaining as u64).wrapping_add(place.count()));
+    cpu.done = place.index();
+    cpu.stop = false;
+    let result = (op.run)(cpu, op);
+    let goes_on = match result {
+        Err(fault) => {
+            // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of
+            // the call and is not looked at before the thunk returns.
+            unsafe { (*stack.exchange).fault = Some(fault) };
+            cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(u64::from(op.start));
+            false
+        }
+        Ok(()) if op.flags & WRITES_RIP != 0 => false,
+        Ok(()) if cpu.stop => {
+            cpu.regs[RIP] = op.next(cpu);
+            false
+        }
+        Ok(()) => true,
+    };
+    if goes_on && place.split() {
+        split(cpu);
+    }
+    cpu.done = 0;
+    if !goes_on {
+        cpu.retired += u64::from(place.index()) + u64::from(result.is_ok());
+    }
+    frame.load(cpu);
+    u32::from(!goes_on)
+}
+
+/// The arithmetic flags as LAHF and SETO leave them in AX.
+fn as_split(cpu: &Cpu) -> u64 {
+    let flags = cpu.flags.arithmetic();
+    (flags & 0xd5) << 8 | u64::from(flags & OF != 0)
+}
+
+fn split(cpu: &mut Cpu) {
+    let a = as_split(cpu);
+    cpu.flags.set_operands(a, u64::MAX, Writer::Split as u8, 0);
+}
+
+/// What `load_flags` loads.
+extern "sysv64" fn flags(stack: &mut StackFrame) -> u64 {
+    // SAFETY: as in `call_out`.
+    let cpu = unsafe { &mut *stack.frame.cpu };
+    stack.frame.store(cpu);
+    as_split(cpu)
+}
+
+/// Makes the flags one of the forms that have the carry in bit 0 of their second operand.
+extern "sysv64" fn settle_carry(stack: &mut StackFrame) {
+    // SAFETY: as in `call_out`.
+    let cpu = unsafe { &mut *stack.frame.cpu };
+    stack.frame.store(cpu);
+    stack.frame.flag_b = u64::from(cpu.flags.carry());
+}

@@ -1,0 +1,147 @@
+//! What translated code finds on its stack: the part of the processor's state that it works on, addressed from RSP.
+//!
+//! Guest registers live in host registers ([`PINNED`]); what did not find one, and what translated code looks at in
+//! every other instruction, lies in the [`Frame`]. The entry thunk copies it from an [`Exchange`], the exit thunk
+//! copies it back; in between the processor's own fields are stale, until a call out brings them up to date.
+
+use std::mem::offset_of;
+
+use emu_core::cpu::fault::Fault;
+use emu_core::cpu::{Cpu, FS, GS};
+
+/// Guest registers 0 to 11 and their host registers: the same ones, so that implicit operands need no moves, except
+/// that RSP is the host's own and the guest's lives in R12.
+pub const PINNED: [u8; 12] = [0, 1, 2, 3, 12, 5, 6, 7, 8, 9, 10, 11];
+
+/// State on the stack of translated code.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Frame {
+    /// The processor.
+    pub cpu: *mut Cpu,
+    /// Table of the translation cache for reads in the current context.
+    pub tlb_read: usize,
+    /// The same for writes.
+    pub tlb_write: usize,
+    /// RIP of the first byte of the page that code comes from.
+    pub page: u64,
+    /// Guest R12 to R15.
+    pub high: [u64; 4],
+    /// [`emu_core::cpu::eflags::Flags::a`].
+    pub flag_a: u64,
+    /// `Flags::b`.
+    pub flag_b: u64,
+    /// `Flags::writer` and `Flags::shift`.
+    pub flag_writer: u16,
+    /// Guest vector registers and MXCSR are in the host's.
+    pub vectors_in: u8,
+    /// Table of indirect jumps of the current context.
+    pub jumps: usize,
+    /// Base of FS.
+    pub fs_base: u64,
+    /// Base of GS.
+    pub gs_base: u64,
+    /// For the thunks and within one instruction.
+    pub spill: [u64; 2],
+}
+
+/// What passes between the engine and translated code.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Exchange {
+    /// Copied in and out.
+    pub frame: Frame,
+    /// Instructions that may still retire.
+    pub remaining: i64,
+    /// Fault of the instruction that ended the stay.
+    pub fault: Option<Fault>,
+}
+
+/// The frame on the stack, followed by the way back to its exchange.
+#[derive(Debug)]
+#[repr(C)]
+pub struct StackFrame {
+    /// The live frame.
+    pub frame: Frame,
+    /// Where it came from.
+    pub exchange: *mut Exchange,
+}
+
+/// Bytes of stack that the entry thunk takes; with six saved registers and the return address a multiple of 16.
+pub const STACK: i32 = {
+    let size = size_of::<StackFrame>() as i32;
+    if size % 16 == 8 { size } else { size + 8 }
+};
+
+/// Bytes that are copied in and out, a multiple of 16.
+pub const COPIED: i32 = size_of::<Frame>() as i32;
+const _: () = assert!(COPIED % 16 == 0 && COPIED <= 256);
+
+macro_rules! offsets {
+    ($($name:ident = $field:expr;)*) => {$(
+        #[allow(missing_docs)]
+        pub const $name: i32 = $field as i32;
+    )*};
+}
+
+offsets! {
+    CPU = offset_of!(Frame, cpu);
+    TLB_READ = offset_of!(Frame, tlb_read);
+    TLB_WRITE = offset_of!(Frame, tlb_write);
+    PAGE = offset_of!(Frame, page);
+    HIGH = offset_of!(Frame, high);
+    FLAG_A = offset_of!(Frame, flag_a);
+    FLAG_B = offset_of!(Frame, flag_b);
+    FLAG_WRITER = offset_of!(Frame, flag_writer);
+    VECTORS_IN = offset_of!(Frame, vectors_in);
+    JUMPS = offset_of!(Frame, jumps);
+    FS_BASE = offset_of!(Frame, fs_base);
+    GS_BASE = offset_of!(Frame, gs_base);
+    SPILL = offset_of!(Frame, spill);
+    EXCHANGE = offset_of!(StackFrame, exchange);
+    REMAINING = offset_of!(Exchange, remaining);
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            cpu: std::ptr::null_mut(),
+            tlb_read: 0,
+            tlb_write: 0,
+            page: 0,
+            high: [0; 4],
+            flag_a: 0,
+            flag_b: 0,
+            flag_writer: 0,
+            vectors_in: 0,
+            jumps: 0,
+            fs_base: 0,
+            gs_base: 0,
+            spill: [0; 2],
+        }
+    }
+}
+
+impl Frame {
+    /// Takes over what calls out may have changed.
+    pub fn load(&mut self, cpu: &Cpu) {
+        (self.tlb_read, self.tlb_write) = cpu.tlb.tables(cpu.context);
+        self.high.copy_from_slice(&cpu.regs[12..16]);
+        self.flag_a = cpu.flags.a;
+        self.flag_b = cpu.flags.b;
+        self.flag_writer = u16::from(cpu.flags.shift) << 8 | cpu.flags.writer as u16;
+        self.fs_base = cpu.seg[FS].base;
+        self.gs_base = cpu.seg[GS].base;
+    }
+
+    /// Gives the processor back what translated code changed.
+    pub fn store(&self, cpu: &mut Cpu) {
+        cpu.regs[12..16].copy_from_slice(&self.high);
+        cpu.flags.set_operands(
+            self.flag_a,
+            self.flag_b,
+            self.flag_writer as u8,
+            (self.flag_writer >> 8) as u8,
+        );
+    }
+}
