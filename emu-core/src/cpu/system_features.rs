@@ -54,8 +54,8 @@ impl Cpu {
             }
             // MONITOR lines of 64 bytes; masked interrupts can end MWAIT; one C1 state.
             (5, _) if self.has_monitor() => return [64, 64, 3, 0x10],
-            // Version 1, counters, their width; of seven events the last four do not count.
-            (0xa, _) => return [1 | (COUNTERS as u32) << 8 | WIDTH << 16 | 7 << 24, 0x78, 0, 0],
+            // Version 1, counters, their width; of the architectural events there are the first three.
+            (0xa, _) => return [1 | (COUNTERS as u32) << 8 | WIDTH << 16 | 3 << 24, 0, 0, 0],
             (0x8000_0008, _) => b |= WBNOINVD,
             _ => {}
         }
