@@ -71,11 +71,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub bios: Option<PathBuf>,
 
-    /// A Linux bzImage to boot instead of a disk
+    /// A Linux bzImage, a Multiboot kernel or an ELF kernel with a PVH entry, to boot instead of a disk
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
 
-    /// Initial RAM disk for --kernel
+    /// How a bzImage is entered: by its real-mode code, or by its 32-bit or 64-bit entry
+    #[arg(long, value_name = "BITS", default_value = "16", requires = "kernel")]
+    pub kernel_entry: KernelEntry,
+
+    /// Initial RAM disk for --kernel, or Multiboot modules: "FILE WORDS,FILE WORDS"
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub initrd: Option<PathBuf>,
 
@@ -161,6 +165,20 @@ pub enum Boot {
     Disk,
     /// The CD-ROM.
     Cdrom,
+}
+
+/// `--kernel-entry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KernelEntry {
+    /// Its setup code, in real mode.
+    #[value(name = "16")]
+    Real,
+    /// Its 32-bit entry.
+    #[value(name = "32")]
+    Protected,
+    /// Its 64-bit entry.
+    #[value(name = "64")]
+    Long,
 }
 
 /// `--display`.

@@ -2,38 +2,84 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use emu_devices::linux_kernel::LinuxKernel;
+use emu_devices::direct_boot::{self, BootKernel, LinuxEntry, Module, Request};
 
-use crate::args::RunArgs;
+use crate::args::{KernelEntry, RunArgs};
 
 /// Nothing that goes below 4 GiB is larger.
 const FILE_MAX: u64 = 1 << 32;
 
-/// Reads and checks the kernel to boot, if one was asked for.
+/// Reads and checks the kernel to boot, if one was asked for; also says which files were read.
 ///
 /// # Errors
 /// When a file cannot be read, is no kernel, or does not fit the machine.
-pub fn load(args: &RunArgs) -> Result<Option<LinuxKernel>> {
-    let Some(path) = &args.kernel else { return Ok(None) };
-    let image = read(path, "a Linux bzImage").with_context(|| format!("--kernel {}", path.display()))?;
-    let initrd = match &args.initrd {
-        Some(path) => {
-            let expected = "an initial RAM disk";
-            let bytes = read(path, expected).with_context(|| format!("--initrd {}", path.display()))?;
-            if bytes.is_empty() {
-                bail!("--initrd {}: expected {expected}, found an empty file", path.display());
+pub fn load(args: &RunArgs) -> Result<(Option<BootKernel>, Vec<PathBuf>)> {
+    let Some(path) = &args.kernel else { return Ok((None, Vec::new())) };
+    let context = || format!("--kernel {}", path.display());
+    let mut paths = vec![path.clone()];
+    let image = read(path, "a kernel").with_context(context)?;
+    let mut modules = Vec::new();
+    if let Some(initrd) = &args.initrd {
+        let (expected, files) = if direct_boot::takes_modules(&image) {
+            ("a Multiboot module", module_list(initrd))
+        } else {
+            ("an initial RAM disk", vec![(initrd.clone(), Vec::new())])
+        };
+        for (path, text) in files {
+            let context = || format!("--initrd {}", path.display());
+            let bytes = read(&path, expected).with_context(context)?;
+            if bytes.is_empty() && text.is_empty() {
+                return Err(anyhow::anyhow!("expected {expected}, found an empty file"))
+                    .with_context(context);
             }
-            bytes
+            modules.push(Module { bytes, text });
+            paths.push(path);
         }
-        None => Vec::new(),
+    }
+    let request = Request {
+        image,
+        name: path.as_os_str().as_encoded_bytes().to_vec(),
+        command_line: args.append.as_deref().unwrap_or_default().as_bytes().to_vec(),
+        modules,
+        linux_entry: match args.kernel_entry {
+            KernelEntry::Real => LinuxEntry::Real,
+            KernelEntry::Protected => LinuxEntry::Protected,
+            KernelEntry::Long => LinuxEntry::Long,
+        },
+        ram_size: args.memory,
     };
-    let command_line = args.append.as_deref().unwrap_or_default().as_bytes();
-    LinuxKernel::new(image, initrd, command_line, args.memory)
-        .map(Some)
-        .with_context(|| format!("--kernel {}", path.display()))
+    let kernel = BootKernel::new(request).with_context(context)?;
+    Ok((Some(kernel), paths))
+}
+
+/// Multiboot modules: files by commas (a comma in a name is written twice), each with words behind it that belong to
+/// its string.
+fn module_list(list: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let bytes = list.as_os_str().as_encoded_bytes();
+    let mut modules = vec![Vec::new()];
+    let mut rest = bytes.iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        if byte == b',' && rest.next_if_eq(&b',').is_none() {
+            modules.push(Vec::new());
+        } else if let Some(module) = modules.last_mut() {
+            module.push(byte);
+        }
+    }
+    modules
+        .into_iter()
+        .map(|text| {
+            let name = text.split(|&byte| byte == b' ').next().unwrap_or_default();
+            (path_of(name), text)
+        })
+        .collect()
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
 }
 
 fn read(path: &Path, expected: &str) -> Result<Vec<u8>> {
@@ -49,4 +95,16 @@ fn read(path: &Path, expected: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(meta.len() as usize);
     file.take(FILE_MAX).read_to_end(&mut bytes).context("it cannot be read")?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_stand_between_commas_and_have_words() {
+        let found = module_list(Path::new("a b c,d,,e  f,g"));
+        let expected = [("a", "a b c"), ("d,e", "d,e  f"), ("g", "g")];
+        assert_eq!(found, expected.map(|(name, text)| (PathBuf::from(name), text.as_bytes().to_vec())));
+    }
 }

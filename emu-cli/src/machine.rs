@@ -12,8 +12,8 @@ use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
 use emu_devices::block::{BlockBackend, MemoryDisk};
+use emu_devices::direct_boot::BootKernel;
 use emu_devices::keys::Key;
-use emu_devices::linux_kernel::LinuxKernel;
 use emu_devices::pc::{BootDevice, Pc, PcConfig};
 use emu_devices::vga::{Image, TextScreen};
 use emu_jit::Translator;
@@ -100,7 +100,7 @@ pub struct Parts {
     /// Firmware instead of the bundled one.
     pub bios: Option<Vec<u8>>,
     /// A kernel to boot instead of a disk.
-    pub kernel: Option<LinuxKernel>,
+    pub kernel: Option<BootKernel>,
     /// The IDE disks. Without any, and without a kernel, there is the bundled one, in memory.
     pub disks: [Option<DiskFile>; MAX_DRIVES],
     /// The disc in the CD-ROM drive, if there is one. With it, there is no bundled disk.
@@ -152,9 +152,7 @@ impl Guest {
         pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
         let engine: Box<dyn Engine> = match parts.accel {
             Accel::Interp => Box::new(Interpreter::default()),
-            Accel::Jit => {
-                Box::new(Translator::new().context("the host gave no memory for translated code")?)
-            }
+            Accel::Jit => Box::new(Translator::new().context("the host gave no memory for translated code")?),
         };
         let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
         if let Some((port, source)) = parts.source {

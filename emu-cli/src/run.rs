@@ -59,8 +59,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let mut outputs = Outputs::default();
     let bios = args.bios.as_deref().map(machine::read_bios).transpose()?;
     args.bios.iter().for_each(|path| outputs.reads(path));
-    let kernel = kernel::load(args)?;
-    args.kernel.iter().chain(&args.initrd).for_each(|path| outputs.reads(path));
+    let (kernel, read) = kernel::load(args)?;
+    read.iter().for_each(|path| outputs.reads(path));
     let (disks, mut handles) = open_disks(args, &plan, &mut outputs)?;
     let cdrom = open_cdrom(args, &plan, &mut outputs, &mut handles)?;
     let mut files = Files::open(args, &plan, &mut outputs)?;

@@ -25,7 +25,7 @@ fn kernels_that_cannot_be_booted_are_status_1() {
     let scratch = Scratch::new("kernel");
     let image = bzimage();
     let missing = scratch.name("missing");
-    refused(&["--kernel", &missing], 1, &["--kernel", "missing", "bzImage"]);
+    refused(&["--kernel", &missing], 1, &["--kernel", "missing", "kernel"]);
     refused(&["--kernel", &scratch.name(".")], 1, &["--kernel", "directory"]);
     let text = scratch.write("text", b"no kernel at all");
     refused(&["--kernel", &text], 1, &["--kernel", "text", "expected a Linux bzImage"]);
@@ -42,6 +42,41 @@ fn kernels_that_cannot_be_booted_are_status_1() {
     let good = scratch.write("good", &image);
     refused(&["--kernel", &good, "-m", "16M"], 1, &["--kernel", "17 MiB"]);
     refused(&["--kernel", &good, "--append", &"x".repeat(256)], 1, &["256 bytes", "255"]);
+    refused(&["--kernel", &good, "--kernel-entry", "64"], 1, &["--kernel", "good", "64-bit entry"]);
+    refused(&["--kernel", &good, "--kernel-entry", "48"], 2, &["--kernel-entry", "48"]);
+}
+
+/// Header of a Multiboot image of 48 bytes that goes to 1 MiB.
+fn multiboot() -> Vec<u8> {
+    let fields =
+        [0x1bad_b002u32, 0x1_0003, 0xe451_4ffb, 0x10_0000, 0x10_0000, 0x10_0030, 0x10_1000, 0x10_0020];
+    let mut image: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
+    image.extend_from_slice(&[0x90; 16]);
+    image
+}
+
+#[test]
+fn multiboot_and_elf_kernels_that_cannot_be_booted_are_status_1() {
+    let scratch = Scratch::new("multiboot");
+    let image = multiboot();
+    let short = scratch.write("short", &image[..40]);
+    refused(&["--kernel", &short], 1, &["--kernel", "short", "truncated", "40", "48"]);
+    let good = scratch.write("good", &image);
+    refused(
+        &["--kernel", &good, "--kernel-entry", "32"],
+        1,
+        &["--kernel", "good", "expected a Linux bzImage"],
+    );
+    let missing = scratch.name("missing");
+    refused(&["--kernel", &good, "--initrd", &format!("{good} a,{missing}")], 1, &["--initrd", "missing"]);
+    let mut asks = image.clone();
+    asks[4..12].copy_from_slice(&[0x13, 0, 1, 0, 0xeb, 0x4f, 0x51, 0xe4]);
+    let asks = scratch.write("asks", &asks);
+    refused(&["--kernel", &asks], 1, &["--kernel", "asks", "requires", "0x10"]);
+    let program = std::env::current_exe().expect("the test has a file").to_string_lossy().into_owned();
+    refused(&["--kernel", &program], 1, &["--kernel", "neither a Multiboot header nor a PVH entry"]);
+    let cut = scratch.write("cut", &std::fs::read(&program).expect("it can be read")[..0x90]);
+    refused(&["--kernel", &cut], 1, &["--kernel", "cut", "truncated"]);
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub mod key {
     pub const BOOT_MENU: u16 = 0x0e;
     /// Processors that there could be (the highest APIC id plus one), 16 bits.
     pub const MAX_CPUS: u16 = 0x0f;
+    /// Where the kernel is entered, 32 bits; nothing for one that is entered in real mode.
+    pub const KERNEL_ENTRY: u16 = 0x10;
     /// The kernel's protected-mode part.
     pub const KERNEL_DATA: u16 = 0x11;
     /// The initial RAM disk.
@@ -230,7 +232,7 @@ impl FwCfg {
         while left > 0 {
             let part = left.min((PAGE_SIZE - address % PAGE_SIZE) as usize);
             // Up to 4 GiB may be asked for: what would vanish anyway is not copied.
-            if mem.page(address).write_frame().is_some() {
+            if mem.bus_page(address).write_frame().is_some() {
                 self.next_bytes(&mut buffer[..part]);
                 mem.write_bytes(address, &buffer[..part]);
             } else {

@@ -24,6 +24,7 @@ pub mod apic_timer;
 pub mod ata;
 pub mod block;
 pub mod debug_ports;
+pub mod direct_boot;
 pub mod dma;
 pub mod fw_cfg;
 pub mod hpet;

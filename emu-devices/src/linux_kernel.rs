@@ -3,10 +3,10 @@
 //!
 //! Manual: Linux's public "The Linux/x86 Boot Protocol".
 //! Modelled: bzImages of boot protocol 2.02 and later, entered in real mode; command line and initial RAM disk.
-//! Left out: zImages and older protocols, the 32-bit and 64-bit entries, `vga=` (the header's video mode stays).
+//! Left out: zImages and older protocols, `vga=` (the header's video mode stays). The 32-bit and 64-bit entries are in
+//! `direct_boot`.
 
-use std::fmt;
-
+use crate::direct_boot::KernelError;
 use crate::pc::low_ram;
 
 /// Where the real-mode part (boot sector and setup code) goes: a segment of its own.
@@ -18,7 +18,7 @@ const KERNEL_ADDRESS: u32 = 0x10_0000;
 /// The end of the setup code's heap, as an offset in its segment; its stack lies behind.
 const HEAP_END: u16 = 0xfe00;
 /// Left to the firmware's tables at the end of RAM below 4 GiB.
-const FIRMWARE_RESERVE: u64 = 256 << 10;
+pub(crate) const FIRMWARE_RESERVE: u64 = 256 << 10;
 /// Highest byte of the initial RAM disk, where the header does not say.
 const OLD_INITRD_MAX: u32 = 0x37ff_ffff;
 /// Longest command line, where the header does not say.
@@ -51,60 +51,6 @@ mod field {
 const LOADER_UNDEFINED: u8 = 0xff;
 const LOADED_HIGH: u8 = 1 << 0;
 const CAN_USE_HEAP: u8 = 1 << 7;
-
-/// Why a kernel cannot be booted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KernelError {
-    /// No setup header: this is something else.
-    NoBzImage,
-    /// A boot protocol older than 2.02, or a zImage.
-    TooOld(u16),
-    /// The file has fewer bytes than its header says.
-    Truncated {
-        /// Bytes of the file.
-        found: u64,
-        /// Bytes that the header speaks of.
-        expected: u64,
-    },
-    /// The command line has so many bytes, at most so many are allowed.
-    CommandLine(usize, usize),
-    /// The kernel needs memory up to one address, RAM for it ends at another.
-    Memory(u64, u64),
-    /// An initial RAM disk of so many bytes, where so many are free.
-    Initrd(u64, u64),
-}
-
-impl fmt::Display for KernelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NoBzImage => write!(f, "expected a Linux bzImage; this has no setup header"),
-            Self::TooOld(version) => write!(
-                f,
-                "a kernel with boot protocol {}.{:02}; expected a bzImage with 2.02 or later",
-                version >> 8,
-                version & 0xff
-            ),
-            Self::Truncated { found, expected } => {
-                write!(f, "a truncated kernel: {found} bytes, its header says {expected}")
-            }
-            Self::CommandLine(length, most) => {
-                write!(f, "a command line of {length} bytes; this kernel takes at most {most}")
-            }
-            Self::Memory(end, ram) => write!(
-                f,
-                "the kernel needs memory up to {} MiB; the machine has {} MiB for it",
-                end.div_ceil(1 << 20),
-                ram >> 20
-            ),
-            Self::Initrd(size, room) => write!(
-                f,
-                "an initial RAM disk of {size} bytes; beside the kernel there is room for {room} bytes"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for KernelError {}
 
 /// A kernel that fits this machine, taken apart, with an address for each part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +123,12 @@ impl LinuxKernel {
     }
 }
 
+/// True when the file calls itself a Linux kernel.
+pub fn has_setup_header(image: &[u8]) -> bool {
+    image.get(field::BOOT_FLAG..field::BOOT_FLAG + 2) == Some(&[0x55, 0xaa])
+        && image.get(field::HEADER..field::HEADER + 4) == Some(b"HdrS")
+}
+
 /// What the setup header says, with the protocol's defaults for what its version does not have.
 struct Header {
     setup_size: usize,
@@ -191,11 +143,11 @@ impl Header {
     fn read(image: &[u8]) -> Result<Self, KernelError> {
         let word = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
         let dword = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| image[at + byte]));
-        if image.len() < field::END
-            || word(field::BOOT_FLAG) != 0xaa55
-            || image[field::HEADER..field::HEADER + 4] != *b"HdrS"
-        {
+        if !has_setup_header(image) {
             return Err(KernelError::NoBzImage);
+        }
+        if image.len() < field::END {
+            return Err(KernelError::Truncated { found: image.len() as u64, expected: field::END as u64 });
         }
         let (version, loadflags) = (word(field::VERSION), image[field::LOADFLAGS]);
         if version < 0x202 || loadflags & LOADED_HIGH == 0 {
@@ -293,7 +245,7 @@ mod tests {
         no_magic[0x202] = b'h';
         let mut no_flag = image();
         no_flag[0x1fe] = 0;
-        for bad in [Vec::new(), vec![0x7f; 600], image()[..0x263].to_vec(), no_magic, no_flag] {
+        for bad in [Vec::new(), vec![0x7f; 600], image()[..0x205].to_vec(), no_magic, no_flag] {
             assert_eq!(place(bad, 0, 64 * MIB), Err(KernelError::NoBzImage));
         }
         let mut old = image();

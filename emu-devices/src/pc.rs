@@ -15,7 +15,7 @@
 //!
 //! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), `map`
 //! (physical memory), `firmware` (what the board tells its firmware).
-//! Left out: the 8237 DMA controllers, the HPET, system-management mode, moving the pages of the APICs.
+//! Left out: the 8237 DMA controllers, a local APIC's page moved over RAM or ROM.
 
 mod bus;
 mod firmware;
@@ -34,6 +34,7 @@ use emu_core::mem::{Memory, MemoryError};
 use crate::ata::{AtaChannel, AtaDisk, Cdrom};
 use crate::block::BlockBackend;
 use crate::debug_ports::DebugPorts;
+use crate::direct_boot::BootKernel;
 use crate::fw_cfg::FwCfg;
 use crate::hpet::{self, Hpet};
 use crate::i8042::I8042;
@@ -41,7 +42,6 @@ use crate::i8254::I8254;
 use crate::i8259a::PicPair;
 use crate::io_apic::IoApic;
 use crate::keys::Key;
-use crate::linux_kernel::LinuxKernel;
 use crate::local_apic::LocalApic;
 use crate::mc146818::Mc146818;
 use crate::pci::Pci;
@@ -101,7 +101,7 @@ pub struct PcConfig {
     /// What the firmware tries to boot, in this order.
     pub boot_order: [BootDevice; 3],
     /// A kernel to boot instead of a disk, placed for this much RAM, and the expansion ROM that boots it.
-    pub kernel: Option<(LinuxKernel, Vec<u8>)>,
+    pub kernel: Option<(BootKernel, Vec<u8>)>,
     /// What the clock shows at power-on, in seconds since the beginning of 1970.
     pub start_time: u64,
 }
@@ -202,6 +202,8 @@ pub struct Pc {
     ferr: bool,
     /// Rises of OUT 0 that the interrupt controllers know of.
     timer_rises: u64,
+    /// Level of the clock's interrupt output, as power management knows it.
+    clock_irq: bool,
     /// Rises of the HPET's lines that they know of.
     hpet_rises: [u64; hpet::TIMERS],
     /// Levels of the inputs of the I/O APIC that only the HPET drives.
@@ -263,6 +265,7 @@ impl Pc {
             fpu_error: false,
             ferr: false,
             timer_rises: 0,
+            clock_irq: false,
             hpet_rises: [0; hpet::TIMERS],
             hpet_inputs: 0,
             next_event: NEVER,
@@ -291,12 +294,19 @@ impl Pc {
         self.vga.reset();
         self.fw_cfg.reset();
         (self.irqs, self.pirqs) = (0, [false; 4]);
-        (self.fpu_error, self.ferr) = (false, false);
+        (self.fpu_error, self.ferr, self.clock_irq) = (false, false, false);
         self.timer_rises = 0;
         (self.hpet_rises, self.hpet_inputs) = ([0; hpet::TIMERS], 0);
         at.mem.set_a20(true);
         self.map.update(&self.pci, at.mem);
+        self.place_local_apics(at);
         self.settle(at);
+    }
+
+    /// Maps the register page of each local APIC.
+    fn place_local_apics(&mut self, at: &mut Access<'_>) {
+        let pages = self.apics.iter().map(LocalApic::page).collect();
+        self.map.place_local_apics(pages, &self.pci, at.mem);
     }
 
     /// Takes what the guest has sent through a serial port (0 is COM1).

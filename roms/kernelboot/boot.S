@@ -1,4 +1,4 @@
-/* An option ROM that boots a Linux kernel which the board offers by fw_cfg.
+/* An option ROM that boots a kernel which the board offers by fw_cfg; here Linux, entered in real mode.
  *
  * BIOS Boot Specification 1.01, "Plug and Play Expansion Header": the ROM is a boot device of its own, and the
  * firmware calls its bootstrap entry vector. QEMU's "fw_cfg" description: each part of the kernel has an item with its
@@ -7,9 +7,11 @@
  * segment, with every other segment register at its beginning and interrupts off.
  *
  * In (bootstrap entry, far call): a stack below 1 MiB. Out: control to the kernel; or back to the firmware
- * with every register kept, when there is no kernel or fw_cfg reports an error.
+ * with every register kept, when there is no kernel or fw_cfg reports an error. A kernel with an entry of its own in
+ * protected or 64-bit mode is protected.S's.
  */
 #include "common.inc"
+    .global load_part, run_command, read_item, setup_part, give_up
 
 #define FW_CFG_DMA        0x514         /* upper half of the command's address, big-endian; lower half behind it */
 #define DMA_ERROR         0x01
@@ -19,12 +21,13 @@
 #define KERNEL_SIZE       0x08
 #define INITRD_ADDRESS    0x0A
 #define INITRD_SIZE       0x0B
+#define KERNEL_ENTRY      0x10
 #define KERNEL_DATA       0x11
 #define INITRD_DATA       0x12
 #define CMDLINE_ADDRESS   0x13
 #define CMDLINE_SIZE      0x14
 #define CMDLINE_DATA      0x15
-#define SETUP_ADDRESS     0x16
+#define SETUP_ADDRESS     0x16          /* also in protected.S */
 #define SETUP_SIZE        0x17
 #define SETUP_DATA        0x18
 
@@ -58,7 +61,7 @@ pnp_header:
     .word 0
     .word 0                             // no resource information
 manufacturer: .asciz "emu"
-product:      .asciz "Linux kernel"
+product:      .asciz "kernel"
 
     .text
 initialise:
@@ -74,6 +77,10 @@ bootstrap:
     call read_item
     test eax, eax
     jz give_up
+    mov ax, KERNEL_ENTRY
+    call read_item
+    test eax, eax
+    jnz enter_protected
     mov si, offset parts
 1:  call load_part
     jc give_up
@@ -119,6 +126,7 @@ parts:
     .word KERNEL_ADDRESS, KERNEL_SIZE, KERNEL_DATA
     .word INITRD_ADDRESS, INITRD_SIZE, INITRD_DATA
     .word CMDLINE_ADDRESS, CMDLINE_SIZE, CMDLINE_DATA
+setup_part:
     .word SETUP_ADDRESS, SETUP_SIZE, SETUP_DATA
 parts_end:
 
@@ -148,13 +156,7 @@ load_part:
     mov bx, ss
     shl ebx, 4
     add ebx, ebp                        // its physical address
-    bswap ebx
-    mov dx, FW_CFG_DMA
-    xor eax, eax
-    out dx, eax
-    add dx, 4
-    mov eax, ebx
-    out dx, eax
+    call run_command
 1:  mov eax, [bp]                       // the device leaves zero or the error bit there
     bswap eax
     test eax, eax
@@ -167,6 +169,17 @@ load_part:
 2:  add sp, 16
     clc
 3:  ret
+
+/* In: EBX = physical address of a command. Clobbers EAX, EBX, DX. */
+run_command:
+    bswap ebx
+    mov dx, FW_CFG_DMA
+    xor eax, eax
+    out dx, eax
+    add dx, 4
+    mov eax, ebx
+    out dx, eax
+    ret
 
 /* In: AX = item. Out: EAX = its first four bytes, little-endian. Clobbers CX, DX. */
 read_item:

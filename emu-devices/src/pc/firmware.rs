@@ -3,8 +3,9 @@
 use super::BootDevice;
 use super::map::split_ram;
 use crate::acpi;
+use crate::direct_boot::BootKernel;
 use crate::fw_cfg::{FwCfg, key};
-use crate::linux_kernel::LinuxKernel;
+use crate::linux_kernel::{LinuxKernel, Part};
 use crate::mc146818::Mc146818;
 use crate::smbios;
 
@@ -77,12 +78,24 @@ pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
 }
 
 /// Offers a kernel, and the expansion ROM that boots it, to the firmware.
-pub fn offer_kernel(device: &mut FwCfg, kernel: LinuxKernel, boot_rom: &[u8]) {
+pub fn offer_kernel(device: &mut FwCfg, kernel: BootKernel, boot_rom: &[u8]) {
+    let nothing = || Part { address: 0, bytes: Vec::new() };
+    let (setup, image, initrd, command_line) = match kernel {
+        BootKernel::Real(LinuxKernel { setup, kernel, initrd, command_line }) => {
+            (setup, kernel, initrd, command_line)
+        }
+        // The ROM takes an entry as the sign that the real-mode part is a block with all that there is to know.
+        BootKernel::Protected(handoff) => {
+            device.set_item(key::KERNEL_ENTRY, handoff.entry.to_le_bytes());
+            let image = Part { address: 0, bytes: handoff.image };
+            (handoff.block, image, Part { address: 0, bytes: handoff.modules }, nothing())
+        }
+    };
     for (address, size, data, part) in [
-        (key::KERNEL_ADDRESS, key::KERNEL_SIZE, key::KERNEL_DATA, kernel.kernel),
-        (key::INITRD_ADDRESS, key::INITRD_SIZE, key::INITRD_DATA, kernel.initrd),
-        (key::COMMAND_LINE_ADDRESS, key::COMMAND_LINE_SIZE, key::COMMAND_LINE_DATA, kernel.command_line),
-        (key::SETUP_ADDRESS, key::SETUP_SIZE, key::SETUP_DATA, kernel.setup),
+        (key::KERNEL_ADDRESS, key::KERNEL_SIZE, key::KERNEL_DATA, image),
+        (key::INITRD_ADDRESS, key::INITRD_SIZE, key::INITRD_DATA, initrd),
+        (key::COMMAND_LINE_ADDRESS, key::COMMAND_LINE_SIZE, key::COMMAND_LINE_DATA, command_line),
+        (key::SETUP_ADDRESS, key::SETUP_SIZE, key::SETUP_DATA, setup),
     ] {
         device.set_item(address, part.address.to_le_bytes());
         device.set_item(size, (part.bytes.len() as u32).to_le_bytes());
