@@ -4,7 +4,7 @@
  * devices below 4 GiB and A0000h-BFFFFh uncacheable; C0000h-FFFFFh write-protected; caches on.
  * A processor without MTRRs only has its caches turned on.
  * In: memory_low_top. Clobbers EAX, EBX, ECX, EDX, SI.
- * Left out: the other processors' registers; an operating system makes them equal when it starts them.
+ * The other processors do the same, see processors.S.
  */
 #include "common.inc"
 

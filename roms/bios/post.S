@@ -48,6 +48,7 @@ post_entry:
     call memory_size
     call e820_read
     call cache_init
+    call processors_init
 
     CHECKPOINT 0x04
     call pci_init

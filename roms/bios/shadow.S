@@ -20,6 +20,7 @@
 #define LOW_CS      0x10
 #define FLAT_DATA   0x18
 #define REAL_DATA   0x20
+#define BIOS_DATA   0x28
 
 /* Clobbers EAX, DX. */
 .macro SET_PAM access
@@ -34,7 +35,7 @@
     out dx, al
 .endm
 
-    .global shadow_enable, shadow_protect, gdt_pointer
+    .global shadow_enable, shadow_protect, flat_enter, flat_leave
 shadow_enable:
     push ds
     lgdt cs:[gdt_pointer]
@@ -77,6 +78,35 @@ shadow_protect:
     SET_PAM READ_ONLY
     ret
 
+/* To and from protected mode, for those who need more than the first megabyte. In: interrupts off, SS = 0.
+ * Inside, DS and ES are flat, FS is the BIOS segment, SS:SP as before. They clobber EAX; segment registers
+ * other than SS are the caller's to keep. */
+flat_enter:
+    lgdt cs:[gdt_pointer]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    FAR_JUMP LOW_CS, 1f
+1:  mov ax, FLAT_DATA
+    mov ds, ax
+    mov es, ax
+    mov ax, REAL_DATA
+    mov ss, ax
+    mov ax, BIOS_DATA
+    mov fs, ax
+    ret
+flat_leave:
+    mov ax, REAL_DATA                   // 64 KiB limits again before real mode
+    mov ds, ax
+    mov es, ax
+    mov eax, cr0
+    and al, 0xFE
+    mov cr0, eax
+    FAR_JUMP BIOS_SEG, 1f
+1:  xor ax, ax
+    mov ss, ax
+    ret
+
     .balign 8
 gdt:
     .quad 0
@@ -84,7 +114,7 @@ gdt:
     .quad 0x00009B0F0000FFFF            // LOW_CS: base 000F0000h
     .quad 0x00CF93000000FFFF            // FLAT_DATA: base 0, limit 4 GiB
     .quad 0x000093000000FFFF            // REAL_DATA: base 0, limit FFFFh
-    .quad 0x0000930F0000FFFF            // BIOS_DATA: base 000F0000h, limit FFFFh (tables.S)
+    .quad 0x0000930F0000FFFF            // BIOS_DATA: base 000F0000h, limit FFFFh
 gdt_pointer:
     .word . - gdt - 1
     .long 0xF0000 + gdt

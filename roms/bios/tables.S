@@ -8,14 +8,10 @@
  *
  * Out: memory_usable_top, the end of RAM below 4 GiB less what was taken for tables.
  * A command that names an unknown file, or reaches past the end of one, is passed over, as is any other command.
- * Runs in protected mode, interrupts off: DS and ES are flat, FS is the BIOS segment. Left out: scripts of 64 KiB and more.
+ * Left out: scripts of 64 KiB and more.
  */
 #include "common.inc"
 
-#define FLAT_DATA       0x18            /* selectors of shadow.S */
-#define LOW_CS          0x10
-#define REAL_DATA       0x20
-#define BIOS_DATA       0x28            /* this segment, writable */
 #define BIOS_BASE       0xF0000
 
 #define SCRIPT_SEG      0x1000          /* conventional memory, of which POST uses only the start */
@@ -59,18 +55,7 @@ tables_load:
     xor di, di
     call fw_cfg_read
 
-    lgdt cs:[gdt_pointer]
-    mov eax, cr0
-    or al, 1
-    mov cr0, eax
-    FAR_JUMP LOW_CS, 3f
-3:  mov ax, FLAT_DATA
-    mov ds, ax
-    mov es, ax
-    mov ax, REAL_DATA
-    mov ss, ax
-    mov ax, BIOS_DATA
-    mov fs, ax
+    call flat_enter
     mov ebx, SCRIPT_BASE
     add ebp, ebx
     call run_script
@@ -78,15 +63,7 @@ tables_load:
     mov ebp, offset smbios_script_end + BIOS_BASE
     call run_script
     and word ptr fs:[memory_usable_top], 0xF000
-    mov ax, REAL_DATA                   // 64 KiB limits again before real mode
-    mov ds, ax
-    mov es, ax
-    mov eax, cr0
-    and al, 0xFE
-    mov cr0, eax
-    FAR_JUMP BIOS_SEG, 4f
-4:  xor ax, ax
-    mov ss, ax
+    call flat_leave
     pop fs
     pop es
     pop ds
