@@ -4,34 +4,19 @@
  * The status is polled with the drive's interrupt off (nIEN), and every wait has a limit, so that a
  * dead drive gives an error. Sectors are addressed by LBA (28 bits where they reach, else 48), or by
  * cylinder, head and sector for a drive that knows nothing else.
- * Left out: DMA, READ MULTIPLE, packet devices (seen and passed over).
+ * A packet device is left to cdrom.S.
+ * Left out: DMA, READ MULTIPLE.
  */
 #include "common.inc"
 #include "disk.inc"
-
-#define ATA_DATA        0               /* command block */
-#define ATA_ERROR       1
-#define ATA_COUNT       2
-#define ATA_LBA_LOW     3
-#define ATA_LBA_MID     4
-#define ATA_LBA_HIGH    5
-#define ATA_DEVICE      6
-#define ATA_STATUS      7               /* write: command */
-
-#define STATUS_BSY      0x80
-#define STATUS_DF       0x20
-#define STATUS_DRQ      0x08
-#define STATUS_ERR      0x01
-#define CONTROL_NIEN    0x02
-#define CONTROL_SRST    0x04
 
 #define COMMAND_IDENTIFY 0xEC
 #define COMMAND_MAX     128             /* sectors a command */
 
 #define LIMIT_FIND      (1000 * PIT_PER_MS)
-#define LIMIT_COMMAND   (8000 * PIT_PER_MS)
 
     .global disk_init, disk_transfer, disk_reset, irq_disk
+    .global interrupts_on, poll_clear, poll_data
 
 /* Finds the disks, in order, and fills their records in the EBDA.
  * Clobbers all but BP, DS, SS:SP. FS is left at the EBDA. */
@@ -119,7 +104,10 @@ find_drive:
     jz 8f
     mov ecx, LIMIT_FIND
     call poll_data
-    jc 8f                               // a packet device aborts
+    jnc 7f
+    call cd_found                       // a packet device aborts
+    jmp 8f
+7:
     mov dx, fs:[si + DRIVE_IO]
     mov di, EBDA_SECTOR
     mov cx, 256

@@ -1,4 +1,5 @@
-/* INT 13h: hard disks by cylinder, head and sector. DL = 80h and up; EDD (AH=41h on) is in edd.S.
+/* INT 13h: hard disks by cylinder, head and sector. DL = 80h and up; EDD (AH=41h on) is in edd.S, diskettes are in
+ * floppy.S, the CD-ROM drive and boot images in eltorito.S.
  *
  * Out, always: CF clear and AH = 0, or CF set and AH = status (disk.inc), which AH=01h tells again.
  * AH=00h, 0Dh reset            AH=01h last status (in AH)
@@ -7,8 +8,8 @@
  * AH=08h parameters: CH, CL, DH = highest, DL = disks
  * AH=09h set up, 0Ch seek, 10h ready, 11h recalibrate, 14h self-test: good when the drive is there
  * AH=15h type: AH = 3, CX:DX = sectors; AH = 0 and CF clear when there is no such drive
- * A drive that is not there, floppies included, answers 80h (diskette) or 01h (disk).
- * Left out: formatting, diskettes, AH=0Ah and 0Bh (long sectors).
+ * A disk that is not there answers 01h.
+ * Left out: formatting, AH=0Ah and 0Bh (long sectors).
  */
 #include "common.inc"
 #include "disk.inc"
@@ -22,39 +23,53 @@ int13:
     push EBDA_SEG
     pop fs
     mov al, dl
+    cmp al, CD_NUMBER
+    jne 1f
+    cmp word ptr fs:[EBDA_CD + DRIVE_IO], 0
+    je 1f
+    call int13_cdrom
+    jmp finish
+1:  mov bl, ds:[BDA_DISK_COUNT]
+    cmp byte ptr fs:[EBDA_EMULATION], 0
+    je 3f
+    mov bh, fs:[EBDA_EMU_NUMBER]
+    cmp al, bh
+    jne 2f
+    call int13_image
+    jmp finish
+2:  xor bh, al
+    js 3f                               // the other kind of drive
+    dec al                              // the image has taken the number before
+    test al, al
+    jns 3f
+    dec bl
+3:  test al, al
+    jns 4f
     sub al, 0x80
-    jb no_diskette
-    cmp al, ds:[BDA_DISK_COUNT]
+    cmp al, bl
     jae no_disk
     movzx si, al
     shl si, 5                           // DRIVE_SIZE
     add si, EBDA_DRIVES
     cmp ah, 0x41
-    jae 1f
+    jae 5f
     DISPATCH ah, functions, FUNCTIONS, bad_command
     jmp finish
-1:  call edd
+4:  call int13_floppy
+    jmp finish
+5:  call edd
     jmp finish
 
-no_diskette:
-    mov ah, DISK_TIMED_OUT
-    cmp CALLER_AH, 0x08
-    jne 1f
-    mov CALLER_CX, 0                    // no diskettes: all zero, and no error
-    mov CALLER_DX, 0
-    mov CALLER_BX, 0
-    mov CALLER_AX, 0
-    jmp 2f
 no_disk:
     mov ah, DISK_BAD_COMMAND
-1:  cmp CALLER_AH, 0x01
-    je 3f
+    cmp CALLER_AH, 0x01
+    je 1f
     cmp CALLER_AH, 0x15
     jne finish
     mov CALLER_AH, 0                    // no such drive; this is an answer
-2:  CALLER_CLC
+    CALLER_CLC
     END_SERVICE
-3:  call last_status
+1:  call last_status
     jmp finish
 bad_command:
     mov ah, DISK_BAD_COMMAND

@@ -1,10 +1,12 @@
 /* INT 19h: boot. INT 18h: what a boot sector calls when it cannot.
  *
- * Out: a ROM that offers a bootstrap entry (rom_files.S) is called. When there is none, or it comes back, each hard
- * disk's first sector is read to 0000:7C00 in turn; the first that ends in 55AAh gets control there with
- * DL = its number, the other general and segment registers 0 and SP = 7C00h.
+ * Out: a ROM that offers a bootstrap entry (rom_files.S) is called. When there is none, or it comes back, the kinds of
+ * drives are tried in the order that the CMOS memory gives: nibbles of 3Dh, the lower one first, then the upper one of
+ * 38h, with 1 diskette, 2 hard disks, 3 CD-ROM; all zero stands for 2, 1, 3. Of a diskette, and of each hard disk in
+ * turn, the first sector is read to 0000:7C00; one that ends in 55AAh gets control there with DL = its number, the other
+ * general and segment registers 0 and SP = 7C00h. A CD-ROM boots by El Torito (boot_cd.S).
  * When none does, the screen says what was tried and why it would not do, and the machine waits.
- * Left out: diskettes, CD-ROMs (El Torito), booting from the network.
+ * Left out: booting from the network.
  */
 #include "common.inc"
 
@@ -29,11 +31,51 @@ int19:
     lcall es:[EBDA_BOOTSTRAP]
     pop ds
     popad
-3:  mov dl, 0x80
+3:  mov ax, EBDA_SEG
+    mov fs, ax
+    call emulation_end
+    mov al, 0x38
+    call cmos_read
+    mov ch, al
+    shr ch, 4
+    mov al, 0x3D
+    call cmos_read
+    mov cl, al
+    test cx, cx
+    jnz 4f
+    mov cx, 0x0312
+4:  mov al, cl
+    and al, 0x0F
+    push cx
+    cmp al, 1
+    je try_diskette
+    cmp al, 2
+    je try_disks
+    cmp al, 3
+    je try_cdrom
+next_kind:
+    pop cx
+    shr cx, 4
+    jnz 4b
+    jmp nothing_boots
+
+try_diskette:
+    call diskettes
+    test al, al
+    jz next_kind
+    xor dl, dl
+    call read_boot_sector
+    jc next_kind
+    cmp word ptr es:[BOOT_ADDRESS + 510], SIGNATURE
+    je start
+    jmp next_kind
+
+try_disks:
+    mov dl, 0x80
 1:  mov al, dl
     sub al, 0x80
     cmp al, ds:[BDA_DISK_COUNT]
-    jae nothing_boots
+    jae next_kind
     call read_boot_sector
     jc 2f
     cmp word ptr es:[BOOT_ADDRESS + 510], SIGNATURE
@@ -41,10 +83,26 @@ int19:
 2:  inc dl
     jmp 1b
 
+try_cdrom:
+    call cd_boot
+    jc next_kind
+    mov dl, fs:[EBDA_EMU_NUMBER]
+    mov ax, fs:[EBDA_EMU_LOAD]
+    jmp start_at
 start:
+    mov ax, BOOT_ADDRESS >> 4
+/* In: DL = drive, AX = segment. The code starts there, at an address with as much as possible in the offset. */
+start_at:
+    mov sp, BOOT_ADDRESS
+    mov bx, ax
+    and ax, 0xF000
+    push ax
+    shl bx, 4
+    push bx
     movzx edx, dl
     xor eax, eax
     mov ds, ax
+    mov es, ax
     mov fs, ax
     mov gs, ax
     xor ebx, ebx
@@ -52,18 +110,31 @@ start:
     xor esi, esi
     xor edi, edi
     xor ebp, ebp
-    FAR_JUMP 0, BOOT_ADDRESS
+    retf
 
-/* In: DL = disk. Out: CF and AH as INT 13h left them, ES = 0. Clobbers AX, BX, CX. */
+/* In: DL = drive. Out: CF and AH as INT 13h left them, ES = 0. A diskette drive may need a second try to find out what
+ * is in it. Clobbers AX, BX, CX. */
 read_boot_sector:
     push dx
-    xor ax, ax
+    push si
+    mov si, 3
+1:  xor ax, ax
     mov es, ax
     mov ax, 0x0201
     mov bx, BOOT_ADDRESS
     mov cx, 1
     xor dh, dh
     int 0x13
+    jnc 3f
+    test dl, dl
+    js 2f
+    dec si
+    jz 2f
+    xor ah, ah
+    int 0x13
+    jmp 1b
+2:  stc
+3:  pop si
     pop dx
     ret
 
@@ -92,8 +163,34 @@ nothing_boots:
     inc dl
     jmp 1b
 3:  cmp byte ptr ds:[BDA_DISK_COUNT], 0
-    jne 4f
+    jne 5f
     mov si, offset text_no_disk
+    call print
+5:  call diskettes
+    test al, al
+    jz 6f
+    mov si, offset text_diskette
+    call print
+    xor dl, dl
+    call read_boot_sector
+    mov si, offset text_no_signature + 1
+    jnc 7f
+    mov si, offset text_read_error + 1
+    call print
+    mov al, ah
+    call print_hex8
+    mov si, offset text_hex
+7:  call print
+6:  mov ax, EBDA_SEG
+    mov fs, ax
+    call cd_boot
+    jnc 4f
+    test si, si
+    jz 4f
+    push si
+    mov si, offset text_cdrom
+    call print
+    pop si
     call print
 4:  mov si, offset text_halted
     call print
@@ -123,6 +220,8 @@ reboot:
 
 text_nothing:      .asciz "No bootable disk found:\r\n"
 text_disk:         .asciz "  disk "
+text_diskette:     .asciz "  diskette"
+text_cdrom:        .asciz "  CD-ROM: "
 text_no_signature: .asciz "h: the first sector does not end in 55AAh\r\n"
 text_read_error:   .asciz "h: the first sector cannot be read, error "
 text_hex:          .asciz "h\r\n"

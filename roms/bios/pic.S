@@ -65,7 +65,7 @@ vectors:
     VECTOR 0x0B, irq_master_unused
     VECTOR 0x0C, irq_master_unused
     VECTOR 0x0D, irq_master_unused
-    VECTOR 0x0E, irq_master_unused
+    VECTOR 0x0E, irq_floppy
     VECTOR 0x0F, irq_master_unused
     VECTOR 0x11, int11
     VECTOR 0x12, int12
@@ -77,6 +77,7 @@ vectors:
     VECTOR 0x18, int18
     VECTOR 0x19, int19
     VECTOR 0x1A, int1a
+    VECTOR 0x1E, diskette_table
     VECTOR 0x70, int70
     VECTOR 0x71, irq9
     VECTOR 0x72, irq_slave_unused

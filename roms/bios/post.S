@@ -67,7 +67,9 @@ post_entry:
     sti
 
     CHECKPOINT 0x07
+    call floppy_init
     call disk_init
+    call cd_init
     call banner_disks
     call option_roms
     call rom_files

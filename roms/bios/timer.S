@@ -1,10 +1,9 @@
 /* 8254 timer: IRQ 0 at 18.2 Hz, and time limits for those who poll.
  *
- * INT 08h  IRQ 0: counts the tick, notes midnight, calls INT 1Ch.
+ * INT 08h  IRQ 0: counts the tick, notes midnight, stops diskette motors in time, calls INT 1Ch.
  * INT 1Ah  AH=00h read ticks: CX:DX = ticks since midnight, AL = midnights passed since last read
  *          AH=01h set ticks from CX:DX
  * 8254 sheet, "Mode 2: Rate Generator", "Counter Latch Command".
- * Left out: the floppy motor count.
  */
 #include "common.inc"
 
@@ -62,6 +61,7 @@ int08:
     inc byte ptr ds:[BDA_MIDNIGHT]
 1:  mov ds:[BDA_TICKS], eax
     push dx
+    call floppy_tick
     int 0x1C
     cli
     pop dx

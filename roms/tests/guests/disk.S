@@ -180,12 +180,12 @@ main:
     mov cx, 0x0001
     mov dx, 0x0000
     int 0x13
-    EXPECT c, "an absent diskette fails"
+    EXPECT c, "a drive without a diskette fails"
     EXPECT_EQUAL(ah, 0x80, "... with 80h")
     mov ah, 0x15
-    mov dl, 0x00
+    mov dl, 0x01
     int 0x13
-    EXPECT_EQUAL(ah, 0, "type of an absent diskette: none")
+    EXPECT_EQUAL(ah, 0, "type of an absent diskette drive: none")
     mov ah, 0x15
     mov dl, 0x81
     int 0x13
