@@ -88,12 +88,13 @@ impl Cpu {
                 let adx = 1 << 19;
                 let smap = 1 << 20;
                 let sha = 1 << 29;
+                let (gfni, vaes, vpclmulqdq) = (1 << 8, 1 << 9, 1 << 10);
                 let umip = 1 << 2;
                 let rdpid = 1 << 22;
                 [
                     0,
                     fsgsbase | tsc_adjust | bmi1 | avx2 | smep | bmi2 | erms | adx | smap | sha,
-                    umip | rdpid,
+                    umip | rdpid | gfni | vaes | vpclmulqdq,
                     0,
                 ]
             }

@@ -175,6 +175,8 @@ const FAMILIES: &[&[Row]] = &[
     sem::sse::logic::TEST_ROWS,
     sem::sse::aes::ROWS,
     sem::sse::aes::KEY_ROWS,
+    sem::sse::gfni::ROWS,
+    sem::sse::gfni::AFFINE_ROWS,
     sem::sse::sha::ROWS,
     sem::sse::sha::ROUND_ROWS,
     sem::xsave::ROWS,

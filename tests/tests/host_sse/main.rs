@@ -34,8 +34,12 @@ fn states() -> usize {
     cases.map_or(STATES, |cases: usize| cases.div_ceil(INSTRUCTIONS))
 }
 
-fn vex_features() -> [C; 6] {
-    [C::AVX, C::AVX2, C::FMA, C::F16C, C::AES, C::PCLMULQDQ]
+fn vex_features() -> Vec<C> {
+    let mut features = vec![C::AVX, C::AVX2, C::FMA, C::F16C, C::AES, C::PCLMULQDQ];
+    if std::arch::is_x86_feature_detected!("vaes") && std::arch::is_x86_feature_detected!("gfni") {
+        features.extend([C::VAES, C::VPCLMULQDQ, C::GFNI]);
+    }
+    features
 }
 
 fn is_subject(code: Code, encoding: EncodingKind, features: &[C]) -> bool {
@@ -206,6 +210,15 @@ fn sse3_to_sse4() {
 #[test]
 fn aes_and_sha() {
     compare("AES", &[C::AES, C::SHA]);
+}
+
+#[test]
+fn gfni() {
+    if !std::arch::is_x86_feature_detected!("gfni") {
+        println!("SKIPPED: the host has no GFNI");
+        return;
+    }
+    compare("GFNI", &[C::GFNI]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ const fn double(value: u8) -> u8 {
 }
 
 /// Product of two polynomials in that field.
-const fn product(mut a: u8, mut b: u8) -> u8 {
+pub(super) const fn product(mut a: u8, mut b: u8) -> u8 {
     let mut sum = 0;
     while b != 0 {
         if b & 1 != 0 {

@@ -12,6 +12,7 @@ pub mod exceptions;
 pub mod float;
 pub mod fma;
 pub mod gather;
+pub mod gfni;
 pub mod integer;
 pub mod lanes;
 pub mod logic;
