@@ -303,4 +303,7 @@ fn hash_cpu(cpu: &Cpu, now: Tick, hash: &mut StateHash) {
     hash.words(&m.mtrr_fixed);
     hash.words(&[u64::from(cpu.pkru), cpu.debug.control, cpu.random]);
     hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), now]);
+    let s = &cpu.management;
+    hash.words(&[u64::from(cpu.smm), u64::from(s.smi_pending), u64::from(s.init_pending)]);
+    hash.words(&[u64::from(s.base), u64::from(s.count)]);
 }

@@ -232,7 +232,7 @@ impl FwCfg {
         while left > 0 {
             let part = left.min((PAGE_SIZE - address % PAGE_SIZE) as usize);
             // Up to 4 GiB may be asked for: what would vanish anyway is not copied.
-            if mem.page(address).write_frame().is_some() {
+            if mem.bus_page(address).write_frame().is_some() {
                 self.next_bytes(&mut buffer[..part]);
                 mem.write_bytes(address, &buffer[..part]);
             } else {

@@ -15,7 +15,7 @@
 //!
 //! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), `map`
 //! (physical memory), `firmware` (what the board tells its firmware).
-//! Left out: the 8237 DMA controllers, the HPET, system-management mode, moving the pages of the APICs.
+//! Left out: the 8237 DMA controllers, moving the pages of the APICs.
 
 mod bus;
 mod firmware;

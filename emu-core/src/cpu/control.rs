@@ -25,7 +25,8 @@ pub const CR0_NW: u64 = 1 << 29;
 pub const CR0_CD: u64 = 1 << 30;
 /// Paging.
 pub const CR0_PG: u64 = 1 << 31;
-const CR0_ALL: u64 =
+/// CR0 bits that this processor has.
+pub(super) const CR0_ALL: u64 =
     CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 
 /// Virtual-8086 mode extensions.

@@ -185,18 +185,23 @@ impl Cpu {
 
     /// Is a debug trap due behind the instruction that just retired? Sets DR6 when it is.
     pub(crate) fn debug_trap_due(&mut self) -> bool {
+        let bits = self.take_traps();
+        self.dr[6] |= bits;
+        bits != 0
+    }
+
+    /// Takes the debug traps that are due behind the instruction that just retired, as bits for DR6.
+    pub(super) fn take_traps(&mut self) -> u64 {
         let mut stepped = self.attention & attention::TRAP != 0 && self.retired > self.trap_pending;
         if stepped {
             self.attention &= !attention::TRAP;
         }
         if !stepped && self.debug.pending == 0 || self.inhibit_traps_at == self.retired {
             // Behind a load of SS a single step is lost, but a data breakpoint waits.
-            return false;
+            return 0;
         }
         stepped &= self.debug.control & DEBUGCTL_BTF == 0 || self.debug.branched;
-        let bits = std::mem::take(&mut self.debug.pending) | if stepped { DR6_BS } else { 0 };
-        self.dr[6] |= bits;
-        bits != 0
+        std::mem::take(&mut self.debug.pending) | if stepped { DR6_BS } else { 0 }
     }
 
     /// A #DB handler is entered: GD, LBR and BTF are cleared.

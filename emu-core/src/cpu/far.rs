@@ -294,6 +294,11 @@ impl Cpu {
     /// # Errors
     /// As SDM 2A, "IRET", lists them.
     pub fn interrupt_return(&mut self, size: u64, next: u64) -> Fallible {
+        if self.v86_sensitive() && (self.cr4 & super::control::CR4_VME == 0 || size != 2) {
+            return Err(Fault::GP0);
+        }
+        // Also when it faults further on (SDM 3C, "Information for VM Exits Due to Vectored Events").
+        self.unblock_nmi();
         if self.paragraphs() {
             return self.iret_paragraph(size);
         }
@@ -324,7 +329,6 @@ impl Cpu {
             self.return_outward(selector, &descriptor, offset, ss, rsp, size)?;
         }
         self.set_flags(flags);
-        self.unblock_nmi();
         Ok(())
     }
 
@@ -346,9 +350,6 @@ impl Cpu {
 
     fn iret_paragraph(&mut self, size: u64) -> Fallible {
         let v86 = self.v86();
-        if self.v86_sensitive() && (self.cr4 & super::control::CR4_VME == 0 || size != 2) {
-            return Err(Fault::GP0);
-        }
         let offset = self.peek_sized(size, 0)?;
         let selector = self.peek_sized(size, size)? as u16;
         let image = self.peek_sized(size, 2 * size)?;
@@ -368,7 +369,6 @@ impl Cpu {
         self.load_paragraph(CS, selector);
         self.regs[RIP] = offset;
         self.set_flags(flags);
-        self.unblock_nmi();
         Ok(())
     }
 
@@ -389,7 +389,6 @@ impl Cpu {
         let start = std::mem::replace(&mut self.regs[RIP], next);
         let entered =
             self.switch_task(link, descriptor, Cause::Return).inspect_err(|_| self.regs[RIP] = start)?;
-        self.unblock_nmi();
         self.fault_in_new_task(entered)
     }
 
@@ -411,7 +410,6 @@ impl Cpu {
         self.regs[RSP] = u64::from(esp);
         self.regs[RIP] = offset;
         self.update_mode();
-        self.unblock_nmi();
         Ok(())
     }
 

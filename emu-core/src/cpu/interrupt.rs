@@ -101,6 +101,9 @@ impl Cpu {
 
     /// The fault chain in words.
     pub fn describe_fault_chain(&self) -> String {
+        if self.fault_chain.is_empty() {
+            return "RSM found a state that cannot be".into();
+        }
         let steps: Vec<String> = self.fault_chain.iter().map(ToString::to_string).collect();
         steps.join(" -> ")
     }

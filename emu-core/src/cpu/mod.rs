@@ -18,6 +18,7 @@ pub mod performance;
 pub mod reset;
 pub mod segment;
 pub mod segment_register;
+pub mod smm;
 pub mod stack;
 pub mod system_features;
 pub mod task;
@@ -224,6 +225,10 @@ pub struct Cpu {
     pub nmi_blocked: bool,
     /// An NMI waits.
     pub nmi_pending: bool,
+    /// In system management mode.
+    pub smm: bool,
+    /// SMBASE, and what waits for entry to that mode or for its end.
+    pub management: smm::Management,
     /// Retired count at which single-stepping was armed (see [`attention::TRAP`]).
     pub trap_pending: u64,
     /// Retired count at which EFLAGS.RF was found set: the next instruction clears the flag. `u64::MAX` for none.

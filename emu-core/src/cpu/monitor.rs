@@ -6,6 +6,7 @@
 
 use super::{Cpu, Fallible};
 use crate::bus::Tick;
+use crate::mem::PAGE_SIZE;
 use crate::mmu::Want;
 
 /// Bytes that MONITOR watches.
@@ -24,6 +25,13 @@ pub struct Monitor {
     masked: bool,
 }
 
+impl Monitor {
+    /// Is the processor halted by MWAIT?
+    pub(super) fn waits(&self) -> bool {
+        self.until.is_some()
+    }
+}
+
 impl Cpu {
     /// Do MONITOR and MWAIT exist?
     pub fn has_monitor(&self) -> bool {
@@ -33,7 +41,10 @@ impl Cpu {
     fn line_at(&mut self, physical: u64) -> [u64; LINE / 8] {
         let mem = &self.system().mem;
         let mut bytes = [0; LINE];
-        mem.read_bytes(mem.gate_a20(physical), &mut bytes);
+        let address = mem.gate_a20(physical);
+        if let Some(frame) = mem.page(address).read_frame() {
+            mem.ram().read_slice(mem.host_of(frame) + (address % PAGE_SIZE) as usize, &mut bytes);
+        }
         let mut words = [0; LINE / 8];
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 bytes"));

@@ -8,6 +8,7 @@ pub mod number {
     #![allow(missing_docs)] // The names are the manual's.
     pub const TSC: u32 = 0x10;
     pub const APIC_BASE: u32 = 0x1b;
+    pub const SMI_COUNT: u32 = 0x34;
     pub const TSC_ADJUST: u32 = 0x3b;
     pub const BIOS_UPDT_TRIG: u32 = 0x79;
     pub const BIOS_SIGN_ID: u32 = 0x8b;
@@ -148,6 +149,7 @@ impl Cpu {
             msr::APIC_BASE | msr::TSC_DEADLINE | msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
                 return self.with_bus(|bus, at| bus.msr_read(at, number)).ok_or(Fault::GP0);
             }
+            msr::SMI_COUNT => self.management.count.into(),
             msr::TSC_ADJUST => m.tsc_adjust,
             msr::BIOS_SIGN_ID => m.bios_sign_id,
             msr::MTRRCAP => 0x508,

@@ -56,6 +56,8 @@ impl Cpu {
             inhibit_traps_at: u64::MAX,
             nmi_blocked: false,
             nmi_pending: false,
+            smm: false,
+            management: super::smm::Management::default(),
             trap_pending: 0,
             resume_at: u64::MAX,
             repeat_at: u64::MAX,
@@ -74,6 +76,9 @@ impl Cpu {
         self.msrs = Msrs::default();
         self.fpu = Fpu::default();
         self.performance = super::performance::Performance::default();
+        self.smm = false;
+        self.management = super::smm::Management::default();
+        self.apply_memory_view();
         self.halted = false;
         self.wait_for_sipi = self.number != 0;
         self.update_mode();
@@ -134,6 +139,7 @@ impl Cpu {
             self.flush_tlb();
         }
         self.outside = Some(system);
+        self.apply_memory_view();
         self.attention |= super::attention::INTERRUPTS | super::attention::MEMORY;
     }
 

@@ -1,5 +1,6 @@
 //! What happens between two instructions: time, requests, interrupts, traps.
-//! SDM 3A, "Priority Among Simultaneous Exceptions and Interrupts".
+//! SDM 3A, "Priority Among Concurrent Events": here classes 2 to 6. The T bit of a task (class 2) traps within the
+//! switch; instruction breakpoints and faults (7 to 10) belong to the instruction.
 
 use crate::cpu::interrupt::Source;
 use crate::cpu::{Cpu, Fallible, Fault, attention, eflags};
@@ -55,10 +56,20 @@ impl Cpu {
         Ok(None)
     }
 
+    /// Takes SMI, INIT and start-up IPIs, and latches NMIs. One of each waits at most.
     fn take_signals(&mut self) {
         let number = self.number;
         let signals = self.system_mut().bus.take_signals(number);
-        if signals.init {
+        self.management.smi_pending |= signals.smi;
+        self.management.init_pending |= signals.init;
+        self.nmi_pending |= signals.nmi;
+        // The interrupt shadow holds SMIs off too. INIT and further SMIs wait for the end of the handler.
+        if self.management.smi_pending && !self.smm && !self.wait_for_sipi && self.inhibit_at != self.retired
+        {
+            self.enter_smm();
+        }
+        if self.management.init_pending && !self.smm {
+            self.management.init_pending = false;
             self.init();
             self.system_mut().bus.init(number);
             self.attention &= !attention::TRAP;
@@ -68,7 +79,6 @@ impl Cpu {
         {
             self.start_up(vector);
         }
-        self.nmi_pending |= signals.nmi;
     }
 
     fn take_interrupt(&mut self) -> Fallible {

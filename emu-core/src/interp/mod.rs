@@ -250,7 +250,7 @@ pub fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
     }
     let physical = cpu.translate(linear, Want::Execute)?.physical;
     let mem = &cpu.system().mem;
-    let frame = mem.page(mem.gate_a20(physical)).read_frame();
+    let frame = mem.code_page(mem.gate_a20(physical)).read_frame();
     if let Some(frame) = frame {
         cpu.tlb.fill_fetch(context, linear, frame);
     }
@@ -292,6 +292,12 @@ fn fetch_bytes(cpu: &mut Cpu, linear: u64, bytes: &mut [u8]) -> Fallible {
         return Err(Fault::GP0);
     }
     let physical = cpu.translate(linear, Want::Execute)?.physical;
+    let mem = &cpu.system().mem;
+    let address = mem.gate_a20(physical);
+    if let Some(frame) = mem.code_page(address).read_frame() {
+        mem.ram().read_slice(mem.host_of(frame) + (address % PAGE_SIZE) as usize, bytes);
+        return Ok(());
+    }
     for (byte, address) in bytes.iter_mut().zip(physical..) {
         *byte = cpu.read_physical(address, 1) as u8;
     }

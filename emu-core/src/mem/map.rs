@@ -3,6 +3,9 @@
 //! RAM takes the first frames of the backing mapping; ROM images and video memory take frames behind it.
 //! Whoever changes the map or what a frame may do bumps [`Memory::epoch`]; translation caches that remember
 //! an older epoch are stale.
+//!
+//! SMRAM lies over the map for a processor in system-management mode and for nobody else. Memory holds the view of
+//! the processor whose turn it is ([`Memory::set_management`]); bus masters always see the map itself.
 
 use std::io;
 
@@ -32,6 +35,19 @@ impl std::fmt::Display for MemoryError {
 
 impl std::error::Error for MemoryError {}
 
+/// RAM that processors in system-management mode see where all others see something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Smram {
+    /// First physical address.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// The frame that lies at `start`; the others follow it.
+    pub frame: FrameNumber,
+    /// Data accesses reach it too, not only instruction fetches.
+    pub data: bool,
+}
+
 /// Guest physical memory.
 #[derive(Debug)]
 pub struct Memory {
@@ -43,7 +59,13 @@ pub struct Memory {
     /// Code chunks of each frame, and whether it is dirty: tables of zeros, which cost nothing until used.
     code: Vec<u64>,
     dirty: Vec<u8>,
+    /// The A20 gate.
     a20_mask: u64,
+    /// The same as it counts for the processor whose turn it is.
+    gate: u64,
+    smram: Option<Smram>,
+    /// The processor whose turn it is runs in system-management mode.
+    management: bool,
     epoch: u64,
     code_writes: Vec<FrameNumber>,
 }
@@ -73,6 +95,9 @@ impl Memory {
             code: vec![0; frames],
             dirty: vec![0; frames],
             a20_mask: u64::MAX,
+            gate: u64::MAX,
+            smram: None,
+            management: false,
             epoch: 1,
             code_writes: Vec::new(),
         })
@@ -129,9 +154,48 @@ impl Memory {
         self.epoch += 1;
     }
 
-    /// What lies at a physical address, after the A20 gate.
+    /// What data accesses of the processor find at a physical address, after the A20 gate.
     #[inline]
     pub fn page(&self, address: u64) -> PhysPage {
+        self.smram_page(address, true).unwrap_or_else(|| self.bus_page(address))
+    }
+
+    /// What instruction fetches of the processor find at a physical address, after the A20 gate.
+    #[inline]
+    pub fn code_page(&self, address: u64) -> PhysPage {
+        self.smram_page(address, false).unwrap_or_else(|| self.bus_page(address))
+    }
+
+    #[inline]
+    fn smram_page(&self, address: u64, data: bool) -> Option<PhysPage> {
+        let smram = self.smram.filter(|smram| self.management && (smram.data || !data))?;
+        let offset = address.checked_sub(smram.start).filter(|&offset| offset < smram.len)?;
+        Some(PhysPage::ram(smram.frame + (offset / PAGE_SIZE) as FrameNumber))
+    }
+
+    /// Says where SMRAM lies.
+    pub fn set_smram(&mut self, smram: Option<Smram>) {
+        if smram != self.smram {
+            self.smram = smram;
+            self.epoch += 1;
+        }
+    }
+
+    /// The processor whose turn it is enters or leaves system-management mode, or another one gets its turn.
+    /// Its own translation caches are the caller's business.
+    pub fn set_management(&mut self, on: bool) {
+        self.management = on;
+        self.update_gate();
+    }
+
+    /// Addresses are not cut in system-management mode: the processor ignores A20M# there.
+    fn update_gate(&mut self) {
+        self.gate = if self.management { u64::MAX } else { self.a20_mask };
+    }
+
+    /// What bus masters find at a physical address.
+    #[inline]
+    pub fn bus_page(&self, address: u64) -> PhysPage {
         self.pages
             .get((address / PAGE_SIZE) as usize)
             .map_or(PhysPage::NONE, |&bits| PhysPage::from_bits(bits))
@@ -142,6 +206,7 @@ impl Memory {
         let mask = if open { u64::MAX } else { !(1 << 20) };
         if mask != self.a20_mask {
             self.a20_mask = mask;
+            self.update_gate();
             self.epoch += 1;
         }
     }
@@ -154,7 +219,7 @@ impl Memory {
     /// Applies the A20 gate to an address that a processor puts on its bus.
     #[inline]
     pub fn gate_a20(&self, address: u64) -> u64 {
-        address & self.a20_mask
+        address & self.gate
     }
 
     /// Host address of the first byte of a frame.
@@ -225,7 +290,7 @@ impl Memory {
     pub fn read_bytes(&self, address: u64, out: &mut [u8]) {
         for_each_page(address, out.len(), |at, range| {
             let out = &mut out[range];
-            match self.page(at).read_frame() {
+            match self.bus_page(at).read_frame() {
                 Some(frame) => self.ram.read_slice(self.host_of(frame) + (at % PAGE_SIZE) as usize, out),
                 None => out.fill(0xff),
             }
@@ -235,12 +300,20 @@ impl Memory {
     /// Writes physical memory as a bus master does: RAM only; what goes elsewhere vanishes.
     pub fn write_bytes(&mut self, address: u64, bytes: &[u8]) {
         for_each_page(address, bytes.len(), |at, range| {
-            if let Some(frame) = self.page(at).write_frame() {
-                let (offset, bytes) = (at % PAGE_SIZE, &bytes[range]);
-                self.ram.write_slice(self.host_of(frame) + offset as usize, bytes);
-                self.frame_written(frame, offset, bytes.len() as u64);
-            }
+            self.write_page(self.bus_page(at), at % PAGE_SIZE, &bytes[range]);
         });
+    }
+
+    /// Writes to RAM as the processor sees it, within one page; what goes elsewhere vanishes.
+    pub fn write_own(&mut self, address: u64, bytes: &[u8]) {
+        self.write_page(self.page(address), address % PAGE_SIZE, bytes);
+    }
+
+    fn write_page(&mut self, page: PhysPage, offset: u64, bytes: &[u8]) {
+        if let Some(frame) = page.write_frame() {
+            self.ram.write_slice(self.host_of(frame) + offset as usize, bytes);
+            self.frame_written(frame, offset, bytes.len() as u64);
+        }
     }
 }
 
@@ -296,6 +369,35 @@ mod tests {
         let mut out = [0];
         mem.read_bytes(0xff000, &mut out);
         assert_eq!(out, [0x55]);
+    }
+
+    #[test]
+    fn smram_is_there_in_management_mode_only_and_not_for_bus_masters() {
+        let mut mem = memory();
+        mem.map(0x3000, 0x2000, |_| PhysPage::MMIO);
+        let smram = Smram { start: 0x3000, len: 0x2000, frame: 3, data: true };
+        let epoch = mem.epoch();
+        mem.set_smram(Some(smram));
+        assert_ne!(mem.epoch(), epoch);
+        assert!(mem.page(0x3000).is_mmio() && mem.code_page(0x4fff).is_mmio());
+        mem.set_management(true);
+        assert_eq!((mem.page(0x4fff), mem.code_page(0x3000)), (PhysPage::ram(4), PhysPage::ram(3)));
+        assert_eq!((mem.page(0x2fff), mem.page(0x5000)), (PhysPage::ram(2), PhysPage::ram(5)));
+        assert!(mem.bus_page(0x3000).is_mmio());
+        mem.set_smram(Some(Smram { data: false, ..smram }));
+        assert!(mem.page(0x3000).is_mmio());
+        assert_eq!(mem.code_page(0x3000), PhysPage::ram(3));
+    }
+
+    #[test]
+    fn management_mode_ignores_the_a20_gate() {
+        let mut mem = memory();
+        mem.set_a20(false);
+        assert_eq!(mem.gate_a20(0x10_1234), 0x1234);
+        mem.set_management(true);
+        assert_eq!((mem.gate_a20(0x10_1234), mem.a20()), (0x10_1234, false));
+        mem.set_management(false);
+        assert_eq!(mem.gate_a20(0x10_1234), 0x1234);
     }
 
     #[test]

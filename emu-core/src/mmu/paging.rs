@@ -300,7 +300,7 @@ impl Cpu {
         if entry & bits != bits {
             let mem = &mut self.system_mut().mem;
             let address = mem.gate_a20(address);
-            mem.write_bytes(address, &(entry | bits).to_le_bytes()[..size]);
+            mem.write_own(address, &(entry | bits).to_le_bytes()[..size]);
             self.note_memory_changes();
         }
     }

@@ -243,7 +243,10 @@ impl Bus for Pc {
 
     #[inline]
     fn take_signals(&mut self, cpu: usize) -> Signals {
-        self.apics.get_mut(cpu).map(|apic| apic.take_signals()).unwrap_or_default()
+        let mut signals = self.apics.get_mut(cpu).map(|apic| apic.take_signals()).unwrap_or_default();
+        // SMI# goes to the bootstrap processor alone, as on QEMU's board: SeaBIOS prepares only that one.
+        signals.smi |= cpu == 0 && self.pci.pm.take_smi();
+        signals
     }
 
     fn take_request(&mut self) -> Option<Request> {

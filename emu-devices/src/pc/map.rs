@@ -4,7 +4,7 @@
 //! A PCI window only takes addresses where nothing else lies: the host bridge claims RAM before PCI does.
 
 use emu_core::mem::page::{FrameNumber, PhysPage};
-use emu_core::mem::{Memory, PAGE_SIZE};
+use emu_core::mem::{Memory, PAGE_SIZE, Smram};
 
 use super::PcError;
 use crate::pci::Pci;
@@ -97,6 +97,9 @@ impl MemoryMap {
         let window = VGA_WINDOW.end - VGA_WINDOW.start;
         let first = (VGA_WINDOW.start / PAGE_SIZE) as FrameNumber;
         let smram = pci.host.smram_open();
+        let data = !pci.host.smram_closed_to_data();
+        let hidden = Smram { start: VGA_WINDOW.start, len: window, frame: first, data };
+        mem.set_smram(pci.host.smram_enabled().then_some(hidden));
         mem.map(
             VGA_WINDOW.start,
             window,

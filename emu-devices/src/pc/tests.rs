@@ -273,6 +273,37 @@ fn init_and_sipi_reach_the_other_processor() {
 }
 
 #[test]
+fn smis_come_by_message_and_from_the_apmc_port() {
+    let mut m = Machine::new(PcConfig { bios: bios(), cpus: 2, ..PcConfig::default() });
+    m.store(0xfee0_0310, 0x0100_0000);
+    m.store(0xfee0_0300, 0x0000_4200);
+    assert!(m.pc.take_signals(1).smi && !m.pc.take_signals(0).smi);
+    m.pci(0xb, 0x40, 0x601);
+    m.pci(0xb, 0x80, 1);
+    m.pci(0xb, 0x58, 1 << 25);
+    m.on(0, |pc, at| pc.port_write(at, 0x628, 4, 1));
+    m.on(1, |pc, at| pc.port_write(at, 0xb2, 1, 0));
+    assert!(!m.pc.take_signals(1).smi, "SMI# is the bootstrap processor's");
+    assert!(m.pc.take_signals(0).smi && !m.pc.take_signals(0).smi);
+}
+
+#[test]
+fn smram_lies_over_the_display_in_management_mode() {
+    let mut m = machine();
+    m.pci(0, 0x70, 0x004a_0000);
+    m.mem.write_bytes(0xa_1234, &[0x5a]); // open: everybody's
+    m.pci(0, 0x70, 0x000a_0000);
+    assert_eq!(m.byte(0xa_1234), 0xff);
+    m.mem.set_management(true);
+    assert!(!m.mem.page(0xa_1234).is_mmio() && !m.mem.code_page(0xb_ffff).is_mmio());
+    assert_eq!(m.byte(0xa_1234), 0xff, "not for bus masters");
+    m.pci(0, 0x70, 0x002a_0000); // closed to data
+    assert!(m.mem.page(0xa_1234).is_mmio() && !m.mem.code_page(0xa_1234).is_mmio());
+    m.pci(0, 0x70, 0x0002_0000);
+    assert!(m.mem.code_page(0xa_1234).is_mmio());
+}
+
+#[test]
 fn lowest_priority_goes_to_the_least_busy_processor() {
     let mut m = Machine::new(PcConfig { bios: bios(), cpus: 2, ..PcConfig::default() });
     for cpu in 0..2 {

@@ -88,6 +88,11 @@ impl I440fx {
     pub fn smram_enabled(&self) -> bool {
         self.config.get8(SMRAM) & G_SMRAME != 0
     }
+
+    /// There, only instruction fetches reach it.
+    pub fn smram_closed_to_data(&self) -> bool {
+        self.config.get8(SMRAM) & D_CLS != 0
+    }
 }
 
 impl PciFunction for I440fx {

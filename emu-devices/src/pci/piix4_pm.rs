@@ -1,11 +1,13 @@
 //! Intel 82371AB (PIIX4) power management, 00:01.3: ACPI events, the power-management timer, soft-off.
 //!
 //! Manual: Intel 290562, "Power Management PCI Configuration Registers", "Power Management I/O Registers".
-//! Modelled: PM1 status, enable and control with SCI; the 24-bit timer; SUS_TYP 0 as soft-off; the APM ports; a
-//! general-purpose event block at AFE0h (where QEMU's board has one); an SMBus host with nothing on its bus.
-//! Left out: the other suspend types (SUS_EN has no effect then), idle and event monitors, SMI#. DEVACTB says
-//! that APMC was already set up, so that SeaBIOS does not try to use system-management mode; the two
-//! commands by which firmware tables switch ACPI on and off (F1h and F0h on port B2h) therefore act at once.
+//! Modelled: PM1 status, enable and control with SCI; the 24-bit timer; SUS_TYP 0 as soft-off; the APM ports with
+//! SMI# by APMC (DEVACTB.APMC_EN and GLBCTL.SMI_EN); a general-purpose event block at AFE0h (where QEMU's board has
+//! one); an SMBus host with nothing on its bus.
+//! Left out: the other suspend types (SUS_EN has no effect then), idle and event monitors, SMI# by anything else,
+//! GLBSTS, and GLBCTL.EOS: each write to APMC is an SMI# of its own. The two commands by which firmware tables switch
+//! ACPI on and off (F1h and F0h on port B2h) act at once and cause no SMI#, as on QEMU's board: SeaBIOS, whose tables
+//! give these commands, does not handle them.
 
 use emu_core::bus::{NEVER, OPEN_BUS, TICKS_PER_SECOND, Tick};
 
@@ -15,6 +17,9 @@ use super::{Changed, PciFunction};
 const PMBA: u8 = 0x40;
 const DEVACTB: u8 = 0x58;
 const APMC_EN: u32 = 1 << 25;
+/// GLBCTL in the power-management registers, and its bit that lets SMI# through.
+const GLBCTL: u16 = 0x28;
+const SMI_EN: u8 = 1 << 0;
 const PMREGMISC: u8 = 0x80;
 const SMBBA: u8 = 0x90;
 const SMBHSTCFG: u8 = 0xd2;
@@ -67,6 +72,8 @@ pub struct Piix4Pm {
     apm: [u8; 2],
     smbus: [u8; SMBUS_PORTS as usize],
     power_off: bool,
+    /// SMI# was asserted.
+    smi: bool,
 }
 
 fn timer(now: Tick) -> u64 {
@@ -94,7 +101,6 @@ impl Piix4Pm {
         config.set32(PMBA, 0x0000_0001);
         config.allow(PMBA, &[0xc0, 0xff]);
         config.allow(0x44, &[0xff; 0x3c]);
-        config.set32(DEVACTB, APMC_EN);
         config.allow(PMREGMISC, &[0x01]);
         config.set32(SMBBA, 0x0000_0001);
         config.allow(SMBBA, &[0xf0, 0xff]);
@@ -111,6 +117,7 @@ impl Piix4Pm {
             apm: [0; 2],
             smbus: [0; SMBUS_PORTS as usize],
             power_off: false,
+            smi: false,
         }
     }
 
@@ -201,6 +208,10 @@ impl Piix4Pm {
                 match (offset, value) {
                     (0, ACPI_ENABLE) => self.control |= SCI_EN,
                     (0, ACPI_DISABLE) => self.control &= !SCI_EN,
+                    (0, _) => {
+                        let enabled = self.plain[usize::from(GLBCTL)] & SMI_EN != 0;
+                        self.smi |= enabled && self.config.get32(DEVACTB) & APMC_EN != 0;
+                    }
                     _ => {}
                 }
             }
@@ -250,6 +261,11 @@ impl Piix4Pm {
     /// True once after the guest switched itself off (S5).
     pub fn take_power_off(&mut self) -> bool {
         std::mem::take(&mut self.power_off)
+    }
+
+    /// True once after SMI# was asserted.
+    pub fn take_smi(&mut self) -> bool {
+        std::mem::take(&mut self.smi)
     }
 
     /// Presses the power button.

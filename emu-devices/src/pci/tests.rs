@@ -181,9 +181,23 @@ fn a_change_of_the_timers_top_bit_raises_sci() {
 }
 
 #[test]
-fn apmc_reads_as_set_up() {
-    let mut pci = Pci::new(0);
-    assert_eq!(read(&mut pci, 1, 3, 0x5b, 1), 2);
+fn apmc_asserts_smi_when_both_enables_are_set() {
+    let mut pci = pm();
+    assert_eq!(read(&mut pci, 1, 3, 0x58, 4), 0, "SeaBIOS sets it up then");
+    for (apmc_en, smi_en) in [(0, 0), (0, 1), (1 << 25, 0), (1 << 25, 1)] {
+        write(&mut pci, 1, 3, 0x58, 4, apmc_en);
+        pci.pm.port_write(0x628, 4, smi_en, 0);
+        for value in [0x00, 0xb5] {
+            pci.pm.port_write(0xb2, 1, value, 0);
+            assert_eq!(pci.pm.take_smi(), apmc_en != 0 && smi_en != 0);
+            assert!(!pci.pm.take_smi());
+            assert_eq!(pci.pm.port_read(0xb2, 1, 0), Some(value));
+        }
+        pci.pm.port_write(0xb3, 1, 1, 0);
+        assert!(!pci.pm.take_smi(), "APMS only holds what is written");
+    }
+    pci.pm.port_write(0xb2, 1, 0xf1, 0);
+    assert!(!pci.pm.take_smi(), "the board switches ACPI on by itself");
 }
 
 fn board() -> (Pci, AtaChannel, Memory) {

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use emu_core::bus::{Access, Bus};
+use emu_core::bus::{Access, Bus, NEVER, Signals, Tick};
 use emu_core::cpu::{CS, Cpu, RIP, RSP, SS, Segment};
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
@@ -112,18 +112,68 @@ pub fn gate(access: u64, selector: u16, offset: u64, parameters: u64) -> u64 {
         | (offset >> 16 & 0xffff) << 48
 }
 
-/// A board with nothing on it, except A20 at port 92h and one interrupt request that port 10h raises.
+/// What port [`RAISE`] raises, as bits: NMI, SMI, INIT, and an interrupt request with vector 41h.
+pub mod event {
+    pub const NMI: u8 = 1;
+    pub const SMI: u8 = 2;
+    pub const INIT: u8 = 4;
+    pub const INTR: u8 = 8;
+}
+
+/// Raises events.
+pub const RAISE: u32 = 0x11;
+/// From now on RAISE acts so many instructions later: 1 is behind the OUT itself, 2 behind the next one.
+pub const DELAY: u32 = 0x12;
+/// Reads as 50h, 51h and so on; the first read raises an SMI.
+pub const COUNTED: u32 = 0x13;
+
+/// A board with nothing on it, except A20 at port 92h and events that guest code raises: by port 10h one interrupt
+/// request with the vector written, and those of [`event`].
 #[derive(Default)]
 struct Board {
     raised: Option<u8>,
+    signals: Signals,
+    delay: Tick,
+    later: Option<(Tick, u8)>,
+    reads: u32,
+}
+
+impl Board {
+    fn raise(&mut self, events: u8) {
+        self.signals.nmi |= events & event::NMI != 0;
+        self.signals.smi |= events & event::SMI != 0;
+        self.signals.init |= events & event::INIT != 0;
+        if events & event::INTR != 0 {
+            self.raised = Some(0x41);
+        }
+    }
 }
 
 impl Bus for Board {
+    fn port_read(&mut self, _: &mut Access<'_>, port: u16, _: u8) -> u32 {
+        if u32::from(port) != COUNTED {
+            return u32::MAX;
+        }
+        self.signals.smi |= self.reads == 0;
+        self.reads += 1;
+        0x4f + self.reads
+    }
     fn port_write(&mut self, at: &mut Access<'_>, port: u16, _: u8, value: u32) {
-        match port {
+        match u32::from(port) {
             0x10 => self.raised = Some(value as u8),
+            RAISE if self.delay != 0 => self.later = Some((at.now + self.delay, value as u8)),
+            RAISE => self.raise(value as u8),
+            DELAY => self.delay = value.into(),
             0x92 => at.mem.set_a20(value & 2 != 0),
             _ => {}
+        }
+    }
+    fn next_event(&self) -> Tick {
+        self.later.map_or(NEVER, |(when, _)| when)
+    }
+    fn advance(&mut self, _: &mut Access<'_>) {
+        if let Some((_, events)) = self.later.take() {
+            self.raise(events);
         }
     }
     fn intr(&self, _: usize) -> bool {
@@ -131,6 +181,9 @@ impl Bus for Board {
     }
     fn acknowledge(&mut self, _: &mut Access<'_>) -> u8 {
         self.raised.take().unwrap_or(0xff)
+    }
+    fn take_signals(&mut self, _: usize) -> Signals {
+        std::mem::take(&mut self.signals)
     }
 }
 

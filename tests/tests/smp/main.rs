@@ -3,4 +3,5 @@
 mod guest;
 mod messages;
 mod sharing;
+mod smram;
 mod turns;

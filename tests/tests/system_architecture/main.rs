@@ -7,5 +7,7 @@ mod lab;
 
 mod debug;
 mod paging;
+mod priorities;
 mod processor;
+mod smm;
 mod virtual_interrupts;

@@ -21,7 +21,7 @@ const SEGMENT: u32 = 0x900;
 const PROGRAM: u64 = 0x9000;
 
 /// Runs 16-bit code in virtual-8086 mode with these flags. It ends with an exception: HLT is #GP(0).
-fn v86(
+pub fn v86(
     lab: &mut Lab,
     flags: u64,
     code: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,

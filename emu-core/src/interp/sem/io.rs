@@ -2,6 +2,7 @@
 
 use iced_x86::Mnemonic as M;
 
+use crate::cpu::smm::PortAccess;
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RDX, TR, Width};
 use crate::interp::op::{Handler, Op};
 use crate::interp::table::{Form, Kind, Row, row};
@@ -39,7 +40,7 @@ fn port<const IMMEDIATE: bool>(cpu: &Cpu, op: &Op) -> u16 {
 fn input<W: Width, const IMMEDIATE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let port = port::<IMMEDIATE>(cpu, op);
     cpu.check_port(port, W::BYTES)?;
-    let value = cpu.port_read(port, W::BYTES);
+    let value = cpu.port_read(op, PortAccess { port, size: W::BYTES, string: false });
     cpu.set_register(RAX as u8, W::from_u64(value));
     Ok(())
 }
@@ -49,7 +50,7 @@ fn output<W: Width, const IMMEDIATE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let port = port::<IMMEDIATE>(cpu, op);
     cpu.check_port(port, W::BYTES)?;
     let value = cpu.register::<W>(RAX as u8).u64();
-    cpu.port_write(port, W::BYTES, value);
+    cpu.port_write(op, PortAccess { port, size: W::BYTES, string: false }, value);
     Ok(())
 }
 
@@ -78,14 +79,18 @@ impl Cpu {
     }
 
     /// Reads a port, after the check.
-    pub fn port_read(&mut self, port: u16, size: u64) -> u64 {
+    pub fn port_read(&mut self, op: &Op, access: PortAccess) -> u64 {
+        let PortAccess { port, size, .. } = access;
         self.note_port(port, size);
+        self.note_io(op, access, true);
         u64::from(self.with_bus(|bus, at| bus.port_read(at, port, size as u8)))
     }
 
     /// Writes a port, after the check.
-    pub fn port_write(&mut self, port: u16, size: u64, value: u64) {
+    pub fn port_write(&mut self, op: &Op, access: PortAccess, value: u64) {
+        let PortAccess { port, size, .. } = access;
         self.note_port(port, size);
+        self.note_io(op, access, false);
         self.with_bus(|bus, at| bus.port_write(at, port, size as u8, value as u32));
     }
 }

@@ -7,6 +7,7 @@
 use iced_x86::{Mnemonic as M, OpKind};
 
 use crate::cpu::eflags::{self, Writer};
+use crate::cpu::smm::PortAccess;
 use crate::cpu::{Cpu, ES, Fallible, RAX, RCX, RDI, RDX, RIP, RSI, Width};
 use crate::interp::op::{Handler, Op, REPNE};
 use crate::interp::table::{Form, Row, row};
@@ -288,13 +289,13 @@ impl Iteration for Cmps {
 struct Ins;
 
 impl Iteration for Ins {
-    fn once<W: Width, A: Width>(cpu: &mut Cpu, _: &Op) -> Fallible {
+    fn once<W: Width, A: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
         let port = cpu.regs[RDX] as u16;
         cpu.check_port(port, W::BYTES)?;
         let to = index::<A>(cpu, RDI);
         // The port must not be read when the store would fault.
         let (_, place) = cpu.read_for_write::<W>(ES, to)?;
-        let value = cpu.port_read(port, W::BYTES);
+        let value = cpu.port_read(op, PortAccess { port, size: W::BYTES, string: true });
         cpu.write_back(place, W::from_u64(value))?;
         let by = step::<W>(cpu);
         advance::<A>(cpu, RDI, by);
@@ -310,7 +311,7 @@ impl Iteration for Outs {
         cpu.check_port(port, W::BYTES)?;
         let from = index::<A>(cpu, RSI);
         let value = cpu.read::<W>(op.segment(), from)?;
-        cpu.port_write(port, W::BYTES, value.u64());
+        cpu.port_write(op, PortAccess { port, size: W::BYTES, string: true }, value.u64());
         let by = step::<W>(cpu);
         advance::<A>(cpu, RSI, by);
         Ok(())

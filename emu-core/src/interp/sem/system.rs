@@ -47,6 +47,7 @@ pub const ROWS: &[Row] = &[
     row(M::Sysexit, |_| Some(|cpu, _| cpu.sysexit(4))),
     row(M::Sysexitq, |_| Some(|cpu, _| cpu.sysexit(8))),
     row(M::Swapgs, |_| Some(swapgs)),
+    row(M::Rsm, |_| Some(|cpu, _| cpu.resume())),
     row(M::Lfence, |_| Some(|_, _| Ok(()))),
     row(M::Sfence, |_| Some(|_, _| Ok(()))),
     row(M::Mfence, |_| Some(|_, _| Ok(()))),
