@@ -95,6 +95,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub cdrom: Option<PathBuf>,
 
+    /// A diskette image, 160K to 2.88M, write-protected if the file is; again for drive B
+    #[arg(long = "floppy", value_name = "FILE")]
+    pub floppies: Vec<PathBuf>,
+
     /// What to boot first [default: disk]
     #[arg(long, value_name = "DEVICE")]
     pub boot: Option<Boot>,
@@ -165,6 +169,8 @@ pub enum Boot {
     Disk,
     /// The CD-ROM.
     Cdrom,
+    /// The first floppy drive.
+    Floppy,
 }
 
 /// `--kernel-entry`.

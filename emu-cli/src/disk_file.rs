@@ -17,6 +17,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use emu_devices::block::{BlockBackend, BlockError, BlockRequest, BlockResult, SECTOR_SIZE};
+use emu_devices::floppy::Medium;
 use rustix::fs::{Mode, OFlags};
 
 use crate::say::report;
@@ -25,6 +26,8 @@ const SECTOR: u64 = SECTOR_SIZE as u64;
 
 /// Sectors that one request may read, so that no guest makes us allocate without bound (LBA48 asks for 65536 at most).
 const MAX_SECTORS: u32 = 65536;
+/// Sectors of the diskettes that an image of an odd size may be meant for: 1.44M and 2.88M.
+const DISKETTES: [u64; 2] = [2880, 5760];
 
 /// The guest's end of a disk: what the board's drive talks to.
 #[derive(Debug)]
@@ -72,7 +75,32 @@ pub fn open(path: &Path, access: Access) -> Result<(DiskFile, DiskHandle)> {
     start(name, file, size / SECTOR, access)
 }
 
-/// Starts the thread of an image of `sectors` sectors. Messages call it `name`.
+/// Opens a diskette image: to write if the file allows it, else write-protected. One that is smaller than the diskette it
+/// is meant for is filled up with zeros, and write-protected.
+///
+/// # Errors
+/// When the file cannot be opened, is in use, or has no size that a diskette has.
+pub fn open_floppy(path: &Path) -> Result<(DiskFile, DiskHandle)> {
+    let name = format!("--floppy {}", path.display());
+    let file_type = path.metadata().map(|meta| meta.file_type());
+    let disk = file_type.is_ok_and(|kind| kind.is_file() || kind.is_block_device());
+    let writable = disk && OpenOptions::new().write(true).open(path).is_ok();
+    let access = if writable { Access::Write } else { Access::Read };
+    let (file, size) = open_image(path, access, "a diskette image").with_context(|| name.clone())?;
+    let there = size / SECTOR;
+    if size % SECTOR != 0 || !(1..=DISKETTES[1]).contains(&there) {
+        bail!("{name}: its size is {size} bytes; expected a diskette image of 160K to 2.88M");
+    }
+    if Medium::of_sectors(there).is_some() {
+        return start(name, file, there, access);
+    }
+    let sectors = DISKETTES[usize::from(there > DISKETTES[0])];
+    report!("{name}: {size} bytes are less than a diskette; the rest is zeros, and it is write-protected");
+    start(name, file, sectors, Access::Read)
+}
+
+/// Starts the thread of an image of `sectors` sectors; one that can only be read may have fewer in its file, the others are
+/// zeros. Messages call it `name`.
 ///
 /// # Errors
 /// When the host gives no thread, or no temporary file for a snapshot.
@@ -81,7 +109,10 @@ pub fn start(name: String, file: File, sectors: u64, access: Access) -> Result<(
     let writable = access != Access::Read;
     let (jobs, job_queue) = unbounded();
     let (answer, answers) = unbounded();
-    let mut store = Store { name: name.clone(), file, sectors, overlay, writable, trouble_told: false };
+    let size = file.try_clone().and_then(|mut file| file.seek(SeekFrom::End(0)));
+    let there = (size.with_context(|| name.clone())? / SECTOR).min(sectors);
+    let mut store =
+        Store { name: name.clone(), file, sectors, there, overlay, writable, trouble_told: false };
     thread::Builder::new()
         .name("disk".into())
         .spawn(move || store.serve(&job_queue, &answer))
@@ -181,6 +212,8 @@ struct Store {
     name: String,
     file: File,
     sectors: u64,
+    /// Sectors that the file had at the start.
+    there: u64,
     overlay: Option<Overlay>,
     writable: bool,
     trouble_told: bool,
@@ -210,7 +243,8 @@ impl Store {
                     return Err(BlockError::Range);
                 }
                 let mut data = vec![0; count as usize * SECTOR_SIZE];
-                let result = self.read(lba, &mut data);
+                let here = self.there.saturating_sub(lba).min(u64::from(count)) * SECTOR;
+                let result = self.read(lba, &mut data[..here as usize]);
                 self.told(result, "reading")?;
                 Ok(data)
             }
@@ -391,6 +425,19 @@ mod tests {
         assert_eq!(disk.wait(4).unwrap(), [0xbb; 2 * SECTOR_SIZE]);
         handle.finish().unwrap();
         assert_eq!(image.bytes(), before);
+    }
+
+    #[test]
+    fn a_diskette_image_that_is_short_is_filled_up_and_write_protected() {
+        let image = Image::new("short", 100);
+        let (mut disk, _handle) = open_floppy(&image.0).unwrap();
+        assert_eq!(disk.sectors(), 2880);
+        disk.submit(1, BlockRequest::Read { lba: 98, count: 4 });
+        let read = disk.wait(1).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|sector| read[sector * SECTOR_SIZE]), [98, 99, 0, 0]);
+        disk.submit(2, write(0, 1, 1));
+        assert_eq!(disk.wait(2), Err(BlockError::ReadOnly));
+        assert!(open_floppy(Path::new("/dev/null")).is_err());
     }
 
     #[test]

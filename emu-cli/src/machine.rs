@@ -103,7 +103,9 @@ pub struct Parts {
     pub kernel: Option<BootKernel>,
     /// The IDE disks. Without any, and without a kernel, there is the bundled one, in memory.
     pub disks: [Option<DiskFile>; MAX_DRIVES],
-    /// The disc in the CD-ROM drive, if there is one. With it, there is no bundled disk.
+    /// The diskettes. With one, or with a disc, there is no bundled disk.
+    pub floppies: [Option<DiskFile>; 2],
+    /// The disc in the CD-ROM drive, if there is one.
     pub cdrom: Option<DiskFile>,
     /// What to boot from first.
     pub boot: BootDevice,
@@ -133,7 +135,9 @@ impl Guest {
     /// When the host has no memory for it.
     pub fn assemble(parts: Parts) -> Result<Self> {
         let mut disks = parts.disks.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>));
-        if parts.kernel.is_none() && parts.cdrom.is_none() && disks.iter().all(Option::is_none) {
+        let nothing =
+            parts.kernel.is_none() && parts.cdrom.is_none() && parts.floppies.iter().all(Option::is_none);
+        if nothing && disks.iter().all(Option::is_none) {
             disks[0] = Some(Box::new(MemoryDisk::from(emu_guest::DISK_IMAGE)));
         }
         let config = PcConfig {
@@ -143,6 +147,7 @@ impl Guest {
             vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
             debug_exit_port: parts.debug_exit,
             disks,
+            floppies: parts.floppies.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>)),
             cdrom: parts.cdrom.map(|disc| Box::new(disc) as Box<dyn BlockBackend>),
             boot_order: parts.boot.first(),
             kernel: parts.kernel.map(|kernel| (kernel, emu_roms::KERNEL_BOOT.to_vec())),

@@ -31,6 +31,8 @@ use crate::session::{Keyboard, Limits, Line, Session};
 use crate::stats::Report;
 use crate::terminal::{self, RawMode, Screen};
 
+/// Floppy drives of the machine.
+const FLOPPIES: usize = 2;
 /// Bytes that a socket's client may send ahead of the guest.
 const READ_AHEAD: usize = 4096;
 
@@ -63,6 +65,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     read.iter().for_each(|path| outputs.reads(path));
     let (disks, mut handles) = open_disks(args, &plan, &mut outputs)?;
     let cdrom = open_cdrom(args, &plan, &mut outputs, &mut handles)?;
+    let floppies = open_floppies(args, &mut outputs, &mut handles)?;
     let mut files = Files::open(args, &plan, &mut outputs)?;
     let (events_in, events) = unbounded();
     let (lines, listening) = open_lines(&plan, &mut files.serial, &events_in)?;
@@ -76,6 +79,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         bios,
         kernel,
         disks,
+        floppies,
         cdrom,
         boot: plan.boot,
         time: plan.time,
@@ -114,9 +118,16 @@ fn plan(args: &RunArgs, terminal_in: bool, terminal_out: bool) -> Result<Plan> {
     if args.boot == Some(Boot::Cdrom) && args.cdrom.is_none() {
         usage!("--boot cdrom: expected --cdrom FILE as well");
     }
+    if args.boot == Some(Boot::Floppy) && args.floppies.is_empty() {
+        usage!("--boot floppy: expected --floppy FILE as well");
+    }
+    if args.floppies.len() > FLOPPIES {
+        usage!("--floppy: expected at most {FLOPPIES}, the machine has drives A and B");
+    }
     let boot = match args.boot {
         Some(Boot::Disk) => BootDevice::Disk,
         Some(Boot::Cdrom) => BootDevice::Cdrom,
+        Some(Boot::Floppy) => BootDevice::Floppy,
         None => BootDevice::Disk,
     };
     let text = args.display == Display::Text;
@@ -167,6 +178,21 @@ fn open_disks(args: &RunArgs, plan: &Plan, outputs: &mut Outputs) -> Result<(Dis
     Ok((disks, handles))
 }
 
+fn open_floppies(
+    args: &RunArgs,
+    outputs: &mut Outputs,
+    handles: &mut Vec<DiskHandle>,
+) -> Result<[Option<DiskFile>; FLOPPIES]> {
+    let mut floppies = [None, None];
+    for (slot, path) in floppies.iter_mut().zip(&args.floppies) {
+        let (disk, handle) = disk_file::open_floppy(path)?;
+        outputs.reads(path);
+        handles.push(handle);
+        *slot = Some(disk);
+    }
+    Ok(floppies)
+}
+
 fn open_cdrom(
     args: &RunArgs,
     plan: &Plan,
@@ -174,7 +200,8 @@ fn open_cdrom(
     handles: &mut Vec<DiskHandle>,
 ) -> Result<Option<DiskFile>> {
     let Some(path) = &args.cdrom else { return Ok(None) };
-    let to_boot = plan.boot == BootDevice::Cdrom || args.drives.is_empty() && args.kernel.is_none();
+    let others = args.drives.len() + args.floppies.len();
+    let to_boot = plan.boot == BootDevice::Cdrom || others == 0 && args.kernel.is_none();
     let (disc, handle) = cdrom::open(path, to_boot)?;
     outputs.reads(path);
     handles.push(handle);

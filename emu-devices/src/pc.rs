@@ -9,7 +9,9 @@
 //! | 1 | 8042 keyboard | 9 | power management (SCI) |
 //! | 3 | COM2 | 12 | 8042 mouse |
 //! | 4 | COM1 | 13 | FERR# |
-//! | | | 14, 15 | ATA channels |
+//! | 6 | floppy | 14, 15 | ATA channels |
+//!
+//! The floppy disk controller has DMA channel 2.
 //!
 //! The HPET drives inputs 16 to 23 of the I/O APIC, and IRQ 0 and 8 instead of their chips when it is told to.
 //!
@@ -35,9 +37,11 @@ use crate::ata::{AtaChannel, AtaDisk, Cdrom};
 use crate::block::BlockBackend;
 use crate::debug_ports::DebugPorts;
 use crate::direct_boot::BootKernel;
+use crate::floppy::Floppy;
 use crate::fw_cfg::FwCfg;
 use crate::hpet::{self, Hpet};
 use crate::i8042::I8042;
+use crate::i8237::I8237;
 use crate::i8254::I8254;
 use crate::i8259a::PicPair;
 use crate::io_apic::IoApic;
@@ -98,6 +102,8 @@ pub struct PcConfig {
     pub disks: [Option<Box<dyn BlockBackend>>; MAX_DISKS],
     /// The disc in a CD-ROM drive, which is the secondary master; no disk may be there then.
     pub cdrom: Option<Box<dyn BlockBackend>>,
+    /// Diskettes in floppy drives A and B.
+    pub floppies: [Option<Box<dyn BlockBackend>>; 2],
     /// What the firmware tries to boot, in this order.
     pub boot_order: [BootDevice; 3],
     /// A kernel to boot instead of a disk, placed for this much RAM, and the expansion ROM that boots it.
@@ -122,6 +128,7 @@ impl Default for PcConfig {
             debug_exit_port: None,
             disks: [const { None }; MAX_DISKS],
             cdrom: None,
+            floppies: [None, None],
             boot_order: BootDevice::Disk.first(),
             kernel: None,
             start_time: 0,
@@ -138,6 +145,8 @@ pub enum PcError {
     BiosSize(usize),
     /// A VGA ROM of so many bytes.
     VgaRomSize(usize),
+    /// A diskette of so many sectors.
+    FloppySize(u64),
     /// So many processors.
     Cpus(usize),
     /// Guest memory could not be set up.
@@ -154,6 +163,9 @@ impl fmt::Display for PcError {
                 write!(f, "a firmware image of {size} bytes: expected 64 KiB to 16 MiB in steps of 4 KiB")
             }
             Self::VgaRomSize(size) => write!(f, "a VGA ROM of {size} bytes: expected up to 128 KiB"),
+            Self::FloppySize(sectors) => {
+                write!(f, "a diskette of {} bytes: expected 160K to 2.88M", sectors * 512)
+            }
             Self::Cpus(count) => write!(f, "{count} processors: expected 1 to {MAX_CPUS}"),
             Self::Memory(error) => error.fmt(f),
         }
@@ -189,6 +201,8 @@ pub struct Pc {
     io_apic: IoApic,
     pci: Pci,
     ata: [AtaChannel; 2],
+    dma: I8237,
+    floppy: Floppy,
     vga: Vga,
     fw_cfg: FwCfg,
     map: MemoryMap,
@@ -217,7 +231,7 @@ impl Pc {
     /// When there is no such PC, or the host refuses the memory.
     pub fn new(config: PcConfig) -> Result<(Self, Memory), PcError> {
         let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, .. } = config;
-        let PcConfig { disks, cdrom, boot_order, kernel, start_time, .. } = config;
+        let PcConfig { disks, cdrom, floppies, boot_order, kernel, start_time, .. } = config;
         if !(1..=MAX_CPUS).contains(&cpus) {
             return Err(PcError::Cpus(cpus));
         }
@@ -225,7 +239,15 @@ impl Pc {
         let pci = Pci::new(vga_rom.len() as u32);
         let (map, mem) = MemoryMap::new(ram_size, &bios, &vga_rom, pci.vga.rom_size())?;
         let mut rtc = Mc146818::new(start_time, 0);
-        firmware::fill_cmos(&mut rtc, ram_size, cpus, boot_order);
+        let mut floppy = Floppy::new();
+        for (drive, diskette) in floppies.into_iter().enumerate() {
+            let Some(diskette) = diskette else { continue };
+            let sectors = diskette.sectors();
+            if !floppy.attach(drive, diskette) {
+                return Err(PcError::FloppySize(sectors));
+            }
+        }
+        firmware::fill_cmos(&mut rtc, ram_size, cpus, boot_order, floppy.drive_kinds());
         let mut ata = [AtaChannel::new(), AtaChannel::new()];
         for (number, disk) in disks.into_iter().enumerate() {
             let Some(disk) = disk else { continue };
@@ -255,6 +277,8 @@ impl Pc {
             io_apic: IoApic::new(),
             pci,
             ata,
+            dma: I8237::new(),
+            floppy,
             vga: Vga::new(),
             fw_cfg,
             map,
@@ -288,6 +312,8 @@ impl Pc {
         self.io_apic = IoApic::new();
         self.pci.reset();
         self.ata.iter_mut().for_each(|channel| channel.reset(now));
+        self.dma = I8237::new();
+        self.floppy.reset();
         self.vga.reset();
         self.fw_cfg.reset();
         (self.irqs, self.pirqs) = (0, [false; 4]);
@@ -365,6 +391,7 @@ impl Pc {
     /// the host if need be. False (for host time): they answer when the host has done the work.
     pub fn set_disks_wait_for_host(&mut self, wait: bool) {
         self.ata.iter_mut().for_each(|channel| channel.set_wait_for_host(wait));
+        self.floppy.set_wait_for_host(wait);
     }
 
     /// Asserts or releases INTA# to INTD# (`pin` 0 to 3) of a PCI slot.

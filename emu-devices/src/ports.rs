@@ -24,6 +24,10 @@ pub enum Claim {
     FpuError,
     /// The debug console.
     DebugConsole,
+    /// The 8237A pair and its page registers.
+    Dma,
+    /// The floppy disk controller.
+    Floppy,
     /// A 16550A, COM1 or COM2.
     Serial(usize),
     /// An ATA channel, primary or secondary.
@@ -46,6 +50,8 @@ pub const SERIAL: [u16; 2] = [0x3f8, 0x2f8];
 /// Who answers an access of `size` bytes at `port`.
 pub fn claim(port: u16, size: u8) -> Claim {
     match port {
+        0x00..=0x0f | 0x81..=0x8f | 0xc0..=0xdf => Claim::Dma,
+        0x3f0..=0x3f5 | 0x3f7 => Claim::Floppy,
         0x20..=0x21 | 0xa0..=0xa1 | 0x4d0..=0x4d1 => Claim::Pic,
         0x40..=0x43 => Claim::Pit,
         0x61 => Claim::SystemControl,

@@ -9,11 +9,12 @@ use emu_core::bus::{NEVER, Tick};
 
 use super::disk::TaskFile;
 use super::drive::Drive;
-use super::requests::Requests;
+
 use super::sense::Sense;
 use super::{device, error, status, timing};
 use crate::block::{BlockBackend, BlockRequest, BlockResult, SECTOR_SIZE};
 use crate::dma::DmaDirection;
+use crate::requests::Requests;
 
 /// Bytes in a block of a data CD.
 pub const BLOCK_SIZE: usize = 2048;

@@ -4,11 +4,12 @@ use emu_core::bus::{NEVER, Tick};
 
 use super::drive::Drive;
 use super::geometry::Geometry;
-use super::requests::Requests;
+
 use super::transfer::Transfer;
 use super::{device, error, status, timing};
 use crate::block::{BlockBackend, BlockError, BlockResult};
 use crate::dma::DmaDirection;
+use crate::requests::Requests;
 
 /// The command block as one device holds it. Sector count and the three LBA registers remember the value
 /// before the last one (what HOB shows).

@@ -20,7 +20,7 @@ mod drive;
 mod geometry;
 mod identify;
 mod packet;
-mod requests;
+
 mod sense;
 mod transfer;
 

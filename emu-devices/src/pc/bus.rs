@@ -76,6 +76,12 @@ impl Pc {
             Claim::PostCode => self.debug.post_code().into(),
             Claim::DebugConsole => self.debug.read_console().into(),
             Claim::Serial(number) => self.serial[number].read8(port, now).into(),
+            Claim::Dma => self.dma.read8(port, now).into(),
+            Claim::Floppy => {
+                let value = self.floppy.read8(port, now);
+                self.serve_floppy(at);
+                value.into()
+            }
             Claim::Ata(channel) => {
                 let value = self.ata[channel].read(port, size, now);
                 self.serve_ata(at, channel);
@@ -131,6 +137,14 @@ impl Pc {
             Claim::FpuError => self.fpu_error = false,
             Claim::DebugConsole => self.debug.write_console(byte),
             Claim::Serial(number) => self.serial[number].write8(port, byte, now),
+            Claim::Dma => {
+                self.dma.write8(port, byte, now);
+                self.serve_floppy(at);
+            }
+            Claim::Floppy => {
+                self.floppy.write8(port, byte, now);
+                self.serve_floppy(at);
+            }
             Claim::Ata(channel) => {
                 self.ata[channel].write(port, size, value, now);
                 self.serve_ata(at, channel);

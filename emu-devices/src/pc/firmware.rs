@@ -13,14 +13,14 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 /// Kinds of memory of the e820 list.
 const E820_RAM: u32 = 1;
-/// Coprocessor and PS/2 mouse present, no floppy, 80-column display by the VGA BIOS.
+/// Coprocessor and PS/2 mouse present, 80-column display by the VGA BIOS.
 const EQUIPMENT: u8 = 0x06;
 /// The expansion ROM that boots a kernel from fw_cfg, and SeaBIOS's name for it in its boot order.
 const KERNEL_ROM_FILE: &str = "genroms/kernelboot.bin";
 const KERNEL_ROM_BOOT_ORDER: &[u8] = b"/rom@genroms/kernelboot.bin\0";
 
 /// Fills the CMOS memory.
-pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize, boot_order: [BootDevice; 3]) {
+pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize, boot_order: [BootDevice; 3], floppies: u8) {
     let (low, high) = split_ram(ram_size);
     let mut word = |index: u8, value: u64| {
         rtc.set_memory(index, value as u8);
@@ -34,8 +34,15 @@ pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize, boot_order: [Bo
     let above = high / (64 * KIB);
     word(0x5b, above & 0xffff);
     rtc.set_memory(0x5d, (above >> 16) as u8);
-    rtc.set_memory(0x10, 0); // no floppy drives
-    rtc.set_memory(0x14, EQUIPMENT);
+    rtc.set_memory(0x10, floppies);
+    rtc.set_memory(
+        0x14,
+        match (floppies >> 4, floppies & 0xf) {
+            (0, 0) => EQUIPMENT,
+            (0, _) | (_, 0) => EQUIPMENT | 0x01,
+            _ => EQUIPMENT | 0x41,
+        },
+    );
     // The order to boot in, by nibbles, the lowest of 3Dh first; the third is in the upper one of 38h.
     let [first, second, third] = boot_order.map(|device| device as u8);
     rtc.set_memory(0x38, third << 4);

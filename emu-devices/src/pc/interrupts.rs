@@ -32,6 +32,7 @@ impl Pc {
         consider(self.pci.pm.next_event());
         self.serial.iter().for_each(|uart| consider(uart.next_event()));
         self.ata.iter().for_each(|channel| consider(channel.next_event()));
+        consider(self.floppy.next_event());
         self.apics.iter().for_each(|apic| consider(apic.next_event()));
         self.next_event = next;
     }
@@ -46,6 +47,7 @@ impl Pc {
             | u16::from(self.keyboard.keyboard_irq()) << 1
             | u16::from(self.serial[1].irq()) << 3
             | u16::from(self.serial[0].irq()) << 4
+            | u16::from(self.floppy.irq()) << 6
             | u16::from(clock) << 8
             | u16::from(self.pci.pm.sci()) << 9
             | u16::from(self.keyboard.aux_irq()) << 12
@@ -203,6 +205,10 @@ impl Pc {
                 self.serve_ata(at, channel);
             }
         }
+        if due(self.floppy.next_event()) {
+            self.floppy.advance(now);
+            self.serve_floppy(at);
+        }
         for apic in &mut self.apics {
             if due(apic.next_event()) {
                 apic.advance(now);
@@ -223,6 +229,11 @@ impl Pc {
                 uart.set_source(false, now);
             }
         }
+    }
+
+    /// After anything that the floppy disk controller or the DMA controllers have noticed: DMA channel 2.
+    pub(super) fn serve_floppy(&mut self, at: &mut Access<'_>) {
+        self.dma.serve(2, &mut self.floppy, at.mem, at.now);
     }
 
     /// After anything that an ATA channel has noticed: its bus master.
