@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::console::SerialSpec;
+use crate::cpu_model::CpuSpec;
 use crate::drive::DriveSpec;
 use crate::size;
 
@@ -63,9 +64,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = processors)]
     pub smp: usize,
 
-    /// Processor model; `help` lists the models
-    #[arg(long, value_name = "MODEL", default_value = "max")]
-    pub cpu: String,
+    /// Processor: MODEL[,+feature,-feature]; `help` lists models and features
+    #[arg(long, value_name = "MODEL[,...]", default_value = "max", value_parser = CpuSpec::parse)]
+    pub cpu: CpuSpec,
 
     /// Firmware image instead of the bundled BIOS
     #[arg(long, value_name = "FILE")]
@@ -305,6 +306,8 @@ mod tests {
             (&["--smp", "9"], "from 1 to 8"),
             (&["--smp", "two"], "from 1 to 8"),
             (&["--smp=-1"], "from 1 to 8"),
+            (&["--cpu", "pentiun"], "pentium"),
+            (&["--cpu", "max,+mmy"], "mmx"),
             (&["--debug-exit", "65536"], "--debug-exit"),
             (&["--timeout=-1"], "seconds"),
             (&["--timeout", "nan"], "seconds"),

@@ -5,11 +5,11 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use emu_core::cpu::model::MODELS;
 use rustix::fs::MemfdFlags;
 use serde::Serialize;
 
 use crate::args::InfoArgs;
-use crate::machine;
 use crate::outcome::Outcome;
 
 #[derive(Debug, Serialize)]
@@ -55,7 +55,7 @@ fn gather() -> Info {
     Info {
         version: env!("CARGO_PKG_VERSION"),
         engines: &["interp"],
-        cpu_models: machine::CPU_MODELS.iter().map(|(name, _)| *name).collect(),
+        cpu_models: MODELS.iter().map(|model| model.name).collect(),
         bundled: Bundled {
             bios_bytes: emu_roms::BIOS.len(),
             vga_bios_bytes: emu_roms::VGA_BIOS.len(),

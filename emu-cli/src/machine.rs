@@ -1,13 +1,14 @@
 //! Assembles a PC from what the command line asked for, and gives the main loop a grip on it.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use emu_core::bus::{Access, TICKS_PER_SECOND, Tick};
 use emu_core::cpu::RIP;
+use emu_core::cpu::model::Model;
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
@@ -21,14 +22,10 @@ use emu_jit::Translator;
 use crate::args::Accel;
 use crate::disk_file::DiskFile;
 use crate::drive::MAX_DRIVES;
-use crate::outcome::{Outcome, usage};
 use crate::piped::PipedInput;
 
 /// Serial ports of the board.
 pub const PORTS: usize = 2;
-
-/// Processor models that `--cpu` knows, with a word on each.
-pub const CPU_MODELS: [(&str, &str); 1] = [("max", "everything that emu implements (the default)")];
 
 /// Sizes that a firmware image may have.
 const BIOS_MIN: u64 = 64 << 10;
@@ -37,30 +34,6 @@ const BIOS_STEP: u64 = 4 << 10;
 
 /// The real-time clock's time at the start of a run in virtual time: 1 January 2026, so that runs repeat.
 const VIRTUAL_START: u64 = 1_767_225_600;
-
-/// Prints the processor models.
-///
-/// # Errors
-/// When standard output cannot be written.
-pub fn list_cpu_models() -> Result<Outcome> {
-    let text: String = CPU_MODELS.iter().map(|(name, about)| format!("{name:<12} {about}\n")).collect();
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
-        result => result.map(|()| Outcome::Done).context("standard output"),
-    }
-}
-
-/// Checks `--cpu`.
-///
-/// # Errors
-/// When there is no such model.
-pub fn check_cpu_model(model: &str) -> Result<()> {
-    if !CPU_MODELS.iter().any(|(name, _)| *name == model) {
-        let names: Vec<&str> = CPU_MODELS.iter().map(|(name, _)| *name).collect();
-        usage!("--cpu {model}: expected {}", names.join(", "));
-    }
-    Ok(())
-}
 
 /// Reads a firmware image.
 ///
@@ -93,6 +66,8 @@ pub fn read_bios(path: &Path) -> Result<Vec<u8>> {
 pub struct Parts {
     /// The engine.
     pub accel: Accel,
+    /// The processor.
+    pub cpu: Model,
     /// Bytes of RAM.
     pub memory: u64,
     /// Processors.
@@ -160,6 +135,7 @@ impl Guest {
             Accel::Jit => Box::new(Translator::new().context("the host gave no memory for translated code")?),
         };
         let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
+        machine.set_model(parts.cpu);
         if let Some((port, source)) = parts.source {
             machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, Box::new(source)));
         }

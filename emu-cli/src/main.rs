@@ -6,6 +6,7 @@ mod args;
 mod cdrom;
 mod clock;
 mod console;
+mod cpu_model;
 mod disk_file;
 mod display;
 mod drive;

@@ -10,12 +10,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Sender, bounded, unbounded};
+use emu_core::cpu::model::Feature;
 use emu_core::machine::TimeSource;
 use emu_devices::pc::BootDevice;
 
 use crate::args::{Boot, Display, RunArgs, Time};
 use crate::cdrom;
 use crate::console::{self, Listening, SerialOut, SerialSpec};
+use crate::cpu_model::{self, CpuSpec};
 use crate::disk_file::{self, Access, DiskFile, DiskHandle};
 use crate::display::TextDisplay;
 use crate::drive::{self, MAX_DRIVES};
@@ -26,6 +28,7 @@ use crate::machine::{self, Guest, PORTS, Parts};
 use crate::outcome::{Outcome, usage};
 use crate::outputs::Outputs;
 use crate::piped::PipedInput;
+use crate::say::report;
 use crate::screenshot;
 use crate::session::{Keyboard, Limits, Line, Session};
 use crate::stats::Report;
@@ -54,9 +57,7 @@ struct Plan {
 /// # Errors
 /// Wrong usage, or what the host could not do.
 pub fn run(args: &RunArgs) -> Result<Outcome> {
-    if args.cpu == "help" {
-        return machine::list_cpu_models();
-    }
+    let CpuSpec::Model(cpu) = &args.cpu else { return cpu_model::list() };
     let plan = plan(args, terminal::on_input(), terminal::on_output())?;
     let mut outputs = Outputs::default();
     let bios = args.bios.as_deref().map(machine::read_bios).transpose()?;
@@ -72,8 +73,12 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     outputs.keep()?;
 
     let source = plan.piped.map(|port| PipedInput::start().map(|input| (port, input))).transpose()?;
+    if let Some(note) = cpu.note() {
+        report!("{note}");
+    }
     let guest = Guest::assemble(Parts {
         accel: args.accel,
+        cpu: cpu.model,
         memory: args.memory,
         processors: args.smp,
         bios,
@@ -113,7 +118,12 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
 
 /// Finds wrong usage and settles what the arguments leave open.
 fn plan(args: &RunArgs, terminal_in: bool, terminal_out: bool) -> Result<Plan> {
-    machine::check_cpu_model(&args.cpu)?;
+    if let CpuSpec::Model(cpu) = &args.cpu
+        && args.smp > 1
+        && !cpu.model.has(Feature::Apic)
+    {
+        usage!("--smp {}: expected a --cpu with an APIC, which {} lacks", args.smp, cpu.model.name);
+    }
     let places = drive::places(&args.drives, args.cdrom.is_some())?;
     if args.boot == Some(Boot::Cdrom) && args.cdrom.is_none() {
         usage!("--boot cdrom: expected --cdrom FILE as well");

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 use crate::bus::{Access, Bus, NEVER, Request, Tick};
+use crate::cpu::model::Model;
 use crate::cpu::{Clock, Cpu, RIP, Segment, System};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::hash::StateHash;
@@ -102,6 +103,11 @@ impl Machine {
     ) -> Self {
         let system = Box::new(System { mem, bus, clock: Clock::default() });
         Self { turns: Turns::new(count, system), engine, time }
+    }
+
+    /// Makes its processors those of another model; for a machine that has not run yet.
+    pub fn set_model(&mut self, model: Model) {
+        self.turns.all_mut().iter_mut().for_each(|cpu| cpu.set_model(model));
     }
 
     /// Runs until `until` instructions have retired in all, or something stops it sooner.

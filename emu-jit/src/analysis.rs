@@ -2,11 +2,12 @@
 //! which registers and flags it touches, and whether anybody looks at its flags.
 
 use emu_core::cpu::eflags::{CF, OSZAPC};
-use emu_core::decode::{CodeMode, decode};
+use emu_core::cpu::model::Features;
+use emu_core::decode::{CodeMode, decode, gate};
 use emu_core::interp::op::{ENDS_BLOCK, Op};
 use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction,
-    InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind, Register,
+    Code, CpuidFeature, Decoder, EncodingKind, FlowControl, Instruction, InstructionInfoFactory,
+    Mnemonic as M, OpAccess, OpKind, Register,
 };
 
 use crate::effects::{Effect, effect, eflags};
@@ -110,14 +111,21 @@ impl Guest {
 }
 
 /// Decodes the block at `offset` of a page. Empty when its first instruction leaves the page.
-pub fn block(bytes: &[u8], offset: usize, mode: Mode, factory: &mut InstructionInfoFactory) -> Vec<Guest> {
+pub fn block(
+    bytes: &[u8],
+    offset: usize,
+    mode: Mode,
+    features: Features,
+    factory: &mut InstructionInfoFactory,
+) -> Vec<Guest> {
+    let options = gate::decoder_options(features);
     let mut block = Vec::new();
     let (mut at, mut exits) = (offset, 0);
     while at < bytes.len() && block.len() < MOST {
         let rest = &bytes[at..bytes.len().min(at + 15)];
-        let code = CodeMode { size: mode.size(), flat: mode.flat() };
+        let code = CodeMode { size: mode.size(), flat: mode.flat(), features };
         let Ok(op) = decode(rest, code, (at - offset) as u16) else { break };
-        let mut decoder = Decoder::with_ip(mode.size(), rest, at as u64, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(mode.size(), rest, at as u64, options);
         let insn = decoder.decode();
         at = offset + usize::from(op.end);
         let guest = classify(insn, op, mode, factory);

@@ -214,10 +214,11 @@ impl Translator {
         if !self.code.has_room(MOST_CODE) {
             self.forget();
         }
+        let (offset, features) = (usize::from(key.offset), cpu.model.features);
         let mem = &mut cpu.system_mut().mem;
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(frame), &mut bytes);
-        let mut block = analysis::block(&bytes, usize::from(key.offset), key.mode, &mut self.factory);
+        let mut block = analysis::block(&bytes, offset, key.mode, features, &mut self.factory);
         let worth = match block.as_slice() {
             [] => false,
             [only] => only.kind != analysis::Kind::Last,

@@ -29,7 +29,7 @@ impl Cpu {
     /// Is `value` canonical for a register that holds an address (bases of tables and segments, entry points in
     /// MSRs)? There the widest linear address counts that the processor knows, whatever the paging mode.
     pub fn canonical_register(&self, value: u64) -> bool {
-        canonical(value, super::system_features::LINEAR_BITS)
+        canonical(value, self.model.linear_bits().max(48))
     }
 
     /// Is `linear` canonical in the current paging mode?

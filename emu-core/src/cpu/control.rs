@@ -82,27 +82,6 @@ pub const EFER_LMA: u64 = 1 << 10;
 pub const EFER_NXE: u64 = 1 << 11;
 
 impl Cpu {
-    /// CR4 bits that this processor has.
-    pub const CR4_ALL: u64 = CR4_VME
-        | CR4_PVI
-        | CR4_TSD
-        | CR4_DE
-        | CR4_PSE
-        | CR4_PAE
-        | CR4_MCE
-        | CR4_PGE
-        | CR4_PCE
-        | CR4_OSFXSR
-        | CR4_OSXMMEXCPT
-        | CR4_UMIP
-        | CR4_LA57
-        | CR4_FSGSBASE
-        | CR4_OSXSAVE
-        | CR4_PCIDE
-        | CR4_SMEP
-        | CR4_SMAP
-        | CR4_PKE;
-
     /// MOV to CR0.
     ///
     /// # Errors
@@ -146,7 +125,7 @@ impl Cpu {
     pub fn write_cr3(&mut self, value: u64) -> Fallible {
         let value = if self.cr4 & CR4_PCIDE != 0 { value & !CR3_KEEP } else { value };
         if self.efer & EFER_LMA != 0 {
-            if value >> self.physical_bits != 0 {
+            if value >> self.model.physical_bits != 0 {
                 return Err(Fault::GP0);
             }
         } else if self.cr0 & CR0_PG != 0 && self.cr4 & CR4_PAE != 0 {
@@ -162,7 +141,7 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for reserved bits and for combinations that the SDM forbids.
     pub fn write_cr4(&mut self, value: u64) -> Fallible {
-        if value & !Self::CR4_ALL != 0 {
+        if value & !self.model.cr4() != 0 {
             return Err(Fault::GP0);
         }
         let changed = self.cr4 ^ value;
@@ -193,9 +172,7 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for reserved bits, and for changing LME while paging is on.
     pub fn write_efer(&mut self, value: u64) -> Fallible {
-        if value & !(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE) != 0
-            || self.cr0 & CR0_PG != 0 && (self.efer ^ value) & EFER_LME != 0
-        {
+        if value & !self.model.efer() != 0 || self.cr0 & CR0_PG != 0 && (self.efer ^ value) & EFER_LME != 0 {
             return Err(Fault::GP0);
         }
         let changed = self.efer ^ value;

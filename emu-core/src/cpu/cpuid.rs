@@ -1,158 +1,155 @@
-//! CPUID: what the processor says of itself. Only what is implemented is reported.
+//! CPUID: what the processor's [model](super::model) says of itself.
 //! SDM 2A, "CPUID"; AMD APM vol. 3 for the extended leaves.
 
 use super::Cpu;
-use super::control::CR4_OSXSAVE;
-use super::fpu::{
-    PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, XCR0_SUPPORTED, YMM_AREA, YMM_SIZE, compacted_pkru_area,
-};
+use super::control::{CR4_OSXSAVE, CR4_PKE};
+use super::fpu::{PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, YMM_AREA, YMM_SIZE, compacted_pkru_area};
+use super::model::feature::Word;
+use super::model::{CACHE_LINE, Cache, CacheKind, Feature, Vendor};
+use super::performance::{COUNTERS, WIDTH};
 
-/// Signature in EAX of leaf 1 and in EDX after reset: family 6, model 2Ah, stepping 7.
-pub const SIGNATURE: u32 = 0x0002_06a7;
+/// Leaf 1 ECX: CR4.OSXSAVE.
+const OSXSAVE: u32 = 1 << 27;
+/// Leaf 7 ECX: CR4.PKE.
+const OSPKE: u32 = 1 << 4;
+/// Leaf 8000_0001h EDX: the bits that AMD's processors repeat from leaf 1.
+const REPEATED: u32 = 0x0183_f3ff;
+/// What hypervisors name themselves by, in leaf 4000_0000h.
+const HYPERVISOR: &[u8; 12] = b"emu emulator";
 
-const BRAND: &[u8; 48] = b"emu x86-64 processor\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// The time-stamp counter counts guest nanoseconds, and so does the APIC's timer before its divider.
+const CRYSTAL_HZ: u32 = 1_000_000_000;
+/// Leaf 16h, in MHz: one instruction a nanosecond.
+const MHZ: u32 = 1000;
 
-/// Leaf 1 EDX: FPU VME DE PSE TSC MSR PAE CX8 APIC SEP MTRR PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2.
-mod edx1 {
-    pub const FPU: u32 = 1 << 0;
-    pub const DE: u32 = 1 << 2;
-    pub const PSE: u32 = 1 << 3;
-    pub const TSC: u32 = 1 << 4;
-    pub const MSR: u32 = 1 << 5;
-    pub const PAE: u32 = 1 << 6;
-    pub const CX8: u32 = 1 << 8;
-    pub const APIC: u32 = 1 << 9;
-    pub const SEP: u32 = 1 << 11;
-    pub const MTRR: u32 = 1 << 12;
-    pub const PGE: u32 = 1 << 13;
-    pub const CMOV: u32 = 1 << 15;
-    pub const PAT: u32 = 1 << 16;
-    pub const PSE36: u32 = 1 << 17;
-    pub const CLFSH: u32 = 1 << 19;
-    pub const MMX: u32 = 1 << 23;
-    pub const FXSR: u32 = 1 << 24;
-    pub const SSE: u32 = 1 << 25;
-    pub const SSE2: u32 = 1 << 26;
-}
-
-/// Leaf 1 ECX.
-mod ecx1 {
-    pub const SSE3: u32 = 1 << 0;
-    pub const PCLMULQDQ: u32 = 1 << 1;
-    pub const SSSE3: u32 = 1 << 9;
-    pub const FMA: u32 = 1 << 12;
-    pub const CMPXCHG16B: u32 = 1 << 13;
-    pub const SSE4_1: u32 = 1 << 19;
-    pub const SSE4_2: u32 = 1 << 20;
-    pub const X2APIC: u32 = 1 << 21;
-    pub const MOVBE: u32 = 1 << 22;
-    pub const POPCNT: u32 = 1 << 23;
-    pub const TSC_DEADLINE: u32 = 1 << 24;
-    pub const AES: u32 = 1 << 25;
-    pub const XSAVE: u32 = 1 << 26;
-    pub const OSXSAVE: u32 = 1 << 27;
-    pub const AVX: u32 = 1 << 28;
-    pub const F16C: u32 = 1 << 29;
-    pub const HYPERVISOR: u32 = 1 << 31;
+/// Three registers that hold a name of twelve letters, in the order of leaf 0.
+fn vendor(name: &[u8; 12]) -> [u32; 3] {
+    let word = |n: usize| u32::from_le_bytes([name[n], name[n + 1], name[n + 2], name[n + 3]]);
+    [word(0), word(8), word(4)]
 }
 
 impl Cpu {
     /// EAX, EBX, ECX, EDX of a leaf and sub-leaf.
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let registers = self.with_system_features(leaf, subleaf, self.basic_leaf(leaf, subleaf));
-        self.with_topology(leaf, subleaf, registers)
+        let m = &self.model;
+        match leaf {
+            0..0x4000_0000 if leaf <= m.max_leaf => {
+                self.with_topology(leaf, subleaf, self.basic_leaf(leaf, subleaf))
+            }
+            0x4000_0000 if m.has(Feature::Hypervisor) => {
+                let name =
+                    |n: usize| u32::from_le_bytes(HYPERVISOR[n..n + 4].try_into().expect("four letters"));
+                [leaf, name(0), name(4), name(8)]
+            }
+            0x8000_0000.. if leaf <= m.max_extended => {
+                self.with_topology(leaf, subleaf, self.extended_leaf(leaf))
+            }
+            // Intel's processors answer with their highest basic leaf, AMD's with zeros.
+            _ if m.vendor == Vendor::Intel => self.basic_leaf(m.max_leaf, subleaf),
+            _ => [0; 4],
+        }
     }
 
     fn basic_leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let vendor = |a: &[u8; 12]| {
-            let word = |n: usize| u32::from_le_bytes([a[n], a[n + 1], a[n + 2], a[n + 3]]);
-            [word(0), word(8), word(4)]
-        };
+        let m = &self.model;
+        let intel = m.vendor == Vendor::Intel;
         match leaf {
             0 => {
-                let [b, c, d] = vendor(b"GenuineIntel");
-                [0xd, b, c, d]
+                let [b, c, d] = vendor(if intel { b"GenuineIntel" } else { b"AuthenticAMD" });
+                [m.max_leaf, b, c, d]
             }
             1 => self.features(),
-            // No cache descriptors beyond what leaf 4 says.
-            2 => [0x00ff_0001, 0, 0, 0],
-            4 => cache(subleaf),
+            2 => m.descriptors,
+            4 if intel => m.caches.get(subleaf as usize).map_or([0; 4], cache),
+            // MONITOR lines; masked interrupts can end MWAIT; one C1 state.
+            5 if self.has_monitor() => [CACHE_LINE, CACHE_LINE, 3, 0x10],
+            6 => [m.features.word(Word::Eax6), 0, 0, 0],
             7 if subleaf == 0 => {
-                let fsgsbase = 1 << 0;
-                let tsc_adjust = 1 << 1;
-                let bmi1 = 1 << 3;
-                let avx2 = 1 << 5;
-                let smep = 1 << 7;
-                let bmi2 = 1 << 8;
-                let erms = 1 << 9;
-                let adx = 1 << 19;
-                let smap = 1 << 20;
-                let sha = 1 << 29;
-                let (gfni, vaes, vpclmulqdq) = (1 << 8, 1 << 9, 1 << 10);
-                let umip = 1 << 2;
-                let rdpid = 1 << 22;
-                [
-                    0,
-                    fsgsbase | tsc_adjust | bmi1 | avx2 | smep | bmi2 | erms | adx | smap | sha,
-                    umip | rdpid | gfni | vaes | vpclmulqdq,
-                    0,
-                ]
+                let ospke = if self.cr4 & CR4_PKE != 0 { OSPKE } else { 0 };
+                let word = |word| m.features.word(word);
+                let sub_leaves = if word(Word::Edx72) != 0 { 2 } else { 0 };
+                [sub_leaves, word(Word::Ebx7), word(Word::Ecx7) | ospke, word(Word::Edx7)]
             }
-            0xd => self.extended_state(subleaf),
-            0x8000_0000 => [0x8000_0008, 0, 0, 0],
+            7 if subleaf == 2 => [0, 0, 0, m.features.word(Word::Edx72)],
+            // Version 1, counters, their width; of the architectural events there are the first three.
+            0xa if m.has(Feature::Pmu) => [1 | (COUNTERS as u32) << 8 | WIDTH << 16 | 3 << 24, 0, 0, 0],
+            0xd if m.has(Feature::Xsave) => self.extended_state(subleaf),
+            // Ratio of the time-stamp counter to the crystal, and the crystal's frequency.
+            0x15 if m.has(Feature::Tsc) => [1, 1, CRYSTAL_HZ, 0],
+            0x16 => [MHZ, MHZ, MHZ, 0],
+            _ => [0; 4],
+        }
+    }
+
+    fn extended_leaf(&self, leaf: u32) -> [u32; 4] {
+        let m = &self.model;
+        let amd = m.vendor == Vendor::Amd;
+        match leaf {
+            0x8000_0000 if amd => {
+                let [b, c, d] = vendor(b"AuthenticAMD");
+                [m.max_extended, b, c, d]
+            }
+            0x8000_0000 => [m.max_extended, 0, 0, 0],
             0x8000_0001 => {
-                let (lahf, lzcnt, prefetchw) = (1 << 0, 1 << 5, 1 << 8);
-                let (syscall, nx, gbytes, rdtscp, long) = (1 << 11, 1 << 20, 1 << 26, 1 << 27, 1 << 29);
-                [0, 0, lahf | lzcnt | prefetchw, syscall | nx | gbytes | rdtscp | long]
+                let repeated = if amd { m.features.word(Word::Edx1) & REPEATED } else { 0 };
+                let signature = if amd { m.signature() } else { 0 };
+                [signature, 0, m.features.word(Word::Ecx81), m.features.word(Word::Edx81) | repeated]
             }
             0x8000_0002..=0x8000_0004 => {
+                let mut brand = [0; 48];
+                brand[..m.brand.len()].copy_from_slice(m.brand.as_bytes());
                 let at = (leaf - 0x8000_0002) as usize * 16;
-                let word = |n: usize| {
-                    let b = &BRAND[at + n * 4..at + n * 4 + 4];
+                [0, 4, 8, 12].map(|n| {
+                    let b = &brand[at + n..at + n + 4];
                     u32::from_le_bytes([b[0], b[1], b[2], b[3]])
-                };
-                [word(0), word(1), word(2), word(3)]
+                })
             }
-            0x8000_0006 => [0, 0, 0x0100_6040, 0],
-            // Invariant TSC.
-            0x8000_0007 => [0, 0, 0, 1 << 8],
-            0x8000_0008 => [self.physical_bits | super::system_features::LINEAR_BITS << 8, 0, 0, 0],
+            0x8000_0005 if amd => {
+                let first = |kind| {
+                    let found = m.caches.iter().find(|c| c.level == 1 && c.kind == kind);
+                    found.map_or(0, |c| c.size << 24 | c.ways << 16 | 1 << 8 | CACHE_LINE)
+                };
+                [0, 0, first(CacheKind::Data), first(CacheKind::Code)]
+            }
+            0x8000_0006 => {
+                let second = m.caches.iter().find(|c| c.level == 2);
+                let lines = if amd { 1 << 8 } else { 0 };
+                let ecx = |c: &Cache| c.size << 16 | ways_code(c.ways) << 12 | lines | CACHE_LINE;
+                [0, 0, second.map_or(0, ecx), 0]
+            }
+            0x8000_0007 => [0, 0, 0, m.features.word(Word::Edx87)],
+            0x8000_0008 => {
+                [m.physical_bits | m.linear_bits().max(32) << 8, m.features.word(Word::Ebx88), 0, 0]
+            }
             _ => [0; 4],
         }
     }
 
     /// Leaf 0Dh: components and sizes of the XSAVE area.
     fn extended_state(&self, subleaf: u32) -> [u32; 4] {
-        let (xsaveopt, xsavec, xgetbv, xsaves) = (1 << 0, 1 << 1, 1 << 2, 1 << 3);
+        let supported = self.model.xcr0();
         match subleaf {
-            0 => [XCR0_SUPPORTED as u32, standard_size(self.fpu.xcr0), standard_size(XCR0_SUPPORTED), 0],
-            1 => [xsaveopt | xsavec | xgetbv | xsaves, compacted_size(self.fpu.xcr0), 0, 0],
-            2 if XCR0_SUPPORTED & XCR0_AVX != 0 => [YMM_SIZE as u32, YMM_AREA as u32, 0, 0],
-            9 if XCR0_SUPPORTED & XCR0_PKRU != 0 => [PKRU_SIZE as u32, PKRU_AREA as u32, 0, 0],
+            0 => [supported as u32, standard_size(self.fpu.xcr0), standard_size(supported), 0],
+            1 => [self.model.features.word(Word::EaxD), compacted_size(self.fpu.xcr0), 0, 0],
+            2 if supported & XCR0_AVX != 0 => [YMM_SIZE as u32, YMM_AREA as u32, 0, 0],
+            9 if supported & XCR0_PKRU != 0 => [PKRU_SIZE as u32, PKRU_AREA as u32, 0, 0],
             _ => [0; 4],
         }
     }
 
+    /// Leaf 1.
     fn features(&self) -> [u32; 4] {
-        use ecx1::{
-            AES, AVX, CMPXCHG16B, F16C, FMA, HYPERVISOR, MOVBE, OSXSAVE, PCLMULQDQ, POPCNT, TSC_DEADLINE,
-            X2APIC, XSAVE,
-        };
-        use ecx1::{SSE3, SSE4_1, SSE4_2, SSSE3};
-        use edx1::{
-            APIC, CLFSH, CMOV, CX8, DE, FPU, FXSR, MMX, MSR, MTRR, PAE, PAT, PGE, PSE, PSE36, SEP, SSE, SSE2,
-            TSC,
-        };
-        let edx =
-            FPU | DE | PSE | TSC | MSR | PAE | CX8 | APIC | SEP | MTRR | PGE | CMOV | PAT | PSE36 | CLFSH;
-        let edx = edx | MMX | FXSR | SSE | SSE2;
-        let mut ecx = CMPXCHG16B | X2APIC | MOVBE | POPCNT | TSC_DEADLINE | HYPERVISOR;
-        ecx |= SSE3 | PCLMULQDQ | SSSE3 | SSE4_1 | SSE4_2 | AES | XSAVE | AVX | FMA | F16C;
+        let m = &self.model;
+        let mut ecx = m.features.word(Word::Ecx1);
         if self.cr4 & CR4_OSXSAVE != 0 {
             ecx |= OSXSAVE;
         }
-        let ebx = 8 << 8 | 1 << 16 | (self.number as u32) << 24;
-        [SIGNATURE, ebx, ecx, edx]
+        if !self.has_monitor() {
+            ecx &= !(1 << Feature::Monitor.entry().bit);
+        }
+        let flush = if m.has(Feature::Clflush) { CACHE_LINE / 8 } else { 0 };
+        let apic = if m.has(Feature::Apic) { 1 << 16 | (self.number as u32) << 24 } else { 0 };
+        [m.signature(), flush << 8 | apic, ecx, m.features.word(Word::Edx1)]
     }
 }
 
@@ -167,13 +164,18 @@ fn compacted_size(components: u64) -> u32 {
     (compacted_pkru_area(components) + pkru) as u32
 }
 
-/// Deterministic cache parameters: 32 KiB L1 data and code, 256 KiB L2, 64-byte lines, 8 ways.
-fn cache(subleaf: u32) -> [u32; 4] {
-    let (kind, level, sets) = match subleaf {
-        0 => (1, 1, 64),
-        1 => (2, 1, 64),
-        2 => (3, 2, 512),
-        _ => return [0; 4],
-    };
-    [kind | level << 5 | 1 << 8, 7 << 22 | 63, sets - 1, 0]
+/// Leaf 4: deterministic cache parameters.
+fn cache(cache: &Cache) -> [u32; 4] {
+    let sets = cache.size * 1024 / (cache.ways * CACHE_LINE);
+    let eax = cache.kind as u32 | cache.level << 5 | 1 << 8;
+    [eax, (cache.ways - 1) << 22 | (CACHE_LINE - 1), sets - 1, 0]
+}
+
+/// Leaf 8000_0006h: the code of a number of ways.
+fn ways_code(ways: u32) -> u32 {
+    match ways {
+        8 => 6,
+        16 => 8,
+        other => other,
+    }
 }

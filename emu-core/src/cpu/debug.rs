@@ -293,6 +293,14 @@ impl Cpu {
     }
 }
 
+/// Is it an MSR of the stack of last branches?
+pub fn is_branch_msr(number: u32) -> bool {
+    let stack = |first: u32| (first..first + LBR_DEPTH as u32).contains(&number);
+    matches!(number, msr::LBR_SELECT | msr::LASTBRANCH_TOS)
+        || stack(msr::LASTBRANCH_0_FROM_IP)
+        || stack(msr::LASTBRANCH_0_TO_IP)
+}
+
 /// Numbers of the debug MSRs. SDM vol. 4, table for the processors of our signature.
 pub mod msr {
     #![allow(missing_docs)] // The names are the manual's.

@@ -1,6 +1,7 @@
 //! Control transfers that change CS: far JMP, CALL, RET, IRET, SYSCALL and SYSENTER with their returns.
 //! SDM 2A/2B at each instruction; SDM 3A, "Privilege Level Checking When Transferring Program Control".
 
+use super::model::Vendor;
 use super::segment::{Descriptor, is_null, kind};
 use super::stack::NewStack;
 use super::task::Cause;
@@ -440,21 +441,40 @@ impl Cpu {
         self.update_mode();
     }
 
+    /// AMD's processors have SYSCALL and SYSRET in all of protected mode, and SYSENTER and SYSEXIT outside long mode
+    /// only; Intel's the other way round. AMD APM vol. 3, "SYSCALL", "SYSENTER".
+    fn is_amd(&self) -> bool {
+        self.model.vendor == Vendor::Amd
+    }
+
+    fn has_syscall(&self) -> bool {
+        self.efer & EFER_SCE != 0 && (self.code_size() == 64 || self.is_amd() && self.protected())
+    }
+
     /// SYSCALL. SDM 2B, "SYSCALL".
     ///
     /// # Errors
-    /// #UD outside 64-bit mode or with EFER.SCE clear.
+    /// #UD outside 64-bit mode (see [`is_amd`](Self::is_amd)) or with EFER.SCE clear.
     pub fn syscall(&mut self, next: u64) -> Fallible {
-        if self.code_size() != 64 || self.efer & EFER_SCE == 0 {
+        if !self.has_syscall() {
             return Err(Fault::UD);
         }
+        if !self.long_mode() {
+            self.regs[RCX] = next;
+            self.set_flags(self.flags.get() & !(eflags::VM | eflags::IF | eflags::RF));
+            let cs = (self.msrs.star >> 32) as u16;
+            self.enter_flat(cs, cs.wrapping_add(8), 0, false);
+            self.regs[RIP] = self.msrs.star & 0xffff_ffff;
+            return Ok(());
+        }
+        let target = if self.code_size() == 64 { self.msrs.lstar } else { self.msrs.cstar };
         self.regs[RCX] = next;
         let flags = self.flags.get();
         self.regs[11] = flags & !eflags::RF;
         self.set_flags(flags & !(self.msrs.fmask | eflags::RF));
         let star = (self.msrs.star >> 32) as u16;
         self.enter_flat(star, star.wrapping_add(8), 0, true);
-        self.regs[RIP] = self.msrs.lstar;
+        self.regs[RIP] = target;
         Ok(())
     }
 
@@ -463,14 +483,16 @@ impl Cpu {
     /// # Errors
     /// #UD as for SYSCALL, #GP(0) unless CPL is 0, or for a return address that is not canonical.
     pub fn sysret(&mut self, size: u64) -> Fallible {
-        if self.code_size() != 64 || self.efer & EFER_SCE == 0 {
+        if !self.has_syscall() {
             return Err(Fault::UD);
         }
         if self.cpl != 0 || size == 8 && !self.canonical(self.regs[RCX]) {
             return Err(Fault::GP0);
         }
         let star = (self.msrs.star >> 48) as u16;
-        let flags = self.regs[11] & eflags::ALL & !(eflags::RF | eflags::VM);
+        let flags =
+            if self.long_mode() { self.regs[11] & eflags::ALL } else { self.flags.get() | eflags::IF };
+        let flags = flags & !(eflags::RF | eflags::VM);
         let target = self.regs[RCX];
         let cs = if size == 8 { star.wrapping_add(16) } else { star };
         self.set_flags(flags);
@@ -482,8 +504,11 @@ impl Cpu {
     /// SYSENTER. SDM 2B, "SYSENTER".
     ///
     /// # Errors
-    /// #GP(0) in real mode or with a null IA32_SYSENTER_CS.
+    /// #GP(0) in real mode or with a null IA32_SYSENTER_CS, #UD on AMD's processors in long mode.
     pub fn sysenter(&mut self) -> Fallible {
+        if self.is_amd() && self.long_mode() {
+            return Err(Fault::UD);
+        }
         let cs = self.msrs.sysenter_cs as u16;
         if !self.protected() || is_null(cs) {
             return Err(Fault::GP0);
@@ -501,8 +526,11 @@ impl Cpu {
     ///
     /// # Errors
     /// #GP(0) in real mode, with a null IA32_SYSENTER_CS, unless CPL is 0, or for addresses that are not
-    /// canonical.
+    /// canonical; #UD as for SYSENTER.
     pub fn sysexit(&mut self, size: u64) -> Fallible {
+        if self.is_amd() && self.long_mode() {
+            return Err(Fault::UD);
+        }
         let cs = self.msrs.sysenter_cs as u16;
         let (rip, rsp) = (self.regs[RDX], self.regs[RCX]);
         let canonical = size != 8 || self.canonical(rip) && self.canonical(rsp);

@@ -17,8 +17,6 @@ pub const XCR0_SSE: u64 = 1 << 1;
 pub const XCR0_AVX: u64 = 1 << 2;
 /// XCR0: PKRU.
 pub const XCR0_PKRU: u64 = 1 << 9;
-/// Bits that XCR0 may have.
-pub const XCR0_SUPPORTED: u64 = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU;
 /// Offset of the AVX state in an XSAVE area, in both formats: right behind the header.
 pub const YMM_AREA: usize = 576;
 /// Its size.

@@ -12,6 +12,7 @@ pub mod far;
 pub mod fault;
 pub mod fpu;
 pub mod interrupt;
+pub mod model;
 pub mod monitor;
 pub mod msr;
 pub mod performance;
@@ -19,8 +20,8 @@ pub mod reset;
 pub mod segment;
 pub mod segment_register;
 pub mod smm;
+pub mod speculation;
 pub mod stack;
-pub mod system_features;
 pub mod task;
 pub mod topology;
 pub mod virtual_interrupts;
@@ -207,8 +208,8 @@ pub struct Cpu {
     pub number: usize,
     /// How many processors there are.
     pub processors: usize,
-    /// Supported physical-address bits.
-    pub physical_bits: u32,
+    /// What processor it is.
+    pub model: model::Model,
     /// Memory epoch that the translation caches belong to.
     pub epoch: u64,
     /// Linear address of the last page fault, until CR2 takes it.

@@ -4,6 +4,7 @@
 //! event: the manual permits waits to end for any reason. A store of the value that is there already does not end
 //! it at once.
 
+use super::model::Feature;
 use super::{Cpu, Fallible};
 use crate::bus::Tick;
 use crate::mem::PAGE_SIZE;
@@ -35,7 +36,7 @@ impl Monitor {
 impl Cpu {
     /// Do MONITOR and MWAIT exist?
     pub fn has_monitor(&self) -> bool {
-        self.msrs.misc_enable & MISC_ENABLE_MONITOR != 0
+        self.model.has(Feature::Monitor) && self.msrs.misc_enable & MISC_ENABLE_MONITOR != 0
     }
 
     fn line_at(&mut self, physical: u64) -> [u64; LINE / 8] {

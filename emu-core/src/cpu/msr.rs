@@ -78,6 +78,8 @@ pub struct Msrs {
     pub bios_sign_id: u64,
     /// IA32_MCG_STATUS.
     pub mcg_status: u64,
+    /// IA32_SPEC_CTRL.
+    pub spec_ctrl: u64,
     /// IA32_MTRR_PHYSBASE0, PHYSMASK0, and so on to PHYSMASK7.
     pub mtrr_variable: [u64; 16],
     /// The fixed-range MTRRs in ascending order of address.
@@ -104,6 +106,7 @@ impl Default for Msrs {
             misc_enable: 1 | super::monitor::MISC_ENABLE_MONITOR,
             bios_sign_id: 0,
             mcg_status: 0,
+            spec_ctrl: 0,
             mtrr_variable: [0; 16],
             mtrr_fixed: [0; 11],
             mtrr_def_type: 0,
@@ -143,6 +146,9 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for a register that does not exist.
     pub fn read_msr(&mut self, number: u32) -> Fallible<u64> {
+        if !self.model.has_msr(number) {
+            return Err(Fault::GP0);
+        }
         let m = &self.msrs;
         Ok(match number {
             msr::TSC => self.tsc(),
@@ -181,6 +187,7 @@ impl Cpu {
                     return self
                         .read_debug_msr(number)
                         .or_else(|| self.read_performance_msr(number))
+                        .or_else(|| self.read_speculation_msr(number))
                         .ok_or(Fault::GP0);
                 }
             },
@@ -193,6 +200,7 @@ impl Cpu {
     /// #GP(0) for a register that does not exist or cannot be written, and for values it cannot take.
     pub fn write_msr(&mut self, number: u32, value: u64) -> Fallible {
         let check = |fits: bool| if fits { Ok(()) } else { Err(Fault::GP0) };
+        check(self.model.has_msr(number))?;
         match number {
             msr::TSC => {
                 let offset = value.wrapping_sub(self.now());
@@ -269,6 +277,7 @@ impl Cpu {
                     return self
                         .write_debug_msr(number, value)
                         .or_else(|| self.write_performance_msr(number, value))
+                        .or_else(|| self.write_speculation_msr(number, value))
                         .ok_or(Fault::GP0);
                 };
                 check(memory_types(value, false))?;

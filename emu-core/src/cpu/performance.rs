@@ -33,6 +33,11 @@ fn index(number: u32, first: u32) -> Option<usize> {
     (n < COUNTERS).then_some(n)
 }
 
+/// Is it the MSR of a counter?
+pub fn is_counter_msr(number: u32) -> bool {
+    index(number, PERFEVTSEL0).or_else(|| index(number, PMC0)).is_some()
+}
+
 /// Does this selection count retired instructions (C0h), core cycles (3Ch) or reference cycles (3Ch, mask 1)?
 fn counts(select: u64) -> bool {
     select & ENABLE != 0 && select & LEVELS != 0 && matches!(select & 0xffff, 0x00c0 | 0x003c | 0x013c)

@@ -2,8 +2,9 @@
 
 use super::control::{CR0_CD, CR0_ET, CR0_NW};
 use super::fpu::Fpu;
+use super::model::Model;
 use super::msr::Msrs;
-use super::{CS, Cpu, LDTR, RDX, RIP, Rights, Segment, System, TR, TableRegister, cpuid, eflags};
+use super::{CS, Cpu, LDTR, RDX, RIP, Rights, Segment, System, TR, TableRegister, eflags};
 use crate::mem::Ram;
 use crate::mmu::tlb::{Context, Tlb};
 
@@ -47,7 +48,7 @@ impl Cpu {
             fpu: Fpu::default(),
             number,
             processors: 1,
-            physical_bits: crate::mem::PHYSICAL_BITS,
+            model: Model::default(),
             epoch: 0,
             fault_address: 0,
             halted: false,
@@ -69,6 +70,12 @@ impl Cpu {
         cpu
     }
 
+    /// Makes it a processor of another model, at power-on.
+    pub fn set_model(&mut self, model: Model) {
+        self.model = model;
+        self.reset();
+    }
+
     /// Hard reset: everything, except that counts of retired instructions go on.
     pub fn reset(&mut self) {
         self.init();
@@ -87,7 +94,7 @@ impl Cpu {
     /// INIT: caches, FPU, MTRRs and time stay.
     pub fn init(&mut self) {
         self.regs = [0; 32];
-        self.regs[RDX] = u64::from(cpuid::SIGNATURE);
+        self.regs[RDX] = u64::from(self.model.signature());
         self.regs[RIP] = 0xfff0;
         self.flags = eflags::Flags::default();
         self.cr0 = self.cr0 & (CR0_CD | CR0_NW) | CR0_ET;

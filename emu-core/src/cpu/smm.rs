@@ -13,7 +13,6 @@ mod save_map;
 
 use super::control::{
     CR0_ALL, CR0_CD, CR0_EM, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME,
-    EFER_NXE, EFER_SCE,
 };
 use super::{
     CS, Cpu, Fallible, Fault, RCX, RDI, RIP, RSI, Rights, SS, Segment, TableRegister, attention, eflags,
@@ -234,11 +233,11 @@ impl Cpu {
         cr0 >> 32 == 0
             && (!paging || cr0 & CR0_PE != 0)
             && cr0 & (CR0_NW | CR0_CD) != CR0_NW
-            && cr4 & !Self::CR4_ALL == 0
+            && cr4 & !self.model.cr4() == 0
             && (cr4 & CR4_PCIDE == 0 || long)
-            && efer & !(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE) == 0
+            && efer & !self.model.efer() == 0
             && long == (paging && efer & EFER_LME != 0)
-            && (!long || cr4 & CR4_PAE != 0 && saved.cr3 >> self.physical_bits == 0)
+            && (!long || cr4 & CR4_PAE != 0 && saved.cr3 >> self.model.physical_bits == 0)
             && !(long && cs.long() && cs.big())
             && saved.dr6 >> 32 == 0
             && saved.dr7 >> 32 == 0

@@ -195,7 +195,7 @@ mod tests {
 
     /// Instructions in the block at `offset` of frame 1, decoded if need be.
     fn block_len(cache: &mut CodeCache, mem: &mut Memory, offset: usize, size: u32) -> Option<usize> {
-        let page = cache.page_of(1, CodeMode { size, flat: false });
+        let page = cache.page_of(1, CodeMode { size, flat: false, ..CodeMode::LONG });
         if cache.block(page, offset).is_none() && !cache.decode_block(mem, page, offset) {
             return None;
         }

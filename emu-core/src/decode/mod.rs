@@ -2,12 +2,14 @@
 //! numbers and address parts.
 
 pub mod cache;
+pub mod gate;
 
 use iced_x86::{
     CodeSize, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic,
     OpKind, Register,
 };
 
+use crate::cpu::model::Features;
 use crate::cpu::{CS, Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, SS, ZERO};
 use crate::interp::op::{ENDS_BLOCK, FLAT, HIGH_BYTE, Handler, NO_TRAP, Op, REP, REPNE, WRITES_RIP};
 use crate::interp::table::{self, Form};
@@ -22,18 +24,20 @@ pub struct CodeMode {
     pub size: u32,
     /// `Cpu::flat`.
     pub flat: bool,
+    /// What the processor has: the same for all code of a machine.
+    pub features: Features,
 }
 
 impl CodeMode {
-    /// 64-bit code.
-    pub const LONG: Self = Self { size: 64, flat: true };
+    /// 64-bit code of a processor that has everything.
+    pub const LONG: Self = Self { size: 64, flat: true, features: Features::ALL };
 
     /// How many modes there are.
     pub const COUNT: usize = 6;
 
     /// The mode that a processor is in.
     pub fn of(cpu: &Cpu) -> Self {
-        Self { size: cpu.code_size(), flat: cpu.flat }
+        Self { size: cpu.code_size(), flat: cpu.flat, features: cpu.model.features }
     }
 
     /// A number below [`COUNT`](Self::COUNT).
@@ -55,7 +59,7 @@ pub enum Undecoded {
 /// When the bytes end too early. Bytes that are no instruction become an [`Op`] that raises #UD.
 pub fn decode(bytes: &[u8], mode: CodeMode, start: u16) -> Result<Op, Undecoded> {
     let code_size = mode.size;
-    let mut decoder = Decoder::with_ip(code_size, bytes, 0, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(code_size, bytes, 0, gate::decoder_options(mode.features));
     let insn = decoder.decode();
     if insn.is_invalid() {
         if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < MAX_LENGTH {
@@ -64,6 +68,9 @@ pub fn decode(bytes: &[u8], mode: CodeMode, start: u16) -> Result<Op, Undecoded>
         let too_long = prefixes_only(bytes, code_size);
         let run: Handler = if too_long { too_long_instruction } else { invalid_opcode };
         return Ok(Op { flags: ENDS_BLOCK, ..blank(run, start, start + bytes.len().min(MAX_LENGTH) as u16) });
+    }
+    if !gate::needs(insn.code()).met_by(mode.features) {
+        return Ok(Op { flags: ENDS_BLOCK, ..blank(invalid_opcode, start, start + insn.len() as u16) });
     }
     let mut op = translate(&insn, mode, start);
     if let Some(opcode) = x87_opcode(bytes, code_size) {
@@ -306,7 +313,7 @@ fn address_size(insn: &Instruction) -> u32 {
 mod tests {
     use super::*;
 
-    const REAL: CodeMode = CodeMode { size: 16, flat: false };
+    const REAL: CodeMode = CodeMode { size: 16, flat: false, ..CodeMode::LONG };
 
     #[test]
     fn byte_registers_have_the_numbers_of_their_encoding() {

@@ -6,6 +6,7 @@ use super::Want;
 use crate::cpu::control::{
     CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
 };
+use crate::cpu::model::Feature;
 use crate::cpu::{Cpu, Fallible, Fault, eflags};
 use crate::mem::Memory;
 
@@ -143,7 +144,7 @@ impl Cpu {
 
     /// Physical-address bits that an entry must leave zero.
     pub fn reserved_address_bits(&self) -> u64 {
-        0x000f_ffff_ffff_ffff & !((1 << self.physical_bits) - 1)
+        0x000f_ffff_ffff_ffff & !((1 << self.model.physical_bits) - 1)
     }
 
     /// Translates a linear address for an access of the current privilege level, setting accessed and dirty
@@ -213,8 +214,9 @@ impl Cpu {
             }
             let last = level.shift == 12;
             let large = entry & PS != 0 && !last;
-            let alignment = if large && level.large { ((1u64 << level.shift) - 1) & !0x1fff } else { 0 };
-            if entry & (reserved | alignment) != 0 || large && !level.large {
+            let may_be_large = level.large && (level.shift != 30 || self.model.has(Feature::Pdpe1gb));
+            let alignment = if large && may_be_large { ((1u64 << level.shift) - 1) & !0x1fff } else { 0 };
+            if entry & (reserved | alignment) != 0 || large && !may_be_large {
                 return Err(rules.error_code(true, true));
             }
             user &= entry & US != 0;
@@ -253,9 +255,10 @@ impl Cpu {
         }
         let large = pde & PS != 0 && self.cr4 & CR4_PSE != 0;
         if large {
-            // Bits 20:13 are address bits 39:32; bit 21 is reserved.
+            // With PSE-36 bits 20:13 are address bits 39:32, else they are reserved, as bit 21 always is.
             let high = pde >> 13 & 0xff;
-            if pde & 1 << 21 != 0 || high << 32 & rules.reserved_address != 0 {
+            let narrow = high != 0 && !self.model.has(Feature::Pse36);
+            if pde & 1 << 21 != 0 || narrow || high << 32 & rules.reserved_address != 0 {
                 return Err(rules.error_code(true, true));
             }
             let physical = high << 32 | pde & 0xffc0_0000 | linear & 0x003f_ffff;

@@ -23,7 +23,7 @@ const FLDENV: &[u8] = &[0xd9, 0x20];
 const FLD1: &[u8] = &[0xd9, 0xe8];
 
 pub fn run(cpu: &mut Cpu, bytes: &[u8]) -> Fallible {
-    let op = decode(bytes, CodeMode { size: cpu.code_size(), flat: false }, 0).unwrap();
+    let op = decode(bytes, CodeMode { size: cpu.code_size(), flat: false, ..CodeMode::LONG }, 0).unwrap();
     (op.run)(cpu, &op)
 }
 

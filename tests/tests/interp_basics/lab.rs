@@ -457,14 +457,19 @@ impl Lab {
             a.db(&[0x66, 0x0f, 0x01, 0x17])?; // LGDT [bx], 32-bit
             a.add(bx, 8)?;
             a.db(&[0x66, 0x0f, 0x01, 0x1f])?; // LIDT [bx]
-            a.mov(eax, control4)?;
-            a.mov(cr4, eax)?;
+            // Old models lack the one or the other.
+            if control4 != 0 {
+                a.mov(eax, control4)?;
+                a.mov(cr4, eax)?;
+            }
             a.mov(eax, control3)?;
             a.mov(cr3, eax)?;
-            a.mov(ecx, 0xc000_0080u32)?;
-            a.xor(edx, edx)?;
-            a.mov(eax, efer)?;
-            a.wrmsr()?;
+            if efer != 0 {
+                a.mov(ecx, 0xc000_0080u32)?;
+                a.xor(edx, edx)?;
+                a.mov(eax, efer)?;
+                a.wrmsr()?;
+            }
             a.mov(eax, control0)?;
             a.mov(cr0, eax)
         });

@@ -108,7 +108,7 @@ fn mov_segment_to_memory(cpu: &mut Cpu, op: &Op) -> Fallible {
 /// MOV to CR0, CR2, CR3, CR4, CR8. SDM 2B, "MOV—Move to/from Control Registers".
 fn mov_to_control<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let number = op.reg[0];
-    if !matches!(number, 0 | 2 | 3 | 4 | 8) {
+    if !matches!(number, 0 | 2 | 3 | 4 | 8) || number == 4 && cpu.model.cr4() == 0 {
         return Err(Fault::UD);
     }
     if cpu.protected() && cpu.cpl != 0 {
@@ -136,7 +136,7 @@ fn mov_to_control<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
 
 fn mov_from_control(cpu: &mut Cpu, op: &Op) -> Fallible {
     let number = op.reg[1];
-    if !matches!(number, 0 | 2 | 3 | 4 | 8) {
+    if !matches!(number, 0 | 2 | 3 | 4 | 8) || number == 4 && cpu.model.cr4() == 0 {
         return Err(Fault::UD);
     }
     if cpu.protected() && cpu.cpl != 0 {

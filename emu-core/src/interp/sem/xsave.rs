@@ -11,8 +11,8 @@ use iced_x86::Mnemonic as M;
 use super::sse::state::{self, LEGACY_X87, VECTORS, X87_REGISTERS};
 use crate::cpu::control::{CR0_TS, CR4_OSXSAVE};
 use crate::cpu::fpu::{
-    MXCSR_MASK, MXCSR_RESET, PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, XCR0_SSE, XCR0_SUPPORTED, XCR0_X87,
-    YMM_AREA, YMM_SIZE, compacted_pkru_area,
+    MXCSR_MASK, MXCSR_RESET, PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, XCR0_SSE, XCR0_X87, YMM_AREA,
+    YMM_SIZE, compacted_pkru_area,
 };
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RCX, RDX};
 use crate::interp::op::Op;
@@ -94,7 +94,7 @@ fn xsetbv(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
     let value = edx_eax(cpu);
     let avx_alone = value & (XCR0_AVX | XCR0_SSE) == XCR0_AVX;
-    if cpu.regs[RCX] as u32 != 0 || value & XCR0_X87 == 0 || value & !XCR0_SUPPORTED != 0 || avx_alone {
+    if cpu.regs[RCX] as u32 != 0 || value & XCR0_X87 == 0 || value & !cpu.model.xcr0() != 0 || avx_alone {
         return Err(Fault::GP0);
     }
     cpu.fpu.xcr0 = value;
