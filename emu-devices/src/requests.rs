@@ -6,7 +6,7 @@ use crate::block::{BlockBackend, BlockRequest, BlockResult};
 
 /// The backend with what it was asked and has not answered yet.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub struct Requests {
     backend: Box<dyn BlockBackend>,
     last: u64,
     pending: VecDeque<u64>,
@@ -15,6 +15,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// Nothing was asked yet.
     pub fn new(backend: Box<dyn BlockBackend>) -> Self {
         Self { backend, last: 0, pending: VecDeque::new(), wait_for_host: true }
     }
@@ -24,6 +25,7 @@ impl Requests {
         self.backend.sectors()
     }
 
+    /// Asks for something.
     pub fn submit(&mut self, request: BlockRequest) {
         self.last += 1;
         self.pending.push_back(self.last);
