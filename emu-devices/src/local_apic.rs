@@ -5,8 +5,7 @@
 //! the timer (in [`apic_timer`](crate::apic_timer)), software and global disabling, the transitions of
 //! IA32_APIC_BASE, x2APIC registers with their reserved bits.
 //! The registers as software reaches them are in `registers`.
-//! Left out: moving the register page (the base address is kept and reads back, the page stays at FEE00000h);
-//! the remote-read IPI; arbitration registers, which read as 0; level-triggered LINT pins in fixed mode (they
+//! Left out: the remote-read IPI; arbitration registers, which read as 0; level-triggered LINT pins in fixed mode (they
 //! count as edges).
 //! After reset LINT0 of the bootstrap processor lets the 8259A through (virtual wire), although software has
 //! not enabled the APIC; firmware for the QEMU `pc` relies on that.

@@ -17,7 +17,7 @@
 //!
 //! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), `map`
 //! (physical memory), `firmware` (what the board tells its firmware).
-//! Left out: the 8237 DMA controllers, moving the pages of the APICs.
+//! Left out: a local APIC's page moved over RAM or ROM.
 
 mod bus;
 mod firmware;
@@ -216,6 +216,8 @@ pub struct Pc {
     ferr: bool,
     /// Rises of OUT 0 that the interrupt controllers know of.
     timer_rises: u64,
+    /// Level of the clock's interrupt output, as power management knows it.
+    clock_irq: bool,
     /// Rises of the HPET's lines that they know of.
     hpet_rises: [u64; hpet::TIMERS],
     /// Levels of the inputs of the I/O APIC that only the HPET drives.
@@ -287,6 +289,7 @@ impl Pc {
             fpu_error: false,
             ferr: false,
             timer_rises: 0,
+            clock_irq: false,
             hpet_rises: [0; hpet::TIMERS],
             hpet_inputs: 0,
             next_event: NEVER,
@@ -317,12 +320,19 @@ impl Pc {
         self.vga.reset();
         self.fw_cfg.reset();
         (self.irqs, self.pirqs) = (0, [false; 4]);
-        (self.fpu_error, self.ferr) = (false, false);
+        (self.fpu_error, self.ferr, self.clock_irq) = (false, false, false);
         self.timer_rises = 0;
         (self.hpet_rises, self.hpet_inputs) = ([0; hpet::TIMERS], 0);
         at.mem.set_a20(true);
         self.map.update(&self.pci, at.mem);
+        self.place_local_apics(at);
         self.settle(at);
+    }
+
+    /// Maps the register page of each local APIC.
+    fn place_local_apics(&mut self, at: &mut Access<'_>) {
+        let pages = self.apics.iter().map(LocalApic::page).collect();
+        self.map.place_local_apics(pages, &self.pci, at.mem);
     }
 
     /// Takes what the guest has sent through a serial port (0 is COM1).

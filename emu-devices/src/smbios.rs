@@ -203,7 +203,7 @@ fn add_memory(tables: &mut Structures, ram_size: u64, low_ram: u64) {
         // KiB, or all ones with bytes in the extended fields.
         let last = (end >> 10) - 1;
         let mapped = match u32::try_from(last) {
-            Ok(last @ 0..u32::MAX) => mapped.dword((start >> 10) as u32).dword(last),
+            Ok(last) if last < u32::MAX => mapped.dword((start >> 10) as u32).dword(last),
             _ => mapped.dword(u32::MAX).dword(u32::MAX),
         };
         let extended = mapped_in_bytes(start, end, last);

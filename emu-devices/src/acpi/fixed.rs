@@ -36,9 +36,9 @@ const NO_C3: u16 = 0xfff;
 pub const FADT_FACS: usize = 36;
 pub const FADT_DSDT: usize = 40;
 
-/// Reset of the HPET's main counter takes at least so many of its ticks between interrupts.
+/// So many of its ticks lie between two interrupts of the HPET at least.
 const HPET_MIN_TICK: u16 = 100;
-/// The HPET may be mapped with its whole page: nothing else lies there.
+/// Nothing else lies in the HPET's page, so it may be mapped alone.
 const PAGE_PROTECTED: u8 = 1;
 
 pub fn facs() -> Vec<u8> {
@@ -56,9 +56,8 @@ pub fn fadt(facs: u32, dsdt: u32) -> Vec<u8> {
         .gpe_info(GPE0.into(), 0, 4, 0, 0)
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
-        // The power button is fixed hardware, a sleep button does not exist, the clock's alarm wakes nobody.
+        // The power button and the clock's alarm are fixed hardware, a sleep button does not exist.
         .flag(Flags::SlpButton)
-        .flag(Flags::FixRtc)
         .flag(Flags::ResetRegSup);
     table.sci_int = u16::from(SCI).into();
     table.smi_cmd = u32::from(SMI_COMMAND).into();

@@ -174,6 +174,11 @@ impl LocalApic {
         self.base
     }
 
+    /// Where the register page lies.
+    pub fn page(&self) -> u64 {
+        self.base & BASE_ADDRESS
+    }
+
     /// Writes IA32_APIC_BASE. `None` is #GP(0): a reserved bit, or a transition that "x2APIC State
     /// Transitions" does not have.
     pub fn set_base(&mut self, value: u64) -> Option<()> {

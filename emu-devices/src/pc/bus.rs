@@ -5,8 +5,9 @@ use emu_core::mem::PAGE_SIZE;
 
 use super::Pc;
 use super::map::{FRAME_BUFFER_SIZE, VGA_WINDOW};
+use crate::local_apic::LocalApic;
 use crate::ports::{Claim, claim};
-use crate::{hpet, io_apic, local_apic};
+use crate::{hpet, io_apic};
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
@@ -28,13 +29,13 @@ enum Window {
 }
 
 impl Pc {
-    fn window(&self, address: u64) -> Window {
+    fn window(&self, cpu: usize, address: u64) -> Window {
         if VGA_WINDOW.contains(&address) {
             return Window::Vga(address - VGA_WINDOW.start);
         }
         let within =
             |start: Option<u64>, len: u64| address.checked_sub(start?).filter(|&offset| offset < len);
-        if let Some(offset) = within(Some(local_apic::BASE), PAGE_SIZE) {
+        if let Some(offset) = within(self.apics.get(cpu).map(LocalApic::page), PAGE_SIZE) {
             Window::LocalApic(offset)
         } else if let Some(offset) = within(Some(io_apic::BASE), PAGE_SIZE) {
             Window::IoApic(offset)
@@ -188,7 +189,7 @@ impl Bus for Pc {
     }
 
     fn mmio_read(&mut self, at: &mut Access<'_>, address: u64, size: u8) -> u64 {
-        match self.window(address) {
+        match self.window(at.cpu, address) {
             Window::Vga(offset) => Mmio::read(&mut self.vga, offset, size, at.now),
             Window::FrameBuffer(offset) => self.vga.frame_buffer_read(offset, size),
             Window::Registers(offset) => self.vga.registers_read(offset, size, at.now),
@@ -209,7 +210,7 @@ impl Bus for Pc {
     }
 
     fn mmio_write(&mut self, at: &mut Access<'_>, address: u64, size: u8, value: u64) {
-        match self.window(address) {
+        match self.window(at.cpu, address) {
             Window::Vga(offset) => Mmio::write(&mut self.vga, offset, size, value, at.now),
             Window::FrameBuffer(offset) => self.vga.frame_buffer_write(offset, size, value),
             Window::Registers(offset) => self.vga.registers_write(offset, size, value, at.now),
@@ -299,7 +300,11 @@ impl Bus for Pc {
     fn msr_write(&mut self, at: &mut Access<'_>, msr: u32, value: u64) -> Option<()> {
         let apic = self.apics.get_mut(at.cpu)?;
         let done = match msr {
-            IA32_APIC_BASE => apic.set_base(value),
+            IA32_APIC_BASE => {
+                let done = apic.set_base(value);
+                self.place_local_apics(at);
+                done
+            }
             IA32_TSC_DEADLINE => {
                 apic.set_deadline(value, at.now);
                 Some(())

@@ -101,6 +101,11 @@ impl Pc {
     }
 
     pub(super) fn update_irqs(&mut self) {
+        let clock = self.rtc.irq();
+        if clock && !self.clock_irq {
+            self.pci.pm.note_clock_interrupt();
+        }
+        self.clock_irq = clock;
         let levels = self.irq_levels();
         let pulses = self.irq_pulses() & levels & self.irqs;
         let changed = (levels ^ self.irqs) | pulses;

@@ -3,12 +3,14 @@
 //!
 //! A PCI window only takes addresses where nothing else lies: the host bridge claims RAM before PCI does.
 
+use std::collections::BTreeSet;
+
 use emu_core::mem::page::{FrameNumber, PhysPage};
 use emu_core::mem::{Memory, PAGE_SIZE, Smram};
 
 use super::PcError;
 use crate::pci::Pci;
-use crate::{hpet, io_apic, local_apic};
+use crate::{hpet, io_apic};
 
 /// Start and end of the VGA's legacy window.
 pub const VGA_WINDOW: std::ops::Range<u64> = 0xa_0000..0xc_0000;
@@ -24,7 +26,7 @@ const LOW_RAM_LIMIT: u64 = 0xc000_0000;
 const BIOS_ALIAS: u64 = 128 << 10;
 const OPTION_ROMS: u64 = 0xc_0000;
 /// Pages of the chips that stay where they are.
-const CHIPS: [u64; 3] = [io_apic::BASE, hpet::BASE, local_apic::BASE];
+const CHIPS: [u64; 2] = [io_apic::BASE, hpet::BASE];
 
 /// Bytes of RAM below 4 GiB and above.
 pub fn split_ram(ram_size: u64) -> (u64, u64) {
@@ -44,6 +46,8 @@ pub struct MemoryMap {
     vga_rom_size: u64,
     /// Bytes that the VGA ROM takes behind its PCI address.
     vga_rom_window: u64,
+    /// Register pages of the local APICs as mapped now.
+    local_apics: BTreeSet<u64>,
     /// PCI windows as mapped now: start and length.
     windows: [Option<(u64, u64)>; 3],
 }
@@ -77,6 +81,7 @@ impl MemoryMap {
             vga_rom: mem.allocate(vga_rom_window),
             vga_rom_size: (vga_rom.len() as u64).next_multiple_of(PAGE_SIZE),
             vga_rom_window,
+            local_apics: BTreeSet::new(),
             windows: [None; 3],
         };
         mem.fill(map.bios, bios);
@@ -117,6 +122,26 @@ impl MemoryMap {
         self.update_windows(pci, mem);
     }
 
+    /// Maps the register pages of the local APICs, except over RAM and ROM.
+    pub fn place_local_apics(&mut self, pages: BTreeSet<u64>, pci: &Pci, mem: &mut Memory) {
+        if pages == self.local_apics {
+            return;
+        }
+        for page in std::mem::replace(&mut self.local_apics, pages) {
+            self.for_free_pages(page, PAGE_SIZE, |address, _| {
+                mem.map(address, PAGE_SIZE, |_| PhysPage::NONE)
+            });
+        }
+        // What the pages hid comes to light, and what they hide now goes.
+        self.windows = [None; 3];
+        self.update_windows(pci, mem);
+        for &page in &self.local_apics {
+            if self.is_free(page) {
+                mem.map(page, PAGE_SIZE, |_| PhysPage::MMIO);
+            }
+        }
+    }
+
     /// The ROM frame behind an address from C0000h to FFFFFh, if there is one.
     fn rom_below_1m(&self, address: u64) -> Option<FrameNumber> {
         let alias = BIOS_ALIAS.min(self.bios_size);
@@ -151,15 +176,20 @@ impl MemoryMap {
         }
     }
 
-    /// Calls with the address and number of each page of a range where neither RAM nor a fixed device lies.
+    /// Calls with the address and number of each page of a range where neither RAM nor a device lies.
     fn for_free_pages(&self, start: u64, len: u64, mut each: impl FnMut(u64, FrameNumber)) {
         for number in 0..len / PAGE_SIZE {
             let address = start + number * PAGE_SIZE;
-            let ram = address < self.low_ram.max(MIB) || (GIB4..GIB4 + self.high_ram).contains(&address);
-            let bios = (GIB4 - self.bios_size..GIB4).contains(&address);
-            if !ram && !bios && !CHIPS.contains(&address) {
+            if self.is_free(address) && !self.local_apics.contains(&address) {
                 each(address, number as FrameNumber);
             }
         }
+    }
+
+    /// Neither RAM nor ROM nor a chip that cannot be moved lies there.
+    fn is_free(&self, address: u64) -> bool {
+        let ram = address < self.low_ram.max(MIB) || (GIB4..GIB4 + self.high_ram).contains(&address);
+        let bios = (GIB4 - self.bios_size..GIB4).contains(&address);
+        !ram && !bios && !CHIPS.contains(&address)
     }
 }

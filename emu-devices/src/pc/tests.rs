@@ -171,6 +171,100 @@ fn the_timer_reaches_pin_2_of_the_io_apic() {
 }
 
 #[test]
+fn the_hpet_takes_the_timer_s_place_on_pin_2() {
+    let mut m = machine();
+    m.store(0xfee0_00f0, 0x1ff);
+    m.store(0xfee0_0350, 0x1_0000);
+    m.store(0xfec0_0000, 0x14);
+    m.store(0xfec0_0010, 0x31);
+    m.output(0x43, 0x34);
+    m.store(0xfed0_0100, 0x14c); // timer 0: 32 bits, periodic, interrupt, first value as given
+    m.store(0xfed0_0108, 100);
+    m.store(0xfed0_0108, 200);
+    m.store(0xfed0_0010, 3);
+    for (time, vector) in [(1000, 0x31), (3000, 0x31)] {
+        while m.pc.next_event() <= time {
+            m.step();
+        }
+        assert_eq!((m.now, m.acknowledge(0)), (time, vector));
+        m.store(0xfee0_00b0, 0);
+        assert!(!m.pc.intr(0));
+    }
+}
+
+#[test]
+fn the_hpet_reaches_the_upper_pins_of_the_io_apic() {
+    let mut m = machine();
+    m.store(0xfee0_00f0, 0x1ff);
+    m.store(0xfee0_0350, 0x1_0000);
+    for (register, value) in [(0x10 + 2 * 20, 0x44), (0x10 + 2 * 21, 0x8045)] {
+        m.store(0xfec0_0000, register);
+        m.store(0xfec0_0010, value);
+    }
+    m.store(0xfed0_0120, 20 << 9 | 0x104); // timer 1: 32 bits, an edge on input 20
+    m.store(0xfed0_0128, 100);
+    m.store(0xfed0_0140, 21 << 9 | 0x106); // timer 2: 32 bits, a level on input 21
+    m.store(0xfed0_0148, 200);
+    m.store(0xfed0_0010, 1);
+    m.step();
+    assert_eq!((m.now, m.acknowledge(0)), (1000, 0x44));
+    m.store(0xfee0_00b0, 0);
+    m.step();
+    assert_eq!((m.now, m.acknowledge(0)), (2000, 0x45));
+    m.store(0xfee0_00b0, 0);
+    assert_eq!(m.acknowledge(0), 0x45, "the level still stands");
+    m.store(0xfed0_0020, 0b100);
+    m.store(0xfee0_00b0, 0);
+    assert!(!m.pc.intr(0));
+}
+
+#[test]
+fn a_local_apic_answers_where_its_base_register_says() {
+    let mut m = Machine::new(PcConfig { bios: bios(), cpus: 2, ..PcConfig::default() });
+    let version = |m: &mut Machine, cpu, page: u64| m.on(cpu, |pc, at| pc.mmio_read(at, page + 0x30, 4));
+    m.on(0, |pc, at| pc.msr_write(at, 0x1b, 0xfed4_0900)).unwrap();
+    assert!(m.mem.page(0xfed4_0000).is_mmio());
+    assert_eq!(
+        (version(&mut m, 0, 0xfed4_0000) & 0xff, version(&mut m, 1, 0xfee0_0000) & 0xff),
+        (0x14, 0x14)
+    );
+    assert_eq!(version(&mut m, 0, 0xfee0_0000), 0xffff_ffff, "it has left");
+    assert_eq!(version(&mut m, 1, 0xfed4_0000), 0xffff_ffff, "it is the other one's");
+    m.on(0, |pc, at| pc.msr_write(at, 0x1b, 0x10_0900)).unwrap(); // over RAM, which stays
+    assert!(!m.mem.page(0xfed4_0000).is_mmio());
+    m.mem.write_bytes(0x10_0000, &[7]);
+    assert_eq!((m.byte(0x10_0000), version(&mut m, 1, 0xfee0_0000) & 0xff), (7, 0x14));
+    m.on(0, |pc, at| pc.reset(at));
+    assert_eq!(version(&mut m, 0, 0xfee0_0000) & 0xff, 0x14);
+}
+
+#[test]
+fn the_clock_s_alarm_is_an_event_of_power_management() {
+    let mut m = machine();
+    m.pci(0x0b, 0x40, 0x601);
+    m.pci(0x0b, 0x80, 1);
+    m.store(0xfee0_00f0, 0x1ff);
+    m.store(0xfee0_0350, 0x1_0000);
+    m.store(0xfec0_0000, 0x10 + 2 * 9);
+    m.store(0xfec0_0010, 0x8039);
+    m.output(0xb2, 0xf1); // SCI instead of SMI
+    m.output(0x603, 0x04); // RTC_EN
+    for (index, value) in [(1, 0xc0), (3, 0xc0), (5, 0xc0), (0x0b, 0x22)] {
+        m.output(0x70, index);
+        m.output(0x71, value); // an alarm each second
+    }
+    assert!(!m.pc.intr(0));
+    while m.input(0x601) & 4 == 0 {
+        m.step();
+    }
+    assert!(m.now <= 2_000_000_000, "{}", m.now);
+    assert_eq!(m.acknowledge(0), 0x39);
+    m.output(0x601, 0x04);
+    m.store(0xfee0_00b0, 0);
+    assert!(!m.pc.intr(0));
+}
+
+#[test]
 fn a_key_arrives_as_irq_1_with_its_scan_code() {
     let mut m = machine();
     m.set_pics(1 << 1);

@@ -36,6 +36,7 @@ const ACPI_DISABLE: u8 = 0xf0;
 /// PMSTS and PMEN: timer overflow, global, power button, real-time clock.
 const TMROF: u16 = 1 << 0;
 const PWRBTN: u16 = 1 << 8;
+const RTC: u16 = 1 << 10;
 const EVENTS: u16 = 0x0521;
 /// PMCNTRL: SCI instead of SMI; suspend type; suspend now.
 const SCI_EN: u16 = 1 << 0;
@@ -266,6 +267,11 @@ impl Piix4Pm {
     /// True once after SMI# was asserted.
     pub fn take_smi(&mut self) -> bool {
         std::mem::take(&mut self.smi)
+    }
+
+    /// The real-time clock has interrupted (IRQ 8).
+    pub fn note_clock_interrupt(&mut self) {
+        self.status |= RTC;
     }
 
     /// Presses the power button.
