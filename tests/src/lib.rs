@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod emulator;
+pub mod engine;
 pub mod external;
 pub mod process;
 pub mod random;
