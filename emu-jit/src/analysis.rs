@@ -110,18 +110,20 @@ impl Guest {
     }
 }
 
-/// Decodes the block at `offset` of a page. Empty when its first instruction leaves the page.
+/// Decodes the block at `offset` of a page, up to `most` instructions. Empty when its first instruction leaves the
+/// page.
 pub fn block(
     bytes: &[u8],
     offset: usize,
     mode: Mode,
     features: Features,
+    most: usize,
     factory: &mut InstructionInfoFactory,
 ) -> Vec<Guest> {
     let options = gate::decoder_options(features);
     let mut block = Vec::new();
     let (mut at, mut exits) = (offset, 0);
-    while at < bytes.len() && block.len() < MOST {
+    while at < bytes.len() && block.len() < most {
         let rest = &bytes[at..bytes.len().min(at + 15)];
         let code = CodeMode { size: mode.size(), flat: mode.flat(), features };
         let Ok(op) = decode(rest, code, (at - offset) as u16) else { break };
@@ -341,10 +343,27 @@ fn host_has(feature: CpuidFeature) -> bool {
     }
 }
 
+/// Does it work on vector registers or with MXCSR? Conversions from memory name no vector register.
 fn vector(insn: &Instruction) -> bool {
-    (0..insn.op_count())
+    use CpuidFeature as F;
+    insn.cpuid_features().iter().any(|feature| {
+        matches!(
+            feature,
+            F::SSE
+                | F::SSE2
+                | F::SSE3
+                | F::SSSE3
+                | F::SSE4_1
+                | F::AES
+                | F::PCLMULQDQ
+                | F::SHA
+                | F::AVX
+                | F::AVX2
+                | F::FMA
+                | F::F16C
+        )
+    }) || (0..insn.op_count())
         .any(|n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_vector_register())
-        || matches!(insn.mnemonic(), M::Vzeroupper | M::Vzeroall)
 }
 
 fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want, u32)>) -> bool {
@@ -384,6 +403,10 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
     } else if memories != 0 {
         return false;
     }
+    if mode.size() != 64 && matches!(insn.mnemonic(), M::Vzeroupper | M::Vzeroall) {
+        // Eight registers there, sixteen here.
+        return false;
+    }
     if vector(insn) {
         if if insn.encoding() == EncodingKind::VEX { !mode.avx() } else { !mode.sse() } {
             return false;
@@ -405,6 +428,8 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
             | M::Vrsqrtps
             | M::Vrsqrtss
             | M::Maskmovdqu
+            | M::Cvtpi2ps
+            | M::Cvtpi2pd
             | M::Vmaskmovdqu
             | M::Vmaskmovps
             | M::Vmaskmovpd

@@ -65,7 +65,7 @@ pub fn effect(insn: &Instruction) -> Option<Effect> {
     Some(match insn.mnemonic() {
         M::Add => Effect::Record(Writer::Add),
         M::Sub | M::Cmp | M::Neg => Effect::Record(Writer::Sub),
-        M::And | M::Or | M::Xor | M::Test => Effect::Record(Writer::Logic),
+        M::And | M::Or | M::Xor | M::Test | M::Andn => Effect::Record(Writer::Logic),
         M::Inc => Effect::Step(Writer::Inc),
         M::Dec => Effect::Step(Writer::Dec),
         M::Imul | M::Mul => Effect::Product,
@@ -95,7 +95,7 @@ pub fn effect(insn: &Instruction) -> Option<Effect> {
             Effect::Partial(CF)
         }
         M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt => Effect::Varies,
-        M::Andn | M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi => Effect::Whole(OSZAPC & !(AF | PF)),
+        M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi => Effect::Whole(OSZAPC & !(AF | PF)),
         M::Bextr => Effect::Whole(CF | ZF | OF),
         M::Stc | M::Clc | M::Cmc => Effect::Partial(CF),
         M::Sahf => Effect::Partial(OSZAPC & !OF),

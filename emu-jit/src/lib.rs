@@ -72,6 +72,8 @@ pub struct Translator {
     heat: Box<[u8; PLACES]>,
     cpus: Vec<PerCpu>,
     factory: InstructionInfoFactory,
+    hot: u8,
+    most: usize,
 }
 
 impl std::fmt::Debug for Translator {
@@ -86,6 +88,15 @@ impl Translator {
     /// # Errors
     /// When the host refuses memory that can be executed.
     pub fn new() -> io::Result<Self> {
+        Self::with_limits(HOT, analysis::MOST)
+    }
+
+    /// As [`new`](Self::new), but places are translated when they are come by `hot` times (1 to 255), in blocks of up
+    /// to `most` instructions (1 to [`analysis::MOST`]). For tests: everything is translated at once with `hot` 1.
+    ///
+    /// # Errors
+    /// When the host refuses memory that can be executed.
+    pub fn with_limits(hot: u8, most: usize) -> io::Result<Self> {
         let mut code = CodeBuffer::new(CODE_SIZE)?;
         let thunks = thunks::emit(&mut code, enter::callees(), is_x86_feature_detected!("avx"));
         Ok(Self {
@@ -97,6 +108,8 @@ impl Translator {
             heat: vec![0; PLACES].into_boxed_slice().try_into().expect("the length is right"),
             cpus: Vec::new(),
             factory: InstructionInfoFactory::new(),
+            hot,
+            most: most.clamp(1, analysis::MOST),
         })
     }
 
@@ -185,8 +198,8 @@ impl Translator {
             None => {
                 let place = (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4;
                 let heat = &mut self.heat[place % PLACES];
-                *heat += 1;
-                if *heat < HOT {
+                *heat = heat.saturating_add(1);
+                if *heat < self.hot {
                     return None;
                 }
                 *heat = 0;
@@ -218,7 +231,7 @@ impl Translator {
         let mem = &mut cpu.system_mut().mem;
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(frame), &mut bytes);
-        let mut block = analysis::block(&bytes, offset, key.mode, features, &mut self.factory);
+        let mut block = analysis::block(&bytes, offset, key.mode, features, self.most, &mut self.factory);
         let worth = match block.as_slice() {
             [] => false,
             [only] => only.kind != analysis::Kind::Last,

@@ -9,7 +9,6 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_devices::block::MemoryDisk;
 use emu_devices::pc::{Pc, PcConfig};
@@ -43,7 +42,7 @@ fn resident() -> Option<u64> {
 /// Runs a PC for so many instructions; resets it when the guest asks or falls over, as a PC does.
 fn run(config: PcConfig, instructions: u64) {
     let (pc, mem) = Pc::new(config).expect("there is such a PC");
-    let mut machine = Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), TimeSource::Virtual);
+    let mut machine = Machine::new(mem, Box::new(pc), emu_tests::engine::engine(), TimeSource::Virtual);
     for _ in 0..20 {
         // A guest that sleeps for good, with a timer running, gets a hundred rounds.
         let mut rounds = 100 + instructions / SLICE;
@@ -83,7 +82,7 @@ fn boot_length() -> u64 {
         disk[..2].copy_from_slice(&[0xe6, 0xf4]); // OUT F4h, AL
         let (pc, mem) = Pc::new(config(emu_roms::BIOS.to_vec(), Some(bootable(disk)))).unwrap();
         let mut machine =
-            Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), TimeSource::Virtual);
+            Machine::new(mem, Box::new(pc), emu_tests::engine::engine(), TimeSource::Virtual);
         let stop = machine.run(100_000_000);
         assert!(matches!(stop, Stop::DebugExit(_)), "the BIOS boots a disk: {stop:?}");
         machine.instructions()
@@ -144,7 +143,7 @@ fn a_guest_that_sleeps_for_good_gives_control_back() {
     let mut disk = vec![0; 1 << 20];
     disk[..2].copy_from_slice(&[0xfa, 0xf4]); // CLI, HLT, while the BIOS has the 8254 ticking
     let (pc, mem) = Pc::new(config(emu_roms::BIOS.to_vec(), Some(bootable(disk)))).unwrap();
-    let mut machine = Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), TimeSource::Virtual);
+    let mut machine = Machine::new(mem, Box::new(pc), emu_tests::engine::engine(), TimeSource::Virtual);
     let limit = boot_length() + INSTRUCTIONS;
     assert_eq!(machine.run(limit), Stop::Limit);
     assert!(machine.instructions() < limit && machine.cpu().halted);

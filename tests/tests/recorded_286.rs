@@ -10,7 +10,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use emu_core::cpu::{CS, Cpu, DS, ES, RAX, RBP, RBX, RCX, RDI, RDX, RIP, RSI, RSP, SS, Segment};
-use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
@@ -269,7 +268,7 @@ fn instructions_end_as_a_286_recorded_them() {
     let mut mem = Memory::new(RAM, 0).expect("the host has memory");
     mem.map(0, RAM, PhysPage::ram);
     mem.set_a20(true);
-    let engine = Box::new(Interpreter::default());
+    let engine = emu_tests::engine::engine();
     let mut machine = Machine::new(mem, Box::new(NoChips), engine, TimeSource::Virtual);
     let mut cases = cases(&path);
     assert!(!cases.is_empty(), "{} holds tests", path.display());

@@ -1,7 +1,7 @@
 //! Instructions that the host runs itself, with their registers and address replaced.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-use emu_core::cpu::eflags::{CF, OF, OSZAPC, Writer};
+use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, Writer};
 use iced_x86::{Code, CodeSize, EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
 
 use super::flags::{Operand, Source};
@@ -156,7 +156,8 @@ impl Emitter<'_> {
         let failed = Failed { index: self.index };
         let memory = (0..insn.op_count()).find(|&n| insn.op_kind(n) == OpKind::Memory);
         let size = match memory {
-            Some(_) => insn.memory_size().size(),
+            Some(n) if n < 2 => insn.memory_size().size(),
+            Some(_) => insn.op0_register().size(),
             None => insn.op0_register().size(),
         } as u32;
         let shift = (64 - 8 * size) as u8;
@@ -169,7 +170,7 @@ impl Emitter<'_> {
         let mut insn = *insn;
         let mut guest = guest.clone();
         let mut value_in_r13 = false;
-        if memory == Some(1) || memory == Some(0) && !writes {
+        if matches!(memory, Some(1 | 2)) || memory == Some(0) && !writes {
             // The value instead of its address.
             load(self, R13, size);
             let n = memory.unwrap_or(0);
@@ -185,6 +186,12 @@ impl Emitter<'_> {
             _ => Operand::Imm(immediate(&insn, n, shift)),
         };
         match (writer, insn.mnemonic()) {
+            (_, M::Andn) => {
+                // AF and PF are undefined in the manual; silicon has PF of the result, or not.
+                self.replaced_with_r13(&guest, &insn, value_in_r13)?;
+                let a = self.settle(source(0), FLAG_A);
+                self.wrote(writer, shift, a, Operand::Imm(0), OSZAPC & !(AF | PF));
+            }
             (Writer::Logic, mnemonic) => {
                 let same = insn.op0_kind() == OpKind::Register
                     && insn.op1_kind() == OpKind::Register

@@ -8,7 +8,6 @@ use std::any::Any;
 
 use emu_core::bus::{Access, Bus, NEVER, Signals, Tick};
 use emu_core::cpu::{CS, Cpu, RIP, RSP, SS, Segment};
-use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
@@ -229,7 +228,7 @@ impl Lab {
         let machine = Machine::new(
             mem,
             Box::new(Board::default()),
-            Box::new(Interpreter::default()),
+            emu_tests::engine::engine(),
             TimeSource::Virtual,
         );
         let mut lab = Self { machine, mode, cr0: 0x10, cr4: 0, efer: 0, user: false, user_flags: 0x2 };

@@ -5,7 +5,6 @@
 //! The run ends when somebody writes to port F4h.
 
 use emu_core::cpu::{CS, RIP, Segment};
-use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_devices::pc::{Pc, PcConfig};
 use iced_x86::IcedError;
@@ -71,7 +70,7 @@ impl Guest {
             ..PcConfig::default()
         })
         .unwrap();
-        let engine = Box::new(Interpreter::default());
+        let engine = emu_tests::engine::engine();
         let machine = Machine::with_processors(cpus, mem, Box::new(pc), engine, TimeSource::Virtual);
         let mut guest = Self { machine };
         guest.write(POINTERS, 0x0000_0800_0017);

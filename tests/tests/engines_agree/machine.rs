@@ -1,0 +1,136 @@
+//! A machine without chips that runs a program in a loop, in 64-bit code or in 32-bit code, and goes on with the next
+//! slot of 16 bytes after a fault.
+
+use emu_core::cpu::control::{
+    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, EFER_LMA,
+    EFER_LME, EFER_NXE,
+};
+use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
+use emu_core::cpu::{CS, DS, ES, RIP, Rights, SS, Segment};
+use emu_core::engine::Engine;
+use emu_core::machine::{Machine, TimeSource};
+use emu_core::mem::Memory;
+use emu_core::mem::page::PhysPage;
+use emu_tests::bare::NoChips;
+
+use super::host::{CODE, DATA, PAGE};
+
+const RAM: u64 = 16 << 20;
+const TABLES: u64 = 0x1_0000;
+const GDT: u64 = 0x2_0000;
+const IDT: u64 = 0x3_0000;
+const HANDLERS: u64 = 0x4_0000;
+const CODE64: u16 = 8;
+const CODE32: u16 = 16;
+const FLAT_DATA: u16 = 24;
+
+/// Vectors that push an error code.
+fn has_error(vector: u64) -> bool {
+    matches!(vector, 8 | 10..=14 | 17 | 21)
+}
+
+/// Everything before the first instruction.
+pub struct Start {
+    pub bits: u32,
+    pub code: Vec<u8>,
+    pub data: Vec<u8>,
+    pub regs: [u64; 16],
+    pub vectors: [[u64; 4]; 16],
+    pub flags: u64,
+}
+
+/// Handlers: drop the error code, round RIP up to the next slot, return.
+fn handler(bits: u32, error: bool) -> Vec<u8> {
+    let mut code = Vec::new();
+    if bits == 64 {
+        if error {
+            code.extend([0x48, 0x83, 0xc4, 8]); // add rsp, 8
+        }
+        code.extend([0x48, 0x83, 0x24, 0x24, 0xf0]); // and qword [rsp], -16
+        code.extend([0x48, 0x83, 0x04, 0x24, 16]); // add qword [rsp], 16
+        code.extend([0x48, 0xcf]); // iretq
+    } else {
+        if error {
+            code.extend([0x83, 0xc4, 4]);
+        }
+        code.extend([0x83, 0x24, 0x24, 0xf0, 0x83, 0x04, 0x24, 16, 0xcf]);
+    }
+    code
+}
+
+fn flat(selector: u16, rights: u16) -> Segment {
+    let mut segment = Segment { limit: u32::MAX, rights: Rights(rights), ..Segment::real(selector) };
+    segment.base = 0;
+    segment.update(true);
+    segment
+}
+
+/// Puts the machine together.
+pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
+    let mut mem = Memory::new(RAM, 0).expect("the host has memory");
+    mem.map(0, RAM, PhysPage::ram);
+    mem.set_a20(true);
+    let mut put = |at: u64, value: u64| mem.write_bytes(at, &value.to_le_bytes());
+    // The first gigabyte as it is, in pages of 2 MiB: present, writable, user, accessed, dirty, large.
+    put(TABLES, (TABLES + 0x1000) | 0x67);
+    put(TABLES + 0x1000, (TABLES + 0x2000) | 0x67);
+    for n in 0..RAM >> 21 {
+        put(TABLES + 0x2000 + 8 * n, n << 21 | 0xe7);
+    }
+    put(GDT + 8, 0x00af_9b00_0000_ffff);
+    put(GDT + 16, 0x00cf_9b00_0000_ffff);
+    put(GDT + 24, 0x00cf_9300_0000_ffff);
+    let long = start.bits == 64;
+    for vector in 0..32 {
+        let to = HANDLERS + 0x40 * u64::from(has_error(vector));
+        let selector = u64::from(if long { CODE64 } else { CODE32 });
+        let gate = to & 0xffff | selector << 16 | 0x8e00 << 32 | (to >> 16 & 0xffff) << 48;
+        put(IDT + vector * if long { 16 } else { 8 }, gate);
+    }
+    mem.write_bytes(HANDLERS, &handler(start.bits, false));
+    mem.write_bytes(HANDLERS + 0x40, &handler(start.bits, true));
+    mem.write_bytes(CODE, &start.code);
+    mem.write_bytes(DATA, &start.data);
+    let mut machine = Machine::new(mem, Box::new(NoChips), engine, TimeSource::Virtual);
+    let cpu = machine.cpu_mut();
+    cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP | CR0_WP;
+    cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    if long {
+        cpu.cr0 |= CR0_PG;
+        cpu.cr3 = TABLES;
+        cpu.efer = EFER_LME | EFER_LMA | EFER_NXE;
+    }
+    cpu.fpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    cpu.fpu.init();
+    cpu.gdtr.base = GDT;
+    cpu.gdtr.limit = 31;
+    cpu.idtr.base = IDT;
+    cpu.idtr.limit = 511;
+    cpu.seg[CS] = if long { flat(CODE64, 0xa09b) } else { flat(CODE32, 0xc09b) };
+    for register in [SS, DS, ES] {
+        cpu.seg[register] = flat(FLAT_DATA, 0xc093);
+    }
+    cpu.regs[..16].copy_from_slice(&start.regs);
+    cpu.regs[RIP] = CODE;
+    for (to, from) in cpu.fpu.vectors.iter_mut().zip(&start.vectors) {
+        to[..4].copy_from_slice(from);
+    }
+    cpu.update_mode();
+    cpu.set_flags(start.flags);
+    machine
+}
+
+/// The general registers, RIP and EFLAGS.
+pub fn registers(machine: &Machine) -> Vec<u64> {
+    let cpu = machine.cpu();
+    let mut all = cpu.regs[..17].to_vec();
+    all.push(cpu.flags.get());
+    all
+}
+
+/// The data page.
+pub fn data(machine: &Machine) -> Vec<u8> {
+    let mut data = vec![0; 2 * PAGE];
+    machine.cpu().system().mem.read_bytes(DATA, &mut data);
+    data
+}

@@ -1,0 +1,132 @@
+//! Random programs run on the interpreter and on the translator, which must agree about everything after each stretch
+//! of instructions. A program that parts them is cut down to the instructions that matter.
+//!
+//! `EMU_PROGRAMS` sets how many programs run (each in 64-bit and in 32-bit code), `EMU_SEED` where they start.
+
+#[path = "../host_integer/cases.rs"]
+#[allow(dead_code)]
+mod cases;
+mod host;
+mod machine;
+mod program;
+
+use emu_core::cpu::fpu::Fpu;
+use emu_core::interp::Interpreter;
+use emu_core::machine::Stop;
+use emu_jit::Translator;
+use emu_jit::analysis::MOST;
+use emu_tests::random::Random;
+use iced_x86::{Decoder, Formatter, IntelFormatter};
+
+use machine::Start;
+use program::{Program, SLOT};
+
+/// Instructions that each program runs.
+const INSTRUCTIONS: u64 = 3000;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
+}
+
+/// What is different, if anything.
+fn compare(program: &Program, seed: u64) -> Option<String> {
+    let mut random = Random::new(seed);
+    let bits = program.bits;
+    let vectors = std::array::from_fn(|_| std::array::from_fn(|_| cases::number(&mut random)));
+    let start = Start {
+        bits,
+        code: program.code(),
+        data: program::data(&mut random),
+        regs: program::registers(bits, &mut random),
+        vectors,
+        flags: 2 | random.word() & 0x8d5,
+    };
+    let most = if random.below(4) == 0 { 1 + random.below(8) as usize } else { MOST };
+    let translator = Translator::with_limits(1 + random.below(3) as u8, most).expect("the host has memory");
+    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
+    let mut other = machine::machine(Box::new(translator), &start);
+    let mut until = 0;
+    while until < INSTRUCTIONS {
+        until += 1 + random.below(300);
+        let (a, b) = (one.run(until), other.run(until));
+        let (left, right) = (machine::registers(&one), machine::registers(&other));
+        if a != b || left != right {
+            return Some(format!("at {until}: {a:?} {b:?}\n  interpreter {left:x?}\n  translator  {right:x?}"));
+        }
+        if machine::data(&one) != machine::data(&other) {
+            return Some(format!("at {until}: memory differs"));
+        }
+        if one.state_hash() != other.state_hash() {
+            let (f, g) = (&one.cpu().fpu, &other.cpu().fpu);
+            let which: Vec<_> =
+                f.vectors.iter().zip(&g.vectors).enumerate().filter(|(_, (a, b))| a != b).collect();
+            let rest = |f: &Fpu| {
+                let (status, regs) = (f.status_word(), &f.regs);
+                format!("MXCSR {:x}, x87 {:x} {status:x} {:x} {regs:x?}", f.mxcsr, f.control, f.valid)
+            };
+            return Some(format!(
+                "at {until}: state differs, vectors {which:x?}\n  interpreter {}\n  translator  {}",
+                rest(f),
+                rest(g)
+            ));
+        }
+        if a != Stop::Limit {
+            break;
+        }
+    }
+    None
+}
+
+/// The program as text.
+fn listing(program: &Program) -> String {
+    let mut text = String::new();
+    for (n, slot) in program.slots.iter().enumerate().filter(|(_, slot)| slot.as_slice() != [0x90]) {
+        let at = host::CODE + ((n + 1) * SLOT) as u64;
+        let insn = Decoder::with_ip(program.bits, slot, at, 0).decode();
+        let mut line = String::new();
+        IntelFormatter::new().format(&insn, &mut line);
+        text += &format!("  {at:x}: {line}   {slot:02x?}\n");
+    }
+    text
+}
+
+fn shrink(program: Program, seed: u64) -> (Program, String) {
+    let mut best = (program.clone(), compare(&program, seed).unwrap_or_default());
+    for slot in 0..program.slots.len() {
+        let less = best.0.without(slot);
+        if let Some(why) = compare(&less, seed) {
+            best = (less, why);
+        }
+    }
+    best
+}
+
+fn agree(bits: u32, count: u64) {
+    let codes = program::codes();
+    let first = setting("EMU_SEED", 1);
+    let mut failures = Vec::new();
+    for n in 0..count {
+        let seed = first.wrapping_add(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(bits);
+        let mut random = Random::new(seed);
+        let length = 4 + random.below(40) as usize;
+        let program = Program::draw(bits, length, &codes, &mut random);
+        if compare(&program, seed).is_some() {
+            let (program, why) = shrink(program, seed);
+            failures.push(format!("program {n} of {bits}-bit code:\n{}{why}", listing(&program)));
+            if failures.len() == 5 {
+                break;
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn engines_agree_on_random_programs_of_64_bit_code() {
+    agree(64, setting("EMU_PROGRAMS", 400));
+}
+
+#[test]
+fn engines_agree_on_random_programs_of_32_bit_code() {
+    agree(32, setting("EMU_PROGRAMS", 400));
+}
