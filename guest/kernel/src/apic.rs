@@ -26,7 +26,11 @@ const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const SHORTHAND_SELF: u32 = 1 << 18;
+const SHORTHAND_OTHERS: u32 = 3 << 18;
+const ASSERT: u32 = 1 << 14;
 const DELIVER_NMI: u32 = 4 << 8;
+const DELIVER_INIT: u32 = 5 << 8;
+const DELIVER_START_UP: u32 = 6 << 8;
 
 const IO_VERSION: u8 = 1;
 const IO_REDIRECTION: u8 = 0x10;
@@ -153,6 +157,16 @@ pub fn timer_periodic(count: u32) {
 /// Sends an interrupt to this processor ("Interrupt Command Register", shorthand "self").
 pub fn send_to_self(vector: u64) {
     write(INTERRUPT_COMMAND, SHORTHAND_SELF | vector as u32);
+}
+
+/// Sends INIT to all other processors: they wait for a start-up message then.
+pub fn send_init_to_others() {
+    write(INTERRUPT_COMMAND, SHORTHAND_OTHERS | ASSERT | DELIVER_INIT);
+}
+
+/// Sends all others a start-up message: they begin at page `page` of low memory.
+pub fn send_start_up_to_others(page: u8) {
+    write(INTERRUPT_COMMAND, SHORTHAND_OTHERS | ASSERT | DELIVER_START_UP | u32::from(page));
 }
 
 /// Sets the task priority: interrupts of this class (vector bits 7:4) and lower have to wait.

@@ -26,6 +26,7 @@ mod pci;
 mod pic;
 mod port;
 mod power;
+mod processors;
 mod program;
 mod ring;
 mod rtc;

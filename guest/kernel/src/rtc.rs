@@ -60,6 +60,11 @@ pub fn battery_good() -> bool {
     read(REGISTER_D) & 0x80 != 0
 }
 
+/// A byte of the memory behind the clock's registers.
+pub fn memory(index: u8) -> u8 {
+    read(index)
+}
+
 /// Switches the interrupt at the end of each second's update on or off.
 pub fn set_update_interrupt(on: bool) {
     let b = read(REGISTER_B);

@@ -12,6 +12,7 @@ mod exceptions;
 mod memory;
 mod modes;
 mod pages;
+mod processors;
 mod ring3;
 mod time;
 
@@ -72,6 +73,7 @@ pub fn command(arguments: &str) {
         disk::CHECKS,
         memory::CHECKS,
         compute::CHECKS,
+        processors::CHECKS,
     ];
     let (mut good, mut failed) = (0u32, 0u32);
     for (name, check) in lists.into_iter().flatten() {
