@@ -46,12 +46,12 @@ impl Island {
 
 /// The guest's side: the page at [`ADDRESS`] is the only one with data.
 fn paged_processor() -> Cpu {
-    let mut cpu = guest::processor();
+    let mut cpu = guest::processor(64);
     guest::enable_avx(&mut cpu);
     let mem = &mut cpu.system_mut().mem;
     let mut entry = |at: u64, value: u64| mem.write_bytes(at, &value.to_le_bytes());
     for level in 0..3 {
-        entry(TABLES + level * 0x1000, TABLES + (level + 1) * 0x1000 | 7);
+        entry(TABLES + level * 0x1000, (TABLES + (level + 1) * 0x1000) | 7);
     }
     entry(TABLES + 0x3000 + ADDRESS / 0x1000 * 8, ADDRESS | 7);
     cpu.cr3 = TABLES;
@@ -92,13 +92,13 @@ fn a_missing_page_faults_alike() {
         return;
     }
     let mut random = Random::new("boundaries");
-    let (mut island, mut cpu, mut runner) = (Island::new(), paged_processor(), Runner::new(true));
+    let (mut island, mut cpu, mut runner) = (Island::new(), paged_processor(), Runner::new(true, 64));
     let (mut failures, mut faults, mut whole) = (Vec::new(), 0, 0);
-    let subjects = Code::values().filter(|&code| is_subject(code, EncodingKind::VEX, &vex_features()));
+    let subjects = Code::values().filter(|&code| is_subject(code, EncodingKind::VEX, 64, &vex_features()));
     for code in subjects.filter(|&code| !exceptions::points_to_memory(code)) {
         let mut reported = 0;
         for _ in 0..INSTRUCTIONS {
-            let Some(mut insn) = cases::instruction(code, true, &mut random) else { continue };
+            let Some(mut insn) = cases::instruction(code, true, 64, &mut random) else { continue };
             if !(0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory) {
                 continue;
             }
@@ -106,7 +106,7 @@ fn a_missing_page_faults_alike() {
             insn.set_memory_displacement64(0);
             insn.set_memory_displ_size(1);
             let size = insn.memory_size().size();
-            let bytes = cases::encode(&insn).unwrap();
+            let bytes = cases::encode(&insn, 64).unwrap();
             runner.load(&bytes);
             for _ in 0..PLACES {
                 let mut before = cases::state(&mut random);

@@ -8,7 +8,9 @@ use super::random::Random;
 
 /// Sets the operands of an instruction; `memory` picks memory where an operand may be a register or memory.
 /// `None` when the encoding has an operand that this test does not know, or no such form.
-pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Instruction> {
+pub fn instruction(code: Code, memory: bool, bits: u32, random: &mut Random) -> Option<Instruction> {
+    let vectors = if bits == 64 { 16 } else { 8 };
+    let base_register = if bits == 64 { Register::R14 } else { Register::ESI };
     let info = code.op_code();
     let mut insn = Instruction::default();
     insn.set_code(code);
@@ -16,20 +18,20 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
     for n in 0..info.op_count() {
         let kind = info.op_kind(n);
         let (register, choice) = match kind {
-            Kind::xmm_vvvv | Kind::xmm_is4 => (Some(Register::XMM0 + random.below(16) as u32), false),
+            Kind::xmm_vvvv | Kind::xmm_is4 => (Some(Register::XMM0 + random.below(vectors) as u32), false),
             Kind::ymm_reg | Kind::ymm_rm | Kind::ymm_vvvv | Kind::ymm_is4 => {
-                (Some(Register::YMM0 + random.below(16) as u32), false)
+                (Some(Register::YMM0 + random.below(vectors) as u32), false)
             }
-            Kind::ymm_or_mem => (Some(Register::YMM0 + random.below(16) as u32), true),
-            Kind::xmm_reg | Kind::xmm_rm => (Some(Register::XMM0 + random.below(16) as u32), false),
-            Kind::xmm_or_mem => (Some(Register::XMM0 + random.below(16) as u32), true),
+            Kind::ymm_or_mem => (Some(Register::YMM0 + random.below(vectors) as u32), true),
+            Kind::xmm_reg | Kind::xmm_rm => (Some(Register::XMM0 + random.below(vectors) as u32), false),
+            Kind::xmm_or_mem => (Some(Register::XMM0 + random.below(vectors) as u32), true),
             Kind::mm_reg | Kind::mm_rm => (Some(Register::MM0 + random.below(8) as u32), false),
             Kind::mm_or_mem => (Some(Register::MM0 + random.below(8) as u32), true),
-            Kind::r32_reg | Kind::r32_rm => (Some(Register::EAX + general(random)), false),
-            Kind::r32_or_mem => (Some(Register::EAX + general(random)), true),
-            Kind::r64_reg | Kind::r64_rm => (Some(Register::RAX + general(random)), false),
-            Kind::r64_or_mem => (Some(Register::RAX + general(random)), true),
-            Kind::r16_or_mem => (Some(Register::AX + general(random)), true),
+            Kind::r32_reg | Kind::r32_rm => (Some(Register::EAX + general(bits, random)), false),
+            Kind::r32_or_mem => (Some(Register::EAX + general(bits, random)), true),
+            Kind::r64_reg | Kind::r64_rm => (Some(Register::RAX + general(bits, random)), false),
+            Kind::r64_or_mem => (Some(Register::RAX + general(bits, random)), true),
+            Kind::r16_or_mem => (Some(Register::AX + general(bits, random)), true),
             Kind::r8_or_mem => (Some(Register::AL + random.below(4) as u32), true),
             Kind::st0 => (Some(Register::ST0), false),
             Kind::sti_opcode => (Some(Register::ST0 + random.below(8) as u32), false),
@@ -42,8 +44,8 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
                 let wide = matches!(kind, Kind::mem_vsib32y | Kind::mem_vsib64y);
                 let first = if wide { Register::YMM0 } else { Register::XMM0 };
                 insn.set_op_kind(n, OpKind::Memory);
-                insn.set_memory_base(Register::R14);
-                insn.set_memory_index(first + random.below(16) as u32);
+                insn.set_memory_base(base_register);
+                insn.set_memory_index(first + random.below(vectors) as u32);
                 insn.set_memory_index_scale(1 << random.below(4));
                 insn.set_memory_displacement64(MEMORY as u64 / 2);
                 insn.set_memory_displ_size(1);
@@ -51,7 +53,7 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
                 continue;
             }
             Kind::seg_rDI => {
-                insn.set_op_kind(n, OpKind::MemorySegRDI);
+                insn.set_op_kind(n, if bits == 64 { OpKind::MemorySegRDI } else { OpKind::MemorySegEDI });
                 continue;
             }
             Kind::imm8 => {
@@ -72,7 +74,7 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
                     return None;
                 }
                 insn.set_op_kind(n, OpKind::Memory);
-                insn.set_memory_base(Register::R14);
+                insn.set_memory_base(base_register);
                 // VMOVAPS of 256 bits wants more alignment.
                 let alignment = if info.encoding() == EncodingKind::VEX { 32 } else { 16 };
                 insn.set_memory_displacement64(random.below(512 / alignment) * alignment);
@@ -81,7 +83,7 @@ pub fn instruction(code: Code, memory: bool, random: &mut Random) -> Option<Inst
         }
     }
     if insn.is_vsib() && !distinct(&insn) {
-        return instruction(code, memory, random);
+        return instruction(code, memory, bits, random);
     }
     (has_choice || !memory).then_some(insn)
 }
@@ -121,8 +123,11 @@ pub fn fit_indices(insn: &Instruction, state: &mut State, (first, last): (i64, i
     }
 }
 
-/// A general register that is free: neither RSP nor the harness's R14 and R15.
-fn general(random: &mut Random) -> u32 {
+/// A general register that is free: neither RSP nor what the harness uses.
+fn general(bits: u32, random: &mut Random) -> u32 {
+    if bits == 32 {
+        return [0, 1, 2, 3, 5, 7][random.below(6) as usize];
+    }
     match random.below(13) as u32 {
         4 => 13,
         other => other,
@@ -130,8 +135,8 @@ fn general(random: &mut Random) -> u32 {
 }
 
 /// Its bytes.
-pub fn encode(insn: &Instruction) -> Option<Vec<u8>> {
-    let mut encoder = Encoder::new(64);
+pub fn encode(insn: &Instruction, bits: u32) -> Option<Vec<u8>> {
+    let mut encoder = Encoder::new(bits);
     encoder.encode(insn, 0).ok()?;
     Some(encoder.take_buffer())
 }

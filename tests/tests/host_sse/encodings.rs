@@ -76,9 +76,9 @@ struct Validity {
 
 impl Validity {
     fn new() -> Self {
-        let mut cpu = guest::processor();
+        let mut cpu = guest::processor(64);
         guest::enable_avx(&mut cpu);
-        Self { runner: Runner::new(true), cpu, failures: Vec::new(), valid: 0, invalid: 0 }
+        Self { runner: Runner::new(true, 64), cpu, failures: Vec::new(), valid: 0, invalid: 0 }
     }
 
     fn compare(&mut self, bytes: &[u8]) {

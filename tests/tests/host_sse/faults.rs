@@ -28,7 +28,7 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8]) -> Fallible {
 }
 
 fn processor() -> Cpu {
-    let mut cpu = guest::processor();
+    let mut cpu = guest::processor(64);
     cpu.fpu.init();
     cpu.regs[RAX] = ADDRESS;
     cpu

@@ -5,13 +5,13 @@ use emu_core::cpu::control::{
     CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, EFER_LMA, EFER_LME,
 };
 use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
-use emu_core::cpu::{CS, Clock, Cpu, Fallible, RIP, Rights, System};
+use emu_core::cpu::{CS, Clock, Cpu, DS, ES, Fallible, RIP, Rights, SS, Segment, System};
 use emu_core::decode::{CodeMode, decode};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
 use emu_core::softfloat::F80;
 
-use super::host::{BASE, MEMORY, State};
+use super::host::{MEMORY, State};
 
 /// Guest address of the memory that instructions use.
 pub const ADDRESS: u64 = 0x4000;
@@ -21,8 +21,8 @@ struct Nothing;
 
 impl Bus for Nothing {}
 
-/// A processor in flat 64-bit mode without paging, which no real one has and which is all that is needed here.
-pub fn processor() -> Cpu {
+/// A processor in flat 64-bit or 32-bit code without paging, which no real one has and which is all that is needed here.
+pub fn processor(bits: u32) -> Cpu {
     let mut mem = Memory::new(0x10000, 0).unwrap();
     mem.map(0, 0x10000, PhysPage::ram);
     let mut cpu = Cpu::new(0, mem.ram().clone());
@@ -30,9 +30,14 @@ pub fn processor() -> Cpu {
     cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP;
     cpu.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
     cpu.efer = EFER_LME | EFER_LMA;
-    cpu.seg[CS].rights = Rights(0xa09b);
+    cpu.seg[CS].rights = Rights(if bits == 64 { 0xa09b } else { 0xc09b });
+    if bits == 32 {
+        for register in [DS, ES, SS] {
+            cpu.seg[register] = Segment { limit: u32::MAX, rights: Rights(0xc093), ..Segment::real(0) };
+        }
+    }
     cpu.update_mode();
-    assert_eq!(cpu.code_size(), 64);
+    assert_eq!(cpu.code_size(), bits);
     cpu
 }
 
@@ -43,13 +48,12 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fall
     let mut memory = [0; MEMORY];
     cpu.system().mem.read_bytes(ADDRESS, &mut memory);
     state.memory = memory;
-    debug_assert_eq!(state.regs[BASE], ADDRESS);
     result
 }
 
 /// Runs an instruction on the registers of a state, with this memory.
 pub fn run_at(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State, memory: &[u8]) -> Fallible {
-    let op = decode(bytes, CodeMode::LONG, 0).unwrap();
+    let op = decode(bytes, CodeMode::of(cpu), 0).unwrap();
     cpu.regs[..16].copy_from_slice(&state.regs);
     cpu.regs[RIP] = address;
     cpu.flags.set(state.flags);

@@ -5,12 +5,17 @@ use std::mem::offset_of;
 use std::sync::Once;
 
 use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
-use memmap2::{Mmap, MmapMut};
 
 /// Bytes of memory that an instruction may use.
 pub const MEMORY: usize = 1024;
-/// Number of the register that points to that memory.
+/// Number of the register that points to that memory in 64-bit code.
 pub const BASE: usize = 14;
+/// The same in 32-bit code.
+const BASE32: usize = 6;
+/// Segment selectors that Linux gives to user programs.
+const CODE32: u64 = 0x23;
+const CODE64: u16 = 0x33;
+const USER_DATA: u8 = 0x2b;
 
 /// Registers and memory before and after. The generated code knows the offsets.
 #[repr(C, align(64))]
@@ -31,7 +36,13 @@ pub struct State {
     pub faulted: u64,
     /// Address and error code of a page fault.
     pub page_fault: [u64; 2],
-    more_pad: [u64; 7],
+    /// Number of the register that points to the memory.
+    pub base: usize,
+    /// Where the instruction lies for a far jump: offset and selector.
+    target: u64,
+    /// RSP while 32-bit code runs.
+    stack: u64,
+    more_pad: [u64; 4],
     /// What R14 points to.
     pub memory: [u8; MEMORY],
     /// Upper halves of the YMM registers, which only the test of VEX encodings uses.
@@ -43,8 +54,17 @@ const REGS: i32 = 1024;
 const FLAGS: i32 = REGS + 128;
 const ENV: i32 = FLAGS + 8;
 const _: () = assert!(offset_of!(State, env) == ENV as usize);
+const TARGET: i32 = offset_of!(State, target) as i32;
+const STACK: i32 = offset_of!(State, stack) as i32;
+const PAGE: usize = 4096;
 
 impl State {
+    /// Makes a state for 32-bit code: upper halves of general registers are zero, and ESI points to the memory.
+    pub fn only_32_bits(&mut self) {
+        self.base = BASE32;
+        self.regs.iter_mut().for_each(|register| *register &= 0xffff_ffff);
+    }
+
     /// A byte of a YMM register.
     pub fn vector_byte(&self, register: usize, at: usize) -> u8 {
         if at < 16 { self.fx[160 + 16 * register + at] } else { self.high[register][at - 16] }
@@ -64,6 +84,7 @@ const SIGILL: i32 = 4;
 const SIGFPE: i32 = 8;
 const SIGSEGV: i32 = 11;
 const SA_SIGINFO: i32 = 4;
+const SA_ONSTACK: i32 = 0x0800_0000;
 /// Offsets in `ucontext_t` of the registers R15 and RIP, and of what the exception said.
 const CONTEXT_R15: usize = 40 + 7 * 8;
 const CONTEXT_RIP: usize = 40 + 16 * 8;
@@ -126,7 +147,7 @@ fn install_handler() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let handler = resume as *const () as usize;
-        let action = Action { handler, mask: [0; 16], flags: SA_SIGINFO, restorer: 0 };
+        let action = Action { handler, mask: [0; 16], flags: SA_SIGINFO | SA_ONSTACK, restorer: 0 };
         for signal in [SIGILL, SIGFPE, SIGSEGV] {
             // SAFETY: the action has the layout of glibc's structure, and nothing else in this process uses the signals.
             let result = unsafe { sigaction(signal, &raw const action, std::ptr::null_mut()) };
@@ -147,7 +168,10 @@ impl Default for State {
             resume: 0,
             faulted: 0,
             page_fault: [0; 2],
-            more_pad: [0; 7],
+            base: BASE,
+            target: 0,
+            stack: 0,
+            more_pad: [0; 4],
             memory: [0; MEMORY],
             high: [[0; 16]; 16],
         }
@@ -156,11 +180,32 @@ impl Default for State {
 
 /// A page with code around one instruction.
 pub struct Runner {
-    page: Option<Mmap>,
+    page: *mut u8,
     /// Address of the instruction.
     pub address: u64,
     length: usize,
     wide: bool,
+    bits: u32,
+    /// A state that 32-bit code reaches.
+    low: *mut State,
+}
+
+/// Memory in the first 2 GiB, which stays for the rest of the process.
+fn low_memory(size: usize) -> *mut u8 {
+    let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new anonymous mapping has no conditions.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), size, rights, flags | libc::MAP_32BIT, -1, 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    page.cast()
+}
+
+/// Signals arrive on a stack of their own, whatever RSP holds in 32-bit code.
+fn install_stack() {
+    let size = 1 << 16;
+    let stack = libc::stack_t { ss_sp: low_memory(size).cast(), ss_flags: 0, ss_size: size };
+    // SAFETY: the memory stays for the rest of the process.
+    let result = unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "a stack for signals");
 }
 
 /// Code that loads or stores the upper halves of all YMM registers.
@@ -181,11 +226,24 @@ fn upper_halves(load: bool) -> Vec<u8> {
 }
 
 impl Runner {
-    /// A page without an instruction. `wide`: with the YMM registers.
-    pub fn new(wide: bool) -> Self {
+    /// A page without an instruction, which will be code of 64 or 32 bits. `wide`: with the YMM registers.
+    pub fn new(wide: bool, bits: u32) -> Self {
         install_handler();
-        let page = MmapMut::map_anon(4096).unwrap().make_exec().unwrap();
-        Self { page: Some(page), address: 0, length: 0, wide }
+        install_stack();
+        let low = low_memory(size_of::<State>()).cast();
+        Self { page: low_memory(PAGE), address: 0, length: 0, wide, bits, low }
+    }
+
+    /// Address of the memory that an instruction sees while it runs on this state.
+    pub fn memory(&self, state: &State) -> u64 {
+        let state = if self.bits == 64 { std::ptr::from_ref(state) } else { self.low };
+        state.addr() as u64 + offset_of!(State, memory) as u64
+    }
+
+    fn protect(&self, rights: i32) {
+        // SAFETY: the page is ours, and no reference to it exists.
+        let result = unsafe { libc::mprotect(self.page.cast(), PAGE, rights) };
+        assert_eq!(result, 0, "rights of our own page");
     }
 
     /// Puts an instruction in.
@@ -202,6 +260,11 @@ impl Runner {
         if self.wide {
             code.extend(upper_halves(true));
         }
+        if self.bits == 32 {
+            // mov eax, USER_DATA; mov ds, eax; mov es, eax; mov [r15+STACK], rsp
+            code.extend([0xb8, USER_DATA, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0, 0x49, 0x89]);
+            code.extend(around(0xa7, STACK));
+        }
         // push [r15+FLAGS]; popfq
         code.extend([0x41, 0xff]);
         code.extend(around(0xb7, FLAGS));
@@ -211,8 +274,22 @@ impl Runner {
             code.extend([0x49 | (r as u8 >> 3) << 2, 0x8b]);
             code.extend(around(0x87 | (r as u8 & 7) << 3, REGS + 8 * r));
         }
+        if self.bits == 32 {
+            // jmp far [r15+TARGET]
+            code.extend([0x41, 0xff]);
+            code.extend(around(0xaf, TARGET));
+        }
         let at = code.len();
         code.extend(instruction);
+        if self.bits == 32 {
+            // jmp far CODE64:next; mov rsp, [r15+STACK]
+            let next = self.page.addr() + code.len() + 7;
+            code.push(0xea);
+            code.extend((next as u32).to_le_bytes());
+            code.extend(CODE64.to_le_bytes());
+            code.extend([0x49, 0x8b]);
+            code.extend(around(0xa7, STACK));
+        }
         for r in registers() {
             code.extend([0x49 | (r as u8 >> 3) << 2, 0x89]);
             code.extend(around(0x87 | (r as u8 & 7) << 3, REGS + 8 * r));
@@ -234,18 +311,28 @@ impl Runner {
         code.extend(around(0x8f, HOST));
         // pop r15 to r12, rbp, rbx; ret
         code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
-        let mut page = self.page.take().unwrap().make_mut().unwrap();
-        page[..code.len()].copy_from_slice(&code);
-        self.address = page.as_ptr() as u64 + at as u64;
+        self.address = self.page.addr() as u64 + at as u64;
         self.length = instruction.len();
-        self.page = Some(page.make_exec().unwrap());
+        assert!(code.len() <= PAGE);
+        self.protect(libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: the page is ours and large enough.
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.page, code.len()) };
+        self.protect(libc::PROT_READ | libc::PROT_EXEC);
     }
 
     /// Runs it with the memory in `state`.
     pub fn run(&self, state: &mut State) {
-        state.regs[BASE] = state.memory.as_ptr() as u64;
-        // SAFETY: the instructions of this test stay within the memory that R14 points to.
-        unsafe { self.run_here(state) };
+        state.regs[state.base] = self.memory(state);
+        // SAFETY: the instructions of this test stay within the memory that R14 or ESI points to. The low state is ours
+        // and nobody else refers to it.
+        unsafe {
+            if self.bits == 64 {
+                return self.run_here(state);
+            }
+            self.low.write(state.clone());
+            self.run_here(&mut *self.low);
+            state.clone_from(&*self.low);
+        }
     }
 
     /// Runs it with R14 as it is.
@@ -255,8 +342,9 @@ impl Runner {
     pub unsafe fn run_here(&self, state: &mut State) {
         state.resume = self.address + self.length as u64;
         (state.faulted, state.page_fault) = (0, [0; 2]);
+        state.target = self.address | CODE32 << 32;
         RUNNING.set(Span(self.address, state.resume));
-        let entry = self.page.as_ref().unwrap().as_ptr();
+        let entry = self.page;
         // SAFETY: `load` put a function of this signature at the start of the page, which keeps all registers that
         // the calling convention wants kept, x87 and MXCSR included, also when a fault resumes it
         // behind the one foreign instruction. That instruction changes registers

@@ -1,6 +1,7 @@
-//! Every encoding of MMX, SSE to SSE4.2 and x87 that iced knows, on the host's processor and on the interpreter:
-//! registers, flags, MXCSR, x87 state and memory must be equal. Operands are random and land where floating point
-//! is difficult; the generator is seeded, so a failure repeats.
+//! Every encoding of MMX, SSE to SSE4.2, AVX, AVX2, FMA, F16C and x87 that iced knows, on the host's processor and on
+//! the interpreter: registers, flags, MXCSR, x87 state and memory must be equal; all but x87 in 32-bit code too. Operands
+//! are random and land where floating point is difficult; the generator is seeded, so a failure repeats.
+//! `EMU_ORACLE_CASES` sets the number of cases for each form.
 //!
 //! Where AMD and Intel differ, Intel's manual decides, and [`exceptions`] says so.
 
@@ -21,7 +22,7 @@ mod xsave;
 
 use emu_core::cpu::Fault;
 use emu_core::interp::table::{self, Form};
-use host::{BASE, MEMORY, Runner, State};
+use host::{MEMORY, Runner, State};
 use iced_x86::{Code, CpuidFeature as C, EncodingKind, Instruction, OpKind};
 use random::Random;
 
@@ -42,25 +43,27 @@ fn vex_features() -> Vec<C> {
     features
 }
 
-fn is_subject(code: Code, encoding: EncodingKind, features: &[C]) -> bool {
+fn is_subject(code: Code, encoding: EncodingKind, bits: u32, features: &[C]) -> bool {
     let info = code.op_code();
     info.is_instruction()
         && !exceptions::is_waiting(code)
-        && info.mode64()
+        && (if bits == 64 { info.mode64() } else { info.mode32() })
         && info.encoding() == encoding
         && code.cpuid_features().iter().all(|f| features.contains(f))
         && !exceptions::is_not_for_this_test(code)
 }
 
-fn is_implemented(insn: &Instruction) -> bool {
-    let form = Form { insn, code_size: 64 };
+fn is_implemented(insn: &Instruction, bits: u32) -> bool {
+    let form = Form { insn, code_size: bits };
     table::lookup(insn.mnemonic()).and_then(|select| select(&form)).is_some()
 }
 
 /// What differs between two states after an instruction.
 fn differences(code: Code, insn: &Instruction, before: &State, host: &State, guest: &State) -> Vec<String> {
     let mut found = Vec::new();
-    for n in (0..15).filter(|&n| n != 4 && n != BASE && !(exceptions::points_to_memory(code) && n == 7)) {
+    let base = host.base;
+    let pointer = |n: usize| n == 7 && exceptions::points_to_memory(code);
+    for n in (0..15).filter(|&n| n != 4 && n != base && !pointer(n)) {
         if host.regs[n] != guest.regs[n] {
             found.push(format!("r{n}: {:x}, not {:x}", guest.regs[n], host.regs[n]));
         }
@@ -113,7 +116,7 @@ fn differences(code: Code, insn: &Instruction, before: &State, host: &State, gue
             ));
         }
         // Addresses of memory differ between host and guest, the offset in it does not.
-        let offset = |s: &State| field(s, 20).wrapping_sub(s.regs[BASE] as u32);
+        let offset = |s: &State| field(s, 20).wrapping_sub(s.regs[base] as u32);
         if insn.op0_kind() == OpKind::Memory && offset(host) != offset(guest) {
             found.push(format!("FDP: {:x}, not {:x}", offset(guest), offset(host)));
         }
@@ -132,33 +135,36 @@ fn differences(code: Code, insn: &Instruction, before: &State, host: &State, gue
 }
 
 fn compare(name: &str, features: &[C]) {
-    compare_encoding(name, EncodingKind::Legacy, features);
+    compare_encoding(name, EncodingKind::Legacy, 64, features);
 }
 
-fn compare_encoding(name: &str, encoding: EncodingKind, features: &[C]) {
+fn compare_encoding(name: &str, encoding: EncodingKind, bits: u32, features: &[C]) {
     let wide = encoding == EncodingKind::VEX;
     let mut random = Random::new(name);
-    let mut runner = Runner::new(wide);
-    let mut cpu = guest::processor();
+    let mut runner = Runner::new(wide, bits);
+    let mut cpu = guest::processor(bits);
     if wide {
         guest::enable_avx(&mut cpu);
     }
     let states = states();
     let (mut codes, mut cases, mut failures) = (0, 0u64, Vec::new());
-    for code in Code::values().filter(|&code| is_subject(code, encoding, features)) {
+    for code in Code::values().filter(|&code| is_subject(code, encoding, bits, features)) {
         let mut reported = 0;
         let mut known = false;
         for round in 0..2 * INSTRUCTIONS {
-            let Some(insn) = cases::instruction(code, round % 2 == 0, &mut random) else { continue };
-            let Some(bytes) = cases::encode(&insn) else { continue };
+            let Some(insn) = cases::instruction(code, round % 2 == 0, bits, &mut random) else { continue };
+            let Some(bytes) = cases::encode(&insn, bits) else { continue };
             known = true;
-            if !is_implemented(&insn) {
+            if !is_implemented(&insn, bits) {
                 failures.push(format!("{code:?}: not implemented"));
                 break;
             }
             runner.load(&bytes);
             for _ in 0..states {
                 let mut before = cases::state(&mut random);
+                if bits == 32 {
+                    before.only_32_bits();
+                }
                 let half = MEMORY as i64 / 2;
                 cases::fit_indices(&insn, &mut before, (-half, half), &mut random);
                 cases += 1;
@@ -167,10 +173,10 @@ fn compare_encoding(name: &str, encoding: EncodingKind, features: &[C]) {
                 }
                 let (mut host, mut guest) = (before.clone(), before.clone());
                 if exceptions::points_to_memory(code) {
-                    host.regs[7] = host.memory.as_ptr() as u64;
+                    host.regs[7] = runner.memory(&host);
                     guest.regs[7] = guest::ADDRESS;
                 }
-                guest.regs[BASE] = guest::ADDRESS;
+                guest.regs[guest.base] = guest::ADDRESS;
                 runner.run(&mut host);
                 let result = guest::run(&mut cpu, &bytes, runner.address, &mut guest);
                 let mut found = differences(code, &insn, &before, &host, &guest);
@@ -193,7 +199,7 @@ fn compare_encoding(name: &str, encoding: EncodingKind, features: &[C]) {
             failures.push(format!("{code:?}: no operands"));
         }
     }
-    println!("{name}: {codes} encodings, {cases} cases");
+    println!("{name}, {bits} bits: {codes} encodings, {cases} cases");
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -227,7 +233,23 @@ fn vex_encodings() {
         println!("SKIPPED: the host has no AVX2");
         return;
     }
-    compare_encoding("AVX", EncodingKind::VEX, &vex_features());
+    compare_encoding("AVX", EncodingKind::VEX, 64, &vex_features());
+}
+
+#[test]
+fn vex_encodings_in_32_bit_code() {
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        println!("SKIPPED: the host has no AVX2");
+        return;
+    }
+    compare_encoding("AVX", EncodingKind::VEX, 32, &vex_features());
+}
+
+#[test]
+fn legacy_encodings_in_32_bit_code() {
+    let mut features = vec![C::SSE, C::SSE2, C::SSE3, C::SSSE3, C::SSE4_1, C::SSE4_2, C::PCLMULQDQ];
+    features.extend([C::MMX, C::AES, C::SHA]);
+    compare_encoding("MMX to SHA", EncodingKind::Legacy, 32, &features);
 }
 
 /// Also what the comparison leaves out, and in all code sizes.
@@ -239,7 +261,7 @@ fn every_vex_encoding_of_the_reported_features_is_implemented() {
     let vex = Code::values().filter(|code| code.op_code().encoding() == EncodingKind::VEX);
     for code in vex.filter(of_features) {
         let found: Vec<_> =
-            [false, true].iter().filter_map(|&m| cases::instruction(code, m, &mut random)).collect();
+            [false, true].iter().filter_map(|&m| cases::instruction(code, m, 64, &mut random)).collect();
         assert!(!found.is_empty() || code.op_code().op_count() == 0, "{code:?} has no form");
         for insn in found {
             for code_size in [16, 32, 64] {

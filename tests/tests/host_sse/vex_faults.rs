@@ -32,7 +32,7 @@ const VZEROUPPER: &[u8] = &[0xc5, 0xf8, 0x77];
 const MOVUPS: &[u8] = &[0x0f, 0x10, 0x00];
 
 fn processor() -> Cpu {
-    let mut cpu = guest::processor();
+    let mut cpu = guest::processor(64);
     guest::enable_avx(&mut cpu);
     cpu.regs[RAX] = ADDRESS;
     cpu.regs[7] = ADDRESS;
@@ -50,8 +50,8 @@ fn the_operating_system_must_enable_avx() {
     let mut forms = 0;
     for code in Code::values().filter(subject) {
         for memory in [false, true] {
-            let Some(insn) = cases::instruction(code, memory, &mut random) else { continue };
-            let bytes = cases::encode(&insn).unwrap();
+            let Some(insn) = cases::instruction(code, memory, 64, &mut random) else { continue };
+            let bytes = cases::encode(&insn, 64).unwrap();
             let disable: [fn(&mut Cpu); 3] = [
                 |cpu| cpu.cr4 &= !CR4_OSXSAVE,
                 |cpu| cpu.fpu.xcr0 = XCR0_X87 | XCR0_SSE,

@@ -18,7 +18,7 @@ const XGETBV: &[u8] = &[0x0f, 0x01, 0xd0];
 const XSETBV: &[u8] = &[0x0f, 0x01, 0xd1];
 
 fn processor() -> Cpu {
-    let mut cpu = guest::processor();
+    let mut cpu = guest::processor(64);
     cpu.write_cr4(cpu.cr4 | CR4_OSXSAVE | 1 << 5).unwrap();
     cpu.fpu.init();
     cpu.regs[RBX] = ADDRESS;
