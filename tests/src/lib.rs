@@ -1,9 +1,11 @@
 //! What the tests that cross crates share: the `emu` binary, peers on this host, processes with a limit on their
-//! time, scratch folders and a small random generator.
+//! time, files of Debian's packages, scratch folders and a small random generator.
 
 #![forbid(unsafe_code)]
 
 pub mod bare;
+pub mod cpio;
+pub mod debian;
 pub mod emulator;
 pub mod engine;
 pub mod external;

@@ -1,0 +1,191 @@
+//! One Linux kernel, one session in its shell, and what its log may say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use emu_tests::cpio::Archive;
+use emu_tests::debian::{self, Arch};
+use emu_tests::emulator::emu;
+use emu_tests::external::{QEMU, qemu, seabios, skip};
+use emu_tests::process::{Ended, Running};
+use emu_tests::scratch::Scratch;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+const INIT: &str = "#!/busybox sh
+/busybox mkdir /bin
+/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec sh
+";
+
+/// What is typed. An answer is told from the terminal's echo by what the shell has worked out.
+const SESSION: &str = "echo shell-$((6*7))
+uname -m
+grep -c ^processor /proc/cpuinfo
+cat /proc/cpuinfo
+free | grep Mem
+cat /sys/devices/system/clocksource/clocksource0/current_clocksource
+echo log-$((6*7)); dmesg -r; echo end-$((6*7))
+";
+
+/// A kernel's package and what it runs on.
+pub struct Guest {
+    /// The package without a version.
+    pub package: &'static str,
+    /// Of the kernel, and of the programs.
+    pub arch: Arch,
+    /// What `uname -m` says.
+    pub machine: &'static str,
+}
+
+/// The firmware to boot with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// The bundled one.
+    Ours,
+    /// Debian's SeaBIOS.
+    SeaBios,
+}
+
+/// How the session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Soft-off by ACPI.
+    PowerOff,
+    /// A reset, which ends the run.
+    Restart,
+}
+
+/// The files of a guest.
+struct Files {
+    kernel: PathBuf,
+    initrd: PathBuf,
+}
+
+impl Guest {
+    /// `None` when the test was skipped.
+    fn files(&self, scratch: &Scratch) -> Option<Files> {
+        let file = |package, path| debian::file(self.arch, package, path);
+        let found = file(self.package, "boot/vmlinuz-")
+            .and_then(|kernel| Ok((kernel, file("busybox-static", "bin/busybox")?)))
+            .and_then(|(kernel, busybox)| Ok((kernel, std::fs::read(busybox).map_err(|e| e.to_string())?)));
+        match found {
+            Ok((kernel, busybox)) => {
+                let mut archive = Archive::default();
+                ["proc", "sys", "dev"].iter().for_each(|name| archive.directory(name));
+                archive.program("busybox", &busybox);
+                archive.program("init", INIT.as_bytes());
+                Some(Files { kernel, initrd: scratch.write("initrd", &archive.finish()) })
+            }
+            Err(reason) => {
+                skip(&format!(
+                    "the packages {} and busybox-static for {}: {reason}",
+                    self.package, self.arch
+                ));
+                None
+            }
+        }
+    }
+}
+
+/// Boots a guest, has it answer the session and end, and checks all that.
+pub fn check(guest: &Guest, firmware: Firmware, end: End) {
+    let scratch = Scratch::new(&format!("{}-{firmware:?}", guest.package));
+    let Some(files) = guest.files(&scratch) else { return };
+    let bios = match firmware {
+        Firmware::Ours => None,
+        Firmware::SeaBios => match seabios() {
+            Some(path) => Some(path),
+            None => return,
+        },
+    };
+    if !qemu() {
+        return;
+    }
+    let expected = complaints_on_qemu(guest, &files);
+    let (ended, seconds) = session(on_emu(&files, bios.as_deref()), end);
+    let text = ended.text();
+    let wanted = match end {
+        End::PowerOff => 0,
+        End::Restart => 3,
+    };
+    assert_eq!(ended.code(), Some(wanted), "{}", ended.story());
+    for line in [&format!("\n{}\r", guest.machine), "model name\t: emu", "\nMem:", "end-42"] {
+        assert!(text.contains(line), "{line:?} is missing in:\n{text}");
+    }
+    let new: Vec<_> = complaints(&text).difference(&expected).cloned().collect();
+    assert!(new.is_empty(), "not on QEMU:\n{}\nin:\n{text}", new.join("\n"));
+    eprintln!("{} with {firmware:?}: shell after {seconds:.1} s", guest.package);
+}
+
+fn on_emu(files: &Files, bios: Option<&Path>) -> Command {
+    let mut command = emu(["--append", "console=ttyS0", "--no-reboot", "--kernel"]);
+    command.arg(&files.kernel).arg("--initrd").arg(&files.initrd);
+    bios.into_iter().for_each(|bios| {
+        command.arg("--bios").arg(bios);
+    });
+    command
+}
+
+/// What the same kernel complains of on QEMU, which is asked once.
+fn complaints_on_qemu(guest: &Guest, files: &Files) -> BTreeSet<String> {
+    static KNOWN: Mutex<BTreeMap<&str, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(guest.package).or_insert_with(|| complaints(&on_qemu(files))).clone()
+}
+
+/// What the same kernel prints on QEMU.
+fn on_qemu(files: &Files) -> String {
+    let mut command = Command::new(QEMU);
+    command.args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot"]);
+    command
+        .args(["-append", "console=ttyS0", "-kernel"])
+        .arg(&files.kernel)
+        .arg("-initrd")
+        .arg(&files.initrd);
+    let (ended, _) = session(command, End::PowerOff);
+    assert_eq!(ended.code(), Some(0), "on QEMU: {}", ended.story());
+    ended.text()
+}
+
+/// Types the session; returns how it ended, and how many seconds it took until the shell answered.
+fn session(command: Command, end: End) -> (Ended, f64) {
+    let started = Instant::now();
+    let mut running = Running::start(command, LIMIT);
+    // A shell that starts throws away what was typed before.
+    let there = running.wait_for("\n/ # ");
+    let seconds = started.elapsed().as_secs_f64();
+    if there {
+        running.send(SESSION.as_bytes());
+        running.send(match end {
+            End::PowerOff => b"poweroff -f\n",
+            End::Restart => b"reboot -f\n",
+        });
+    }
+    (running.finish(), seconds)
+}
+
+/// The warnings and worse in the kernel's log, and its remarks about the firmware, without times and numbers.
+fn complaints(text: &str) -> BTreeSet<String> {
+    let log =
+        text.split("\nlog-42").nth(1).and_then(|rest| rest.split("\nend-42").next()).unwrap_or_default();
+    assert!(!log.is_empty(), "the log is missing in:\n{text}");
+    log.lines()
+        .filter_map(|line| line.strip_prefix('<')?.split_once('>'))
+        .filter(|(level, line)| {
+            let level: u32 = level.parse().unwrap_or(0);
+            level & 7 <= 4 || ["Firmware Bug", "WARNING", "BUG:"].iter().any(|word| line.contains(word))
+        })
+        .map(|(_, line)| {
+            let words = line.split_once("] ").map_or(line, |(_, words)| words).trim_end();
+            words.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect()
+        })
+        .collect()
+}
