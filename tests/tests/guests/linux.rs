@@ -13,7 +13,7 @@ use emu_tests::external::{QEMU, qemu, seabios, skip};
 use emu_tests::process::{Ended, Running};
 use emu_tests::scratch::Scratch;
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(900);
 
 const INIT: &str = "#!/busybox sh
 /busybox mkdir /bin
