@@ -46,8 +46,8 @@ pub fn cache() -> PathBuf {
     }
 }
 
-/// The first file in a package whose path, without the leading slash, starts like this. A kernel's package without a
-/// version is empty and stands for the one that it depends on.
+/// The first file or folder in a package whose path, without the leading slash, starts like this. A kernel's package
+/// without a version is empty and stands for the one that it depends on.
 ///
 /// # Errors
 /// When apt cannot fetch the package or it holds no such file.
@@ -55,7 +55,7 @@ pub fn file(arch: Arch, package: &str, path: &str) -> Result<PathBuf, String> {
     let lock = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = cache().join(format!("debian-{arch}"));
     let kept = folder.join(package).join(path.replace('/', "_"));
-    if !kept.is_file() {
+    if !kept.exists() {
         let work = folder.join(format!("work-{}", std::process::id()));
         let fetched = fetch(arch, package, path, &work, &kept);
         let _ = fs::remove_dir_all(&work);

@@ -1,14 +1,16 @@
 //! What the tests that cross crates share: the `emu` binary, peers on this host, processes with a limit on their
-//! time, files of Debian's packages, scratch folders and a small random generator.
+//! time, files of Debian's packages, discs, a PC whose screen can be read, scratch folders and a small random generator.
 
 #![forbid(unsafe_code)]
 
 pub mod bare;
+pub mod board;
 pub mod cpio;
 pub mod debian;
 pub mod emulator;
 pub mod engine;
 pub mod external;
+pub mod iso;
 pub mod process;
 pub mod random;
 pub mod scratch;

@@ -1,0 +1,81 @@
+//! A PC in this process, on the interpreter in virtual time: tests look at its screen and press its keys.
+
+use emu_core::interp::Interpreter;
+use emu_core::machine::{Machine, Stop, TimeSource};
+use emu_devices::block::{BlockBackend, MemoryDisk};
+use emu_devices::keys::Key;
+use emu_devices::pc::{Pc, PcConfig};
+use emu_devices::vga::Image;
+
+/// Instructions between two looks at the screen.
+const STEP: u64 = 20_000_000;
+
+/// The machine.
+pub struct Board(Machine);
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Board").field(&self.0.instructions()).finish()
+    }
+}
+
+/// An image as a disk in memory.
+pub fn memory_disk(image: Vec<u8>) -> Option<Box<dyn BlockBackend>> {
+    Some(Box::new(MemoryDisk::from(image)))
+}
+
+impl Board {
+    /// A PC with our VGA BIOS, and our BIOS unless `config` has another.
+    ///
+    /// # Panics
+    /// When there is no such PC.
+    pub fn new(config: PcConfig) -> Self {
+        let bios = if config.bios.is_empty() { emu_roms::BIOS.to_vec() } else { config.bios };
+        let config = PcConfig { bios, vga_rom: Some(emu_roms::VGA_BIOS.to_vec()), ..config };
+        let (pc, mem) = Pc::new(config).expect("there is such a PC");
+        Self(Machine::new(mem, Box::new(pc), Box::new(Interpreter::default()), TimeSource::Virtual))
+    }
+
+    /// The rows of the text screen; none while graphics are shown.
+    pub fn screen(&mut self) -> Vec<String> {
+        self.0.with_bus(|pc: &mut Pc, at| {
+            let screen = pc.text_screen(at.now);
+            screen.map_or_else(Vec::new, |screen| (0..screen.rows).map(|row| screen.line(row)).collect())
+        })
+    }
+
+    /// What a monitor shows.
+    pub fn picture(&mut self) -> Image {
+        self.0.with_bus(|pc: &mut Pc, at| pc.screen(at.now))
+    }
+
+    /// Runs until a row of the screen holds this text, for so many millions of instructions at most.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_for(&mut self, text: &str, millions: u64) {
+        let end = self.0.instructions() + millions * 1_000_000;
+        while !self.screen().iter().any(|row| row.contains(text)) {
+            assert!(self.0.instructions() < end, "{text:?} does not come:\n{}", self.screen().join("\n"));
+            let until = (self.0.instructions() + STEP).min(end);
+            match self.0.run(until) {
+                Stop::Limit => {}
+                stop => panic!("{text:?} does not come, {stop:?}:\n{}", self.screen().join("\n")),
+            }
+        }
+    }
+
+    /// Runs so many millions of instructions.
+    pub fn run(&mut self, millions: u64) {
+        let until = self.0.instructions() + millions * 1_000_000;
+        while self.0.instructions() < until && matches!(self.0.run(until), Stop::Limit) {}
+    }
+
+    /// Presses and releases a key.
+    pub fn press(&mut self, key: Key) {
+        for pressed in [true, false] {
+            self.0.with_bus(|pc: &mut Pc, at| pc.key_event(at, key, pressed));
+            self.run(20);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What is seen on the screen and asked for with keys: GRUB's rescue images, iPXE, memtest86+.
+
+use emu_devices::direct_boot::{BootKernel, Request};
+use emu_devices::keys::Key;
+use emu_devices::pc::PcConfig;
+use emu_tests::board::{Board, memory_disk};
+
+use super::Firmware;
+use super::linux::packaged;
+
+const C: Key = Key { code: 0x21, extended: false };
+
+fn from_disc(firmware: Firmware, ram: u64, package: &str, path: &str) -> Option<Board> {
+    let bios = firmware.image()?;
+    let cdrom = memory_disk(packaged(package, path)?);
+    Some(Board::new(PcConfig { bios, ram_size: ram << 20, cdrom, ..PcConfig::default() }))
+}
+
+fn grub_rescue(board: &mut Board) {
+    board.wait_for("GNU GRUB  version 2.06", 6000);
+    board.wait_for("Change the colors", 500);
+    board.press(C);
+    board.wait_for("grub>", 1000);
+}
+
+fn grub_rescue_disc(firmware: Firmware) {
+    let disc = from_disc(firmware, 64, "grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso");
+    if let Some(mut board) = disc {
+        grub_rescue(&mut board);
+    }
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn grub_rescue_disc_comes_to_its_prompt_with_our_bios() {
+    grub_rescue_disc(Firmware::Ours);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn grub_rescue_disc_comes_to_its_prompt_with_seabios() {
+    grub_rescue_disc(Firmware::SeaBios);
+}
+
+fn grub_rescue_diskette(firmware: Firmware) {
+    let Some(bios) = firmware.image() else { return };
+    let Some(mut image) = packaged("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-floppy.img") else {
+        return;
+    };
+    image.resize(2880 * 512, 0);
+    let floppies = [memory_disk(image), None];
+    grub_rescue(&mut Board::new(PcConfig { bios, ram_size: 64 << 20, floppies, ..PcConfig::default() }));
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn grub_rescue_diskette_comes_to_its_prompt_with_our_bios() {
+    grub_rescue_diskette(Firmware::Ours);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn grub_rescue_diskette_comes_to_its_prompt_with_seabios() {
+    grub_rescue_diskette(Firmware::SeaBios);
+}
+
+fn memtest(firmware: Firmware, path: &str) {
+    let Some(mut board) = from_disc(firmware, 8, "memtest86+", path) else { return };
+    board.wait_for("to start testing", 6000);
+    board.press(Key::ENTER);
+    board.wait_for("Testing:", 1000);
+}
+
+/// The last test (10) only waits, for minutes of guest time; it comes when the others have been through.
+fn memtest_passes(path: &str) {
+    let Some(image) = packaged("memtest86+", path) else { return };
+    let ram = 4 << 20;
+    let request = Request { image, ram_size: ram, ..Request::default() };
+    let kernel = BootKernel::new(request).expect("it boots as Linux does");
+    let kernel = Some((kernel, emu_roms::KERNEL_BOOT.to_vec()));
+    let mut board = Board::new(PcConfig { ram_size: ram, kernel, ..PcConfig::default() });
+    board.wait_for("Test #10", 30_000);
+    board.wait_for("Errors: 0", 100);
+    assert!(board.screen().iter().any(|row| row.contains("Memtest86+ v6.10")), "{:#?}", board.screen());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn memtest_of_64_bits_passes_its_tests() {
+    memtest_passes("boot/memtest86+x64.bin");
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn memtest_of_32_bits_passes_its_tests() {
+    memtest_passes("boot/memtest86+ia32.bin");
+}
+
+#[test]
+fn memtest_disc_starts_testing_with_our_bios() {
+    memtest(Firmware::Ours, "usr/lib/memtest86+/memtest86+x64.iso");
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn memtest_discs_start_testing_with_both_firmwares() {
+    for firmware in [Firmware::Ours, Firmware::SeaBios] {
+        for path in ["usr/lib/memtest86+/memtest86+x64.iso", "usr/lib/memtest86+/memtest86+ia32.iso"] {
+            memtest(firmware, path);
+        }
+    }
+}
