@@ -3,7 +3,7 @@
 use emu_core::bus::{PortIo, Tick};
 
 use super::Floppy;
-use crate::block::MemoryDisk;
+use crate::block::{BlockBackend, BlockError, BlockRequest, BlockResult, MemoryDisk};
 use crate::dma::{DmaDirection, IsaDmaDevice};
 use crate::random::Random;
 
@@ -149,6 +149,37 @@ fn what_is_written_is_read_back() {
     assert_eq!(host.write_by_dma(&[0xc5, 4, 0, 1, 9, 2, 18, 0x1b, 0xff], &data), [4, 0, 0, 0, 1, 11, 2]);
     assert_eq!(host.read_by_dma(&read_data(0, 1, 9), 1024).0, data);
     assert_eq!(host.read_by_dma(&read_data(0, 1, 11), 1).0, [28], "and nothing else");
+}
+
+/// A backend that does nothing but refuse.
+#[derive(Debug)]
+struct Refusing(BlockError, Vec<u64>);
+
+impl BlockBackend for Refusing {
+    fn sectors(&self) -> u64 {
+        2880
+    }
+    fn submit(&mut self, id: u64, _request: BlockRequest) {
+        self.1.push(id);
+    }
+    fn wait(&mut self, id: u64) -> BlockResult {
+        assert!(self.1.contains(&id));
+        Err(self.0)
+    }
+    fn try_wait(&mut self, id: u64) -> Option<BlockResult> {
+        Some(self.wait(id))
+    }
+}
+
+#[test]
+fn what_the_host_refuses_is_a_data_error_or_a_write_protected_diskette() {
+    for (error, st1, st2) in [(BlockError::Host, 0x20, 0x20), (BlockError::ReadOnly, 0x02, 0)] {
+        let mut host = Host::new();
+        assert!(host.floppy.attach(0, Box::new(Refusing(error, Vec::new()))));
+        let result = host.write_by_dma(&[0xc5, 0, 0, 0, 9, 2, 18, 0x1b, 0xff], &[1; 512]);
+        assert_eq!(result, [0x40, st1, st2, 0, 0, 9, 2]);
+        assert_eq!(host.read_by_dma(&read_data(0, 0, 3), 512).1, [0x40, 0x20, 0x20, 0, 0, 3, 2]);
+    }
 }
 
 #[test]
