@@ -46,6 +46,7 @@ pub mod ps2_mouse;
 mod requests;
 pub mod smbios;
 pub mod system_control;
+pub mod test_device;
 pub mod uart16550;
 pub mod vga;
 

@@ -50,6 +50,7 @@ use crate::local_apic::LocalApic;
 use crate::mc146818::Mc146818;
 use crate::pci::Pci;
 use crate::system_control::SystemControl;
+use crate::test_device::TestDevice;
 use crate::uart16550::{ByteSource, Uart16550};
 use crate::vga::{Image, TextScreen, Vga};
 
@@ -96,7 +97,7 @@ pub struct PcConfig {
     pub bios: Vec<u8>,
     /// The VGA's expansion ROM, up to 128 KiB. It answers at its PCI address, and at C0000h until shadowed.
     pub vga_rom: Option<Vec<u8>>,
-    /// Where to put QEMU's isa-debug-exit.
+    /// Where to put QEMU's isa-debug-exit; with it comes the test device.
     pub debug_exit_port: Option<u16>,
     /// Disks: primary master and slave, secondary master and slave.
     pub disks: [Option<Box<dyn BlockBackend>>; MAX_DISKS],
@@ -197,6 +198,8 @@ pub struct Pc {
     control: SystemControl,
     debug: DebugPorts,
     debug_exit_port: Option<u16>,
+    /// Comes with the debug-exit port.
+    test_device: Option<TestDevice>,
     apics: Vec<LocalApic>,
     io_apic: IoApic,
     pci: Pci,
@@ -239,7 +242,11 @@ impl Pc {
         }
         let vga_rom = vga_rom.unwrap_or_default();
         let pci = Pci::new(vga_rom.len() as u32);
-        let (map, mem) = MemoryMap::new(ram_size, &bios, &vga_rom, pci.vga.rom_size())?;
+        let (map, mut mem) = MemoryMap::new(ram_size, &bios, &vga_rom, pci.vga.rom_size())?;
+        let test_device = debug_exit_port.map(|_| TestDevice::new());
+        if test_device.is_some() {
+            map.add_test_device(&mut mem);
+        }
         let mut rtc = Mc146818::new(start_time, 0);
         let mut floppy = Floppy::new();
         for (drive, diskette) in floppies.into_iter().enumerate() {
@@ -275,6 +282,7 @@ impl Pc {
             control: SystemControl::new(),
             debug: DebugPorts::new(),
             debug_exit_port,
+            test_device,
             apics: (0..cpus).map(|cpu| LocalApic::new(cpu as u8)).collect(),
             io_apic: IoApic::new(),
             pci,
@@ -294,7 +302,6 @@ impl Pc {
             hpet_inputs: 0,
             next_event: NEVER,
         };
-        let mut mem = mem;
         pc.power_on(&mut Access { cpu: 0, now: 0, mem: &mut mem });
         Ok((pc, mem))
     }
@@ -319,6 +326,7 @@ impl Pc {
         self.floppy.reset();
         self.vga.reset();
         self.fw_cfg.reset();
+        self.test_device = self.test_device.take().map(|_| TestDevice::new());
         (self.irqs, self.pirqs) = (0, [false; 4]);
         (self.fpu_error, self.ferr, self.clock_irq) = (false, false, false);
         self.timer_rises = 0;

@@ -7,6 +7,7 @@ use super::Pc;
 use super::map::{FRAME_BUFFER_SIZE, VGA_WINDOW};
 use crate::local_apic::LocalApic;
 use crate::ports::{Claim, claim};
+use crate::test_device::{MEMORY, MEMORY_SIZE};
 use crate::{hpet, io_apic};
 
 const IA32_APIC_BASE: u32 = 0x1b;
@@ -25,6 +26,7 @@ enum Window {
     IoApic(u64),
     LocalApic(u64),
     Hpet(u64),
+    TestMemory(u64),
     Nothing,
 }
 
@@ -45,6 +47,8 @@ impl Pc {
             Window::FrameBuffer(offset)
         } else if let Some(offset) = within(self.pci.vga.registers(), PAGE_SIZE) {
             Window::Registers(offset)
+        } else if let Some(offset) = within(self.test_device.as_ref().map(|_| MEMORY), MEMORY_SIZE) {
+            Window::TestMemory(offset)
         } else {
             Window::Nothing
         }
@@ -100,6 +104,9 @@ impl Pc {
     fn read_movable(&mut self, port: u16, size: u8, now: Tick) -> Option<u32> {
         if self.debug_exit_port == Some(port) {
             return Some(0);
+        }
+        if let Some(value) = self.test_device.as_ref().and_then(|device| device.port_read(port, size)) {
+            return Some(value);
         }
         self.pci.ide.port_read(port, size).or_else(|| self.pci.pm.port_read(port, size, now))
     }
@@ -168,6 +175,9 @@ impl Pc {
             self.debug.write_exit(value);
             return true;
         }
+        if self.test_device.as_mut().is_some_and(|device| device.port_write(port, size, value)) {
+            return true;
+        }
         if self.pci.ide.port_write(port, size, value) {
             (0..self.ata.len()).for_each(|channel| self.serve_ata(at, channel));
             return true;
@@ -205,6 +215,9 @@ impl Bus for Pc {
                 self.after_local_apic(at.cpu);
                 value
             }
+            Window::TestMemory(offset) => {
+                self.test_device.as_ref().map_or(ones(size), |device| device.memory_read(offset, size))
+            }
             Window::Nothing => ones(size),
         }
     }
@@ -226,6 +239,11 @@ impl Bus for Pc {
                 if let Some(apic) = self.apics.get_mut(at.cpu) {
                     apic.write(offset, size, value, at.now);
                     self.after_local_apic(at.cpu);
+                }
+            }
+            Window::TestMemory(offset) => {
+                if let Some(device) = &mut self.test_device {
+                    device.memory_write(offset, size, value);
                 }
             }
             Window::Nothing => {}

@@ -5,6 +5,7 @@ use emu_core::bus::{Access, NEVER, Tick};
 use super::Pc;
 use crate::apic_message::{ApicMessage, DeliveryMode, Destination};
 use crate::hpet;
+use crate::test_device::TestDevice;
 use crate::uart16550::NextByte;
 
 /// How long a serial port leaves its source alone after it had nothing.
@@ -53,7 +54,8 @@ impl Pc {
             | u16::from(self.keyboard.aux_irq()) << 12
             | u16::from(self.fpu_error) << 13
             | u16::from(self.ata[0].irq()) << 14
-            | u16::from(self.ata[1].irq()) << 15;
+            | u16::from(self.ata[1].irq()) << 15
+            | self.test_device.as_ref().map_or(0, TestDevice::lines);
         for (pirq, _) in self.pirqs.iter().enumerate().filter(|&(_, &asserted)| asserted) {
             if let Some(irq) = self.pci.isa.route(pirq as u8) {
                 levels |= 1 << irq;

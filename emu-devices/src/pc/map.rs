@@ -10,6 +10,7 @@ use emu_core::mem::{Memory, PAGE_SIZE, Smram};
 
 use super::PcError;
 use crate::pci::Pci;
+use crate::test_device::{MEMORY, MEMORY_SIZE};
 use crate::{hpet, io_apic};
 
 /// Start and end of the VGA's legacy window.
@@ -95,6 +96,13 @@ impl MemoryMap {
             mem.map(chip, PAGE_SIZE, |_| PhysPage::MMIO);
         }
         Ok((map, mem))
+    }
+
+    /// Maps the memory of the test device, unless a large firmware image lies there.
+    pub fn add_test_device(&self, mem: &mut Memory) {
+        if GIB4 - self.bios_size >= MEMORY + MEMORY_SIZE {
+            mem.map(MEMORY, MEMORY_SIZE, |_| PhysPage::MMIO);
+        }
     }
 
     /// Makes the map what the configuration registers say.
