@@ -104,6 +104,12 @@ impl Cpu {
         }
     }
 
+    /// Notes in DR6 what a #DB is about. B3 to B0 say which breakpoints matched this time; the other bits stay until
+    /// software clears them. SDM 3B, "Debug Status Register (DR6)".
+    pub fn record_debug(&mut self, bits: u64) {
+        self.dr[6] = self.dr[6] & !15 | bits;
+    }
+
     /// An access to debug registers while DR7.GD is set.
     ///
     /// # Errors
@@ -112,7 +118,7 @@ impl Cpu {
         if self.dr[7] & DR7_GD == 0 {
             return Ok(());
         }
-        self.dr[6] |= DR6_BD;
+        self.record_debug(DR6_BD);
         Err(Fault::DB)
     }
 
@@ -140,7 +146,7 @@ impl Cpu {
         if hits == 0 {
             return Ok(());
         }
-        self.dr[6] |= hits;
+        self.record_debug(hits);
         Err(Fault::DB)
     }
 
@@ -186,7 +192,9 @@ impl Cpu {
     /// Is a debug trap due behind the instruction that just retired? Sets DR6 when it is.
     pub(crate) fn debug_trap_due(&mut self) -> bool {
         let bits = self.take_traps();
-        self.dr[6] |= bits;
+        if bits != 0 {
+            self.record_debug(bits);
+        }
         bits != 0
     }
 

@@ -139,7 +139,7 @@ impl Cpu {
         self.update_debug();
         self.load_task_segments(state)?;
         if state.trap {
-            self.dr[6] |= super::debug::DR6_BT;
+            self.record_debug(super::debug::DR6_BT);
             return Err(Fault::DB);
         }
         Ok(())

@@ -240,17 +240,17 @@ fn general_detect_faults_before_the_access_and_clears_itself() {
 }
 
 #[test]
-fn dr6_accumulates_and_dr7_forces_its_fixed_bits() {
+fn dr6_keeps_other_causes_and_dr7_forces_its_fixed_bits() {
     let mut lab = Lab::protected();
     let out = lab.run(|a| {
-        a.mov(eax, 0x8)?;
+        a.mov(eax, 0x2008)?; // BD stays, B3 does not
         a.mov(dr6, eax)?;
         arm(a, DATA, control(WRITE, 0))?;
         a.mov(byte_ptr(DATA as i32), 1)?;
         a.hlt()
     });
     out.fault(vector::DB, None);
-    assert_eq!(out.cpu().dr[6], 0xffff_0ff9);
+    assert_eq!(out.cpu().dr[6], 0xffff_2ff1);
     let out = lab.run(code!(a: xor(eax, eax); mov(dr6, eax); mov(ebx, dr6); dec(eax); mov(dr6, eax);
         mov(ecx, dr6); mov(eax, 0xffff_d000u32); mov(dr7, eax); mov(eax, dr7); hlt()));
     out.done();

@@ -67,7 +67,8 @@ impl Cpu {
         if self.debug.pending == 0 {
             return fault;
         }
-        self.dr[6] |= std::mem::take(&mut self.debug.pending);
+        let hits = std::mem::take(&mut self.debug.pending);
+        self.record_debug(hits);
         self.repeat_at = self.instructions() + 1;
         Fault::DB
     }
