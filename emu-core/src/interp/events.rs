@@ -37,6 +37,7 @@ impl Cpu {
             self.check_monitor();
         }
         if self.debug_trap_due() {
+            self.halted = false; // SDM 2A, "HLT": a debug exception ends it
             return Err(Fault::DB);
         }
         if !self.wait_for_sipi {
