@@ -152,8 +152,14 @@ fn lldt<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let mut segment = descriptor.segment(selector);
     segment.rights = rights;
     segment.base |= high;
+    canonical_base(cpu, segment.base, selector)?;
     cpu.seg[LDTR] = segment;
     Ok(())
+}
+
+/// In 64-bit mode the base of an LDT or a TSS has to be canonical. AMD APM vol. 3, "LLDT", "LTR".
+fn canonical_base(cpu: &Cpu, base: u64, selector: u16) -> Fallible {
+    if cpu.long_mode() && !cpu.canonical_register(base) { Err(Fault::gp(selector)) } else { Ok(()) }
 }
 
 /// LTR. SDM 2A, "LTR".
@@ -170,6 +176,7 @@ fn ltr<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
         return Err(Fault::gp(selector));
     }
     let high = if long { cpu.descriptor_high(&descriptor, selector)? } else { 0 };
+    canonical_base(cpu, descriptor.segment(selector).base | high, selector)?;
     cpu.write_system(descriptor.address + 5, 1, (descriptor.raw >> 40 | 2) & 0xff)?;
     let mut segment = descriptor.segment(selector);
     segment.rights = crate::cpu::Rights(descriptor.rights().0 | 2);
@@ -253,9 +260,18 @@ fn wrmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
     cpu.write_msr(number, value)
 }
 
+const APIC_BASE: u32 = 0x1b;
+const APIC_ENABLE: u64 = 1 << 11;
+const LEAF1_APIC: u32 = 1 << 9;
+
 /// CPUID. SDM 2A, "CPUID".
 fn cpuid(cpu: &mut Cpu, _: &Op) -> Fallible {
-    let [a, b, c, d] = cpu.cpuid(cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
+    let leaf = cpu.regs[RAX] as u32;
+    let [a, b, c, mut d] = cpu.cpuid(leaf, cpu.regs[RCX] as u32);
+    // A local APIC that is switched off is not reported. SDM 3A, "Presence of the Local APIC".
+    if leaf == 1 && cpu.read_msr(APIC_BASE).is_ok_and(|base| base & APIC_ENABLE == 0) {
+        d &= !LEAF1_APIC;
+    }
     cpu.regs[RAX] = u64::from(a);
     cpu.regs[RBX] = u64::from(b);
     cpu.regs[RCX] = u64::from(c);
