@@ -322,11 +322,11 @@ impl Pc {
         self.io_apic = IoApic::new();
         self.pci.reset();
         self.ata.iter_mut().for_each(|channel| channel.reset(now));
+        self.test_device = self.test_device.take().map(|_| TestDevice::new());
         self.dma = I8237::new();
         self.floppy.reset();
         self.vga.reset();
         self.fw_cfg.reset();
-        self.test_device = self.test_device.take().map(|_| TestDevice::new());
         (self.irqs, self.pirqs) = (0, [false; 4]);
         (self.fpu_error, self.ferr, self.clock_irq) = (false, false, false);
         self.timer_rises = 0;
