@@ -138,6 +138,11 @@ pub trait Bus: Any {
     fn set_ferr(&mut self, cpu: usize, level: bool) {
         let _ = (cpu, level);
     }
+    /// The IGNNE# pin: x87 instructions go on although an error is pending and CR0.NE = 0.
+    fn ignne(&self, cpu: usize) -> bool {
+        let _ = cpu;
+        true
+    }
     /// Reads an MSR that lives in the local APIC: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h),
     /// x2APIC registers (800h to 8FFh). `None` is #GP(0).
     fn msr_read(&mut self, at: &mut Access<'_>, msr: u32) -> Option<u64> {

@@ -309,6 +309,8 @@ fn hash_cpu(cpu: &Cpu, now: Tick, hash: &mut StateHash) {
     hash.words(&m.mtrr_fixed);
     hash.words(&[u64::from(cpu.pkru), cpu.debug.control, cpu.random]);
     hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), now]);
+    hash.words(&[cpu.machine_check.status, cpu.machine_check.control, u64::from(cpu.ferr)]);
+    hash.words(&cpu.machine_check.banks);
     let s = &cpu.management;
     hash.words(&[u64::from(cpu.smm), u64::from(s.smi_pending), u64::from(s.init_pending)]);
     hash.words(&[u64::from(s.base), u64::from(s.count)]);

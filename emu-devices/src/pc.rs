@@ -217,6 +217,8 @@ pub struct Pc {
     fpu_error: bool,
     /// Level of FERR#.
     ferr: bool,
+    /// IGNNE# is asserted: port F0h was written, and FERR# has stayed up since.
+    ignne: bool,
     /// Rises of OUT 0 that the interrupt controllers know of.
     timer_rises: u64,
     /// Level of the clock's interrupt output, as power management knows it.
@@ -296,6 +298,7 @@ impl Pc {
             pirqs: [false; 4],
             fpu_error: false,
             ferr: false,
+            ignne: false,
             timer_rises: 0,
             clock_irq: false,
             hpet_rises: [0; hpet::TIMERS],
@@ -328,7 +331,7 @@ impl Pc {
         self.vga.reset();
         self.fw_cfg.reset();
         (self.irqs, self.pirqs) = (0, [false; 4]);
-        (self.fpu_error, self.ferr, self.clock_irq) = (false, false, false);
+        (self.fpu_error, self.ferr, self.ignne, self.clock_irq) = (false, false, false, false);
         self.timer_rises = 0;
         (self.hpet_rises, self.hpet_inputs) = ([0; hpet::TIMERS], 0);
         at.mem.set_a20(true);

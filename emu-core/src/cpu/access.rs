@@ -385,10 +385,12 @@ impl Cpu {
         let room = PAGE_SIZE - linear % PAGE_SIZE;
         let low = self.translate_system(linear, Want::Read)?.physical;
         if room >= size {
+            self.note_data(linear, size, false);
             return Ok(self.read_physical(low, size));
         }
         let next = self.system_address(linear.wrapping_add(room))?;
         let high = self.translate_system(next, Want::Read)?.physical;
+        self.note_data(linear, size, false);
         Ok(self.read_bytes_physical(low, room) | self.read_bytes_physical(high, size - room) << (8 * room))
     }
 
@@ -401,11 +403,13 @@ impl Cpu {
         let room = PAGE_SIZE - linear % PAGE_SIZE;
         let low = self.translate_system(linear, Want::Write)?.physical;
         if room >= size {
+            self.note_data(linear, size, true);
             self.write_physical(low, size, value);
             return Ok(());
         }
         let next = self.system_address(linear.wrapping_add(room))?;
         let high = self.translate_system(next, Want::Write)?.physical;
+        self.note_data(linear, size, true);
         self.write_bytes_physical(low, room, value);
         self.write_bytes_physical(high, size - room, value >> (8 * room));
         Ok(())

@@ -172,7 +172,11 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for reserved bits, and for changing LME while paging is on.
     pub fn write_efer(&mut self, value: u64) -> Fallible {
-        if value & !self.model.efer() != 0 || self.cr0 & CR0_PG != 0 && (self.efer ^ value) & EFER_LME != 0 {
+        let no_xd = self.msrs.misc_enable & super::msr::MISC_ENABLE_NO_XD != 0;
+        if value & !self.model.efer() != 0
+            || no_xd && value & EFER_NXE != 0
+            || self.cr0 & CR0_PG != 0 && (self.efer ^ value) & EFER_LME != 0
+        {
             return Err(Fault::GP0);
         }
         let changed = self.efer ^ value;

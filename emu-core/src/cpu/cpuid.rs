@@ -6,6 +6,7 @@ use super::control::{CR4_OSXSAVE, CR4_PKE};
 use super::fpu::{PKRU_AREA, PKRU_SIZE, XCR0_AVX, XCR0_PKRU, YMM_AREA, YMM_SIZE, compacted_pkru_area};
 use super::model::feature::Word;
 use super::model::{CACHE_LINE, Cache, CacheKind, Feature, Vendor};
+use super::msr::{MISC_ENABLE_LIMIT_CPUID, MISC_ENABLE_NO_XD};
 use super::performance::{COUNTERS, WIDTH};
 
 /// Leaf 1 ECX: CR4.OSXSAVE.
@@ -14,6 +15,8 @@ const OSXSAVE: u32 = 1 << 27;
 const OSPKE: u32 = 1 << 4;
 /// Leaf 8000_0001h EDX: the bits that AMD's processors repeat from leaf 1.
 const REPEATED: u32 = 0x0183_f3ff;
+/// Leaf 8000_0001h EDX: the execute-disable bit, which software may hide.
+const EXECUTE_DISABLE: u32 = 1 << 20;
 /// What hypervisors name themselves by, in leaf 4000_0000h.
 const HYPERVISOR: &[u8; 12] = b"emu emulator";
 
@@ -32,8 +35,9 @@ impl Cpu {
     /// EAX, EBX, ECX, EDX of a leaf and sub-leaf.
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         let m = &self.model;
+        let max_leaf = self.max_leaf();
         match leaf {
-            0..0x4000_0000 if leaf <= m.max_leaf => {
+            0..0x4000_0000 if leaf <= max_leaf => {
                 self.with_topology(leaf, subleaf, self.basic_leaf(leaf, subleaf))
             }
             0x4000_0000 if m.has(Feature::Hypervisor) => {
@@ -45,9 +49,15 @@ impl Cpu {
                 self.with_topology(leaf, subleaf, self.extended_leaf(leaf))
             }
             // Intel's processors answer with their highest basic leaf, AMD's with zeros.
-            _ if m.vendor == Vendor::Intel => self.basic_leaf(m.max_leaf, subleaf),
+            _ if m.vendor == Vendor::Intel => self.basic_leaf(max_leaf, subleaf),
             _ => [0; 4],
         }
+    }
+
+    /// The highest basic leaf, which software may limit for the sake of old systems.
+    fn max_leaf(&self) -> u32 {
+        let limited = self.msrs.misc_enable & MISC_ENABLE_LIMIT_CPUID != 0;
+        if limited { self.model.max_leaf.min(2) } else { self.model.max_leaf }
     }
 
     fn basic_leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
@@ -56,7 +66,7 @@ impl Cpu {
         match leaf {
             0 => {
                 let [b, c, d] = vendor(if intel { b"GenuineIntel" } else { b"AuthenticAMD" });
-                [m.max_leaf, b, c, d]
+                [self.max_leaf(), b, c, d]
             }
             1 => self.features(),
             2 => m.descriptors,
@@ -92,8 +102,9 @@ impl Cpu {
             0x8000_0000 => [m.max_extended, 0, 0, 0],
             0x8000_0001 => {
                 let repeated = if amd { m.features.word(Word::Edx1) & REPEATED } else { 0 };
+                let no_xd = if self.msrs.misc_enable & MISC_ENABLE_NO_XD != 0 { EXECUTE_DISABLE } else { 0 };
                 let signature = if amd { m.signature() } else { 0 };
-                [signature, 0, m.features.word(Word::Ecx81), m.features.word(Word::Edx81) | repeated]
+                [signature, 0, m.features.word(Word::Ecx81), m.features.word(Word::Edx81) & !no_xd | repeated]
             }
             0x8000_0002..=0x8000_0004 => {
                 let mut brand = [0; 48];

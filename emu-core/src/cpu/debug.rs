@@ -6,7 +6,7 @@
 //! instruction breakpoint, and all pages while branches are recorded, run one instruction at a time.
 //!
 //! Left out: restricted transactional memory, branch trace store, and LBR filters other than by level. Data
-//! breakpoints see what programs and the delivery of events access, not the processor's reads of its tables.
+//! breakpoints also see the processor's own accesses to descriptor tables and TSSs, as in Bochs, but no page walks.
 
 use super::control::CR4_DE;
 use super::{CS, Cpu, Fallible, Fault, RIP, attention, eflags};

@@ -20,6 +20,8 @@ pub enum Fault {
     Exception(Exception),
     /// The emulator lacks this instruction or this corner of it: the run ends.
     Unimplemented,
+    /// An x87 error was told by FERR#, and the instruction waits for the interrupt that this causes.
+    Frozen,
     /// Three faults in a row: the processor shuts down.
     Shutdown,
 }

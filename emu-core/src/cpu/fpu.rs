@@ -116,16 +116,35 @@ impl Cpu {
     /// Reports a pending unmasked x87 error: #MF, or FERR# when CR0.NE is clear.
     ///
     /// # Errors
-    /// #MF.
+    /// #MF, or [`Fault::Frozen`] until an interrupt unless the board asserts IGNNE#.
     pub fn check_x87_pending(&mut self) -> Fallible {
         if self.fpu.status & STATUS_ES != 0 {
             if self.cr0 & CR0_NE != 0 {
                 return Err(Fault::MF);
             }
-            let number = self.number;
-            self.with_bus(|bus, _| bus.set_ferr(number, true));
+            return self.report_by_ferr();
         }
         Ok(())
+    }
+
+    /// SDM vol. 1, "MS-DOS* Compatibility Sub-mode".
+    #[cold]
+    fn report_by_ferr(&mut self) -> Fallible {
+        let number = self.number;
+        if !std::mem::replace(&mut self.ferr, true) {
+            self.with_bus(|bus, _| bus.set_ferr(number, true));
+        }
+        if self.system().bus.ignne(number) { Ok(()) } else { Err(Fault::Frozen) }
+    }
+
+    /// FERR# is released when no unmasked error is pending any more.
+    #[inline]
+    pub fn update_ferr(&mut self) {
+        if self.ferr && self.fpu.status & STATUS_ES == 0 {
+            self.ferr = false;
+            let number = self.number;
+            self.with_bus(|bus, _| bus.set_ferr(number, false));
+        }
     }
 
     /// Checks that come before WAIT.

@@ -12,6 +12,7 @@ pub mod far;
 pub mod fault;
 pub mod fpu;
 pub mod interrupt;
+pub mod machine_check;
 pub mod model;
 pub mod monitor;
 pub mod msr;
@@ -188,6 +189,8 @@ pub struct Cpu {
     pub debug: debug::Debug,
     /// Performance counters.
     pub performance: performance::Performance,
+    /// Machine-check registers.
+    pub machine_check: machine_check::MachineCheck,
     /// State of the generator behind RDRAND and RDSEED: its seed is an input of the machine.
     pub random: u64,
     /// What MONITOR armed.
@@ -226,6 +229,8 @@ pub struct Cpu {
     pub nmi_blocked: bool,
     /// An NMI waits.
     pub nmi_pending: bool,
+    /// FERR# is asserted: the board knows of an x87 error.
+    pub ferr: bool,
     /// In system management mode.
     pub smm: bool,
     /// SMBASE, and what waits for entry to that mode or for its end.

@@ -7,6 +7,7 @@ use super::{Cpu, FS, Fallible, Fault, GS};
 pub mod number {
     #![allow(missing_docs)] // The names are the manual's.
     pub const TSC: u32 = 0x10;
+    pub const PLATFORM_ID: u32 = 0x17;
     pub const APIC_BASE: u32 = 0x1b;
     pub const SMI_COUNT: u32 = 0x34;
     pub const TSC_ADJUST: u32 = 0x3b;
@@ -16,8 +17,6 @@ pub mod number {
     pub const SYSENTER_CS: u32 = 0x174;
     pub const SYSENTER_ESP: u32 = 0x175;
     pub const SYSENTER_EIP: u32 = 0x176;
-    pub const MCG_CAP: u32 = 0x179;
-    pub const MCG_STATUS: u32 = 0x17a;
     pub const MISC_ENABLE: u32 = 0x1a0;
     pub const MTRR_PHYSBASE0: u32 = 0x200;
     pub const MTRR_PHYSMASK7: u32 = 0x20f;
@@ -76,8 +75,6 @@ pub struct Msrs {
     pub misc_enable: u64,
     /// IA32_BIOS_SIGN_ID.
     pub bios_sign_id: u64,
-    /// IA32_MCG_STATUS.
-    pub mcg_status: u64,
     /// IA32_SPEC_CTRL.
     pub spec_ctrl: u64,
     /// IA32_MTRR_PHYSBASE0, PHYSMASK0, and so on to PHYSMASK7.
@@ -103,9 +100,8 @@ impl Default for Msrs {
             tsc_offset: 0,
             tsc_adjust: 0,
             pat: 0x0007_0406_0007_0406,
-            misc_enable: 1 | super::monitor::MISC_ENABLE_MONITOR,
+            misc_enable: 1 | super::monitor::MISC_ENABLE_MONITOR | MISC_ENABLE_FIXED,
             bios_sign_id: 0,
-            mcg_status: 0,
             spec_ctrl: 0,
             mtrr_variable: [0; 16],
             mtrr_fixed: [0; 11],
@@ -113,6 +109,16 @@ impl Default for Msrs {
         }
     }
 }
+
+/// IA32_MISC_ENABLE: performance monitoring available; branch trace and precise event storage not available.
+const MISC_ENABLE_FIXED: u64 = 1 << 7 | 1 << 11 | 1 << 12;
+/// IA32_MISC_ENABLE: CPUID gives no leaf above 2.
+pub const MISC_ENABLE_LIMIT_CPUID: u64 = 1 << 22;
+/// IA32_MISC_ENABLE: no execute-disable bit.
+pub const MISC_ENABLE_NO_XD: u64 = 1 << 34;
+/// What software may change: these, fast strings, thermal control, SpeedStep, MONITOR, xTPR messages.
+const MISC_ENABLE_WRITABLE: u64 =
+    1 << 0 | 1 << 3 | 1 << 16 | 1 << 18 | MISC_ENABLE_LIMIT_CPUID | 1 << 23 | MISC_ENABLE_NO_XD;
 
 /// Memory types that exist: UC, WC, WT, WP, WB.
 fn memory_type(value: u64) -> bool {
@@ -162,8 +168,7 @@ impl Cpu {
             msr::SYSENTER_CS => m.sysenter_cs,
             msr::SYSENTER_ESP => m.sysenter_esp,
             msr::SYSENTER_EIP => m.sysenter_eip,
-            msr::MCG_CAP => 0,
-            msr::MCG_STATUS => m.mcg_status,
+            msr::PLATFORM_ID => 0,
             msr::MISC_ENABLE => m.misc_enable,
             msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
                 m.mtrr_variable[(number - msr::MTRR_PHYSBASE0) as usize]
@@ -187,6 +192,7 @@ impl Cpu {
                     return self
                         .read_debug_msr(number)
                         .or_else(|| self.read_performance_msr(number))
+                        .or_else(|| self.read_machine_check_msr(number))
                         .or_else(|| self.read_speculation_msr(number))
                         .ok_or(Fault::GP0);
                 }
@@ -227,11 +233,10 @@ impl Cpu {
                 check(self.canonical_register(value))?;
                 self.msrs.sysenter_eip = value;
             }
-            msr::MCG_STATUS => {
-                check(value == 0)?;
-                self.msrs.mcg_status = value;
+            msr::MISC_ENABLE => {
+                check(value & !(MISC_ENABLE_WRITABLE | MISC_ENABLE_FIXED) == 0)?;
+                self.msrs.misc_enable = value & MISC_ENABLE_WRITABLE | MISC_ENABLE_FIXED;
             }
-            msr::MISC_ENABLE => self.msrs.misc_enable = value,
             msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
                 let base = number & 1 == 0;
                 let reserved = self.reserved_address_bits() | 0xfff0_0000_0000_0000;
@@ -277,6 +282,7 @@ impl Cpu {
                     return self
                         .write_debug_msr(number, value)
                         .or_else(|| self.write_performance_msr(number, value))
+                        .or_else(|| self.write_machine_check_msr(number, value))
                         .or_else(|| self.write_speculation_msr(number, value))
                         .ok_or(Fault::GP0);
                 };

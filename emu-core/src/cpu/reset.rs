@@ -38,6 +38,7 @@ impl Cpu {
             dr: [0; 8],
             debug: super::debug::Debug::default(),
             performance: super::performance::Performance::default(),
+            machine_check: super::machine_check::MachineCheck::default(),
             random: number as u64,
             monitor: super::monitor::Monitor::default(),
             pkru: 0,
@@ -57,6 +58,7 @@ impl Cpu {
             inhibit_traps_at: u64::MAX,
             nmi_blocked: false,
             nmi_pending: false,
+            ferr: false,
             smm: false,
             management: super::smm::Management::default(),
             trap_pending: 0,
@@ -83,6 +85,8 @@ impl Cpu {
         self.msrs = Msrs::default();
         self.fpu = Fpu::default();
         self.performance = super::performance::Performance::default();
+        self.machine_check = super::machine_check::MachineCheck::default();
+        self.ferr = false;
         self.smm = false;
         self.management = super::smm::Management::default();
         self.apply_memory_view();

@@ -50,14 +50,20 @@ impl Cpu {
             // INT n itself is done; only events without an instruction can pass a fault of the new task on.
             return self.fault_in_new_task(entered);
         }
-        entered?;
+        // A fault of the new task is one in the course of this delivery: the handler has not begun. It counts toward
+        // a double fault (SDM 3A, "Interrupt 8"), as it does in Bochs. The trap of its T bit comes behind the error
+        // code.
+        let trapped = entered == Err(Fault::DB);
+        if !trapped {
+            entered?;
+        }
         if let Some(error) = error {
             let size = if self.seg[TR].rights.kind() & 8 != 0 { 4 } else { 2 };
             let mut stack: NewStack = self.same_stack();
             stack.push(self, size, u64::from(error))?;
             self.set_stack_pointer(stack.pointer);
         }
-        Ok(())
+        if trapped { entered } else { Ok(()) }
     }
 
     /// Checks the selector of a task gate: an available TSS in the GDT.

@@ -185,6 +185,13 @@ pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
             cpu.retired += 1;
             cpu.deliver_exception(exception).err()?
         }
+        Fault::Frozen => {
+            cpu.halt();
+            // The instruction does not end before the interrupt, so nothing can hold that off until then.
+            (cpu.inhibit_at, cpu.inhibit_traps_at) = (u64::MAX, u64::MAX);
+            cpu.attention |= attention::INTERRUPTS;
+            return None;
+        }
         other => other,
     };
     Some(match fault {

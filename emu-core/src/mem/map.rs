@@ -168,7 +168,10 @@ impl Memory {
 
     #[inline]
     fn smram_page(&self, address: u64, data: bool) -> Option<PhysPage> {
-        let smram = self.smram.filter(|smram| self.management && (smram.data || !data))?;
+        if !self.management {
+            return None;
+        }
+        let smram = self.smram.filter(|smram| smram.data || !data)?;
         let offset = address.checked_sub(smram.start).filter(|&offset| offset < smram.len)?;
         Some(PhysPage::ram(smram.frame + (offset / PAGE_SIZE) as FrameNumber))
     }

@@ -142,7 +142,10 @@ impl Pc {
                 self.keyboard.set_a20(open);
             }
             Claim::PostCode => self.debug.write_post_code(byte),
-            Claim::FpuError => self.fpu_error = false,
+            Claim::FpuError => {
+                self.fpu_error = false;
+                self.ignne = self.ferr;
+            }
             Claim::DebugConsole => self.debug.write_console(byte),
             Claim::Serial(number) => self.serial[number].write8(port, byte, now),
             Claim::Dma => {
@@ -301,7 +304,13 @@ impl Bus for Pc {
         }
         self.ferr = level;
         self.fpu_error = level;
+        self.ignne = false;
         self.update_irqs();
+    }
+
+    /// The pin of the other processors is tied to "ignore".
+    fn ignne(&self, cpu: usize) -> bool {
+        cpu != 0 || self.ignne
     }
 
     fn msr_read(&mut self, at: &mut Access<'_>, msr: u32) -> Option<u64> {

@@ -419,9 +419,15 @@ fn an_x87_error_is_irq_13_until_port_f0() {
     m.set_pics(1 << 13);
     m.pc.set_ferr(0, true);
     assert_eq!(m.acknowledge(0), 0x75);
+    assert!(!m.pc.ignne(0));
     m.output(0xf0, 0);
+    assert!(m.pc.ignne(0), "until FERR# goes away");
     m.output(0xa0, 0x0a);
     assert_eq!(m.input(0xa0) & 0x20, 0);
+    m.pc.set_ferr(0, false);
+    assert!(!m.pc.ignne(0));
+    m.output(0xf0, 0);
+    assert!(!m.pc.ignne(0), "no error, nothing to ignore");
 }
 
 #[test]

@@ -126,6 +126,10 @@ pub const DELAY: u32 = 0x12;
 /// Reads as 50h, 51h and so on; the first read raises an SMI.
 pub const COUNTED: u32 = 0x13;
 
+/// Written once: FERR# raises an interrupt with vector 75h, and IGNNE# is not asserted until port F0h is written, as
+/// on a PC. Before, IGNNE# is always asserted.
+pub const LIKE_A_PC: u32 = 0x14;
+
 /// A board with nothing on it, except A20 at port 92h and events that guest code raises: by port 10h one interrupt
 /// request with the vector written, and those of [`event`].
 #[derive(Default)]
@@ -135,6 +139,9 @@ struct Board {
     delay: Tick,
     later: Option<(Tick, u8)>,
     reads: u32,
+    like_a_pc: bool,
+    ferr: bool,
+    ignne: bool,
 }
 
 impl Board {
@@ -163,6 +170,8 @@ impl Bus for Board {
             RAISE if self.delay != 0 => self.later = Some((at.now + self.delay, value as u8)),
             RAISE => self.raise(value as u8),
             DELAY => self.delay = value.into(),
+            LIKE_A_PC => self.like_a_pc = true,
+            0xf0 => self.ignne = self.ferr,
             0x92 => at.mem.set_a20(value & 2 != 0),
             _ => {}
         }
@@ -183,6 +192,15 @@ impl Bus for Board {
     }
     fn take_signals(&mut self, _: usize) -> Signals {
         std::mem::take(&mut self.signals)
+    }
+    fn set_ferr(&mut self, _: usize, level: bool) {
+        (self.ferr, self.ignne) = (level, false);
+        if level && self.like_a_pc {
+            self.raised = Some(0x75);
+        }
+    }
+    fn ignne(&self, _: usize) -> bool {
+        !self.like_a_pc || self.ignne
     }
 }
 

@@ -431,3 +431,58 @@ fn an_interrupt_comes_before_an_instruction_breakpoint() {
     assert_eq!(out.fault(0x41, None).ip, 0x8802);
     assert_eq!(hits(&out), 0);
 }
+
+#[test]
+fn data_breakpoints_see_the_processors_own_accesses_to_its_tables() {
+    // A descriptor that is read, one whose accessed bit is set, a gate, a stack pointer in the TSS.
+    let mut lab = Lab::protected();
+    let out = lab.run(|a| {
+        arm(a, GDT + u64::from(DATA32), control(ACCESS, 3))?;
+        a.mov(ebx, u32::from(DATA32))?;
+        a.mov(es, ebx)?;
+        a.nop()?;
+        a.hlt()
+    });
+    let end = out.end;
+    assert_eq!(out.fault(vector::DB, None).ip, end - 2);
+    for (accessed, expected) in [(0x93, None), (0x92, Some(vector::DB))] {
+        let mut lab = Lab::protected();
+        lab.gdt(FREE, descriptor(0, 0xf_ffff, accessed, 0xc));
+        let out = lab.run(|a| {
+            arm(a, GDT + u64::from(FREE) + 4, control(WRITE, 3))?;
+            a.mov(ebx, u32::from(FREE))?;
+            a.mov(es, ebx)?;
+            a.nop()?;
+            a.hlt()
+        });
+        assert_eq!(out.vector(), expected);
+    }
+    let mut lab = Lab::protected();
+    let out = lab.run(|a| {
+        arm(a, IDT + 8 * 0x40, control(ACCESS, 3))?;
+        a.int(0x40)
+    });
+    assert_eq!(out.fault(vector::DB, None).ip, STUBS + 16 * 0x40);
+    let mut lab = Lab::protected().at_cpl3();
+    lab.assemble(0x9000, 32, |a| {
+        arm(a, TSS + 4, control(ACCESS, 3))?;
+        a.iretd()
+    });
+    lab.handler(vector::UD, 0x9000);
+    let out = lab.run(code!(a: ud2()));
+    // Armed inside; the second #UD reads ESP0.
+    assert_eq!(out.fault(vector::DB, None).ip, 0x9000);
+}
+
+#[test]
+fn page_walks_are_no_data_accesses() {
+    let mut lab = Lab::long();
+    let entry = lab.pte_address(DATA);
+    let out = lab.run(|a| {
+        arm(a, entry, control(ACCESS, 2))?;
+        a.mov(dword_ptr(DATA as i32), 1)?;
+        a.nop()?;
+        a.hlt()
+    });
+    out.done();
+}

@@ -365,3 +365,46 @@ fn nmis_are_blocked_until_iret_even_if_that_faults() {
     let stack = out.reg(emu_core::cpu::RSP);
     assert_eq!(lab.read(stack, 4), stub(vector::GP));
 }
+
+/// A task that #GP leads to, with these selectors for DS; T is set when asked.
+fn task_for_general_protection(ds_selector: u16, t_bit: bool) -> Lab {
+    let mut lab = Lab::protected();
+    lab.gdt(FREE, descriptor(TSS2, 0x67, 0x89, 0));
+    lab.idt(vector::GP, gate(0x85, FREE, 0, 0));
+    for (offset, value) in [
+        (0x1c, 0),
+        (0x20, 0x9000),
+        (0x24, 2),
+        (0x38, 0xb000),
+        (0x48, u64::from(DATA32)),
+        (0x4c, u64::from(CODE32)),
+        (0x50, u64::from(DATA32)),
+        (0x54, u64::from(ds_selector)),
+        (0x64, u64::from(t_bit)),
+    ] {
+        lab.write(TSS2 + offset, 4, value);
+    }
+    lab.assemble(0x9000, 32, code!(a: hlt()));
+    lab
+}
+
+#[test]
+fn a_fault_of_the_task_for_an_exception_counts_toward_a_double_fault() {
+    let mut lab = task_for_general_protection(0x7f8, false);
+    let out = lab.run(code!(a: mov(eax, u32::from(CODE32)); mov(ss, eax)));
+    let frame = out.fault(vector::DF, 0);
+    assert_eq!(frame.ip, 0x9000, "in the new task");
+    // The same task entered by an instruction: no delivery was under way.
+    let mut lab = task_for_general_protection(0x7f8, false);
+    let out = lab.run(|a| a.db(&[0xea, 0, 0, 0, 0, FREE as u8, 0]));
+    assert_eq!(out.fault(vector::TS, 0x7f8).ip, 0x9000);
+}
+
+#[test]
+fn the_trap_of_a_task_for_an_exception_comes_behind_the_error_code() {
+    let mut lab = task_for_general_protection(DATA32, true);
+    let out = lab.run(code!(a: mov(eax, u32::from(CODE32)); mov(ss, eax)));
+    assert_eq!(out.fault(vector::DB, None).ip, 0x9000);
+    assert_eq!(out.cpu().dr[6] & 0x8000, 0x8000);
+    assert_eq!(lab.read(0xb000 - 4, 4), u64::from(CODE32));
+}

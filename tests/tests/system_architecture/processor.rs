@@ -1,7 +1,7 @@
 //! MONITOR and MWAIT, performance counters, random numbers, cache instructions, and checks on control registers
 //! and MSRs. SDM 2A/2B at each; SDM 3B, "Architectural Performance Monitoring".
 
-use emu_core::cpu::{RAX, RBX, RCX, RDX};
+use emu_core::cpu::{RAX, RBX, RCX, RDI, RDX, RSI};
 use emu_core::machine::Stop;
 use iced_x86::code_asm::*;
 
@@ -145,6 +145,58 @@ fn control_registers_refuse_reserved_bits_and_combinations() {
 }
 
 #[test]
+fn modes_cannot_be_changed_against_the_rules() {
+    // In 64-bit mode: five levels on, paging off; LME off while paging is on.
+    let gp = |out: Outcome<'_>| assert_eq!(out.vector(), Some(vector::GP));
+    gp(Lab::long().run(code!(a: mov(eax, 0x1020); mov(cr4, rax))));
+    gp(Lab::long().run(code!(a: mov(eax, 0x1_0011); mov(cr0, rax))));
+    gp(Lab::long().run(code!(a: mov(ecx, 0xc000_0080u32); mov(eax, 0x801); xor(edx, edx); wrmsr())));
+    // PCIDs on outside long mode, or with a PCID in CR3; paging off with PCIDs on (in compatibility mode).
+    gp(Lab::protected().run(code!(a: mov(eax, 1 << 17); mov(cr4, eax))));
+    gp(Lab::long()
+        .run(code!(a: mov(rax, cr3); or(eax, 8); mov(cr3, rax); mov(eax, 0x2_0020); mov(cr4, rax))));
+    let mut lab = Lab::long();
+    lab.assemble(0x9000, 32, code!(a: mov(eax, cr0); and(eax, 0x7fff_ffff); mov(cr0, eax)));
+    gp(lab.run(|a| {
+        a.mov(eax, 0x2_0020)?;
+        a.mov(cr4, rax)?;
+        a.push(i32::from(CODE32))?;
+        a.push(0x9000)?;
+        a.db(&[0x48, 0xcb]) // RETF with 64-bit operands
+    }));
+    // Reserved bits of CR0 below 32 are ignored; LMA cannot be written.
+    let mut lab = Lab::long();
+    let out = lab.run(code!(a: mov(rax, cr0); or(eax, 0x1000_ffc0); mov(cr0, rax); mov(rbx, cr0);
+        mov(ecx, 0xc000_0080u32); mov(eax, 0x900); xor(edx, edx); wrmsr(); rdmsr(); hlt()));
+    out.done();
+    assert_eq!((out.reg(RBX), out.reg(RAX)), (0x8001_0011, 0xd00));
+}
+
+#[test]
+fn xcr0_takes_only_combinations_that_exist() {
+    const OSXSAVE: u32 = 1 << 18;
+    for (number, low, high, fits) in [
+        (0u32, 1u32, 0u32, true),
+        (0, 3, 0, true),
+        (0, 0, 0, false), // x87 cannot be left out
+        (0, 2, 0, false),
+        (0, 5, 0, false),    // AVX without SSE
+        (0, 0x13, 0, false), // bound registers in part
+        (0, 1, 1 << 31, false),
+        (1, 1, 0, false),
+    ] {
+        let mut lab = Lab::long();
+        lab.cr4 |= OSXSAVE;
+        let out = lab.run(code!(a: mov(ecx, number); mov(eax, low); mov(edx, high); xsetbv(); hlt()));
+        assert_eq!(out.vector(), if fits { None } else { Some(vector::GP) }, "{number} {high:x}:{low:x}");
+    }
+    Lab::long().run(code!(a: xor(ecx, ecx); xsetbv())).fault_at(CODE + 2, vector::UD, None);
+    let mut lab = Lab::long().at_cpl3();
+    lab.cr4 |= OSXSAVE;
+    lab.run(code!(a: xor(ecx, ecx); xsetbv())).fault_at(CODE + 2, vector::GP, 0);
+}
+
+#[test]
 fn long_mode_cannot_begin_with_a_16_bit_tss() {
     let mut lab = Lab::protected();
     lab.efer = 0x100; // LME
@@ -173,4 +225,187 @@ fn unknown_msrs_and_bad_values_fault() {
     }
     Lab::long().run(code!(a: mov(ecx, 0xdead); rdmsr())).fault_at(CODE + 5, vector::GP, 0);
     Lab::long().at_cpl3().run(code!(a: mov(ecx, 0x10); rdmsr())).fault_at(CODE + 5, vector::GP, 0);
+}
+
+/// Reads an MSR; `None` for #GP.
+fn rdmsr(number: u32) -> Option<u64> {
+    let mut lab = Lab::long();
+    let out = lab.run(code!(a: mov(ecx, number); rdmsr(); hlt()));
+    match out.vector() {
+        None => Some(out.reg(RDX) << 32 | out.reg(RAX) & 0xffff_ffff),
+        Some(vector) => {
+            assert_eq!(vector, vector::GP);
+            None
+        }
+    }
+}
+
+/// What CPUID says in EAX, EBX, ECX, EDX.
+fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    Lab::real().machine.cpu().cpuid(leaf, subleaf)
+}
+
+#[test]
+fn every_register_that_cpuid_promises_exists() {
+    // Leaf, register of the answer, bit, and what comes with it. SDM vol. 4, "Architectural MSRs".
+    let promises: [(u32, usize, u32, &[u32]); 12] = [
+        (1, 3, 4, &[0x10]),                                     // TSC
+        (1, 3, 7, &[0, 1]),                                     // MCE
+        (1, 3, 9, &[0x1b]),                                     // APIC
+        (1, 3, 11, &[0x174, 0x175, 0x176]),                     // SEP
+        (1, 3, 12, &[0xfe, 0x200, 0x20f, 0x250, 0x26f, 0x2ff]), // MTRR
+        (1, 3, 14, &[0x179, 0x17a, 0x17b, 0x400, 0x40f]),       // MCA
+        (1, 3, 16, &[0x277]),                                   // PAT
+        (1, 2, 24, &[0x6e0]),                                   // TSC deadline
+        (7, 1, 1, &[0x3b]),                                     // TSC_ADJUST
+        (0xd, 0, 0, &[0xda0]),                                  // XSAVES
+        (0x8000_0001, 3, 27, &[0xc000_0103]),                   // RDTSCP
+        (0x8000_0001, 3, 29, &[0xc000_0080, 0xc000_0081, 0xc000_0084, 0xc000_0100, 0xc000_0102]), // LM
+    ];
+    for (leaf, register, bit, numbers) in promises {
+        assert_ne!(cpuid(leaf, 0)[register] & 1 << bit, 0, "leaf {leaf:x}");
+        for &number in numbers {
+            // The lab has no local APIC.
+            let exists = rdmsr(number).is_some() || matches!(number, 0x1b | 0x6e0);
+            assert!(exists, "{number:x}");
+        }
+    }
+    let counters = cpuid(0xa, 0)[0] >> 8 & 0xff;
+    assert!((0..counters).all(|n| rdmsr(0x186 + n).is_some() && rdmsr(0xc1 + n).is_some()));
+    assert!(rdmsr(0x186 + counters).is_none() && rdmsr(0xc1 + counters).is_none());
+    // Not promised: feature control, clock modulation, performance bias, global counters, DS area, shadow stacks.
+    for number in [0x3a, 0x19a, 0x1b0, 0x345, 0x38f, 0x600, 0x6a0, 0xc001_0010] {
+        assert_eq!(rdmsr(number), None, "{number:x}");
+    }
+}
+
+#[test]
+fn machine_check_banks_can_be_enabled_and_cleared() {
+    assert_eq!(rdmsr(0x179), Some(0x104), "four banks, MCG_CTL");
+    assert_eq!(rdmsr(0x410), None);
+    for (msr, low, fits) in [
+        (0x17bu32, u32::MAX, true),
+        (0x400, u32::MAX, true),
+        (0x401, 0, true),
+        (0x401, 1, false),
+        (0x40f, 1, false),
+        (0x17a, 4, true),
+        (0x17a, 8, false),
+        (0x179, 0, false),
+    ] {
+        let mut lab = Lab::long();
+        let out = lab
+            .run(code!(a: mov(ecx, msr); mov(eax, low); mov(edx, 0); wrmsr(); xor(eax, eax); rdmsr(); hlt()));
+        assert_eq!(out.vector(), if fits { None } else { Some(vector::GP) }, "{msr:x}");
+        assert!(!fits || out.reg(RAX) == u64::from(low));
+    }
+}
+
+#[test]
+fn misc_enable_has_fixed_bits_and_takes_features_away() {
+    const MISC_ENABLE: u32 = 0x1a0;
+    // Performance monitoring is there, branch traces and precise events are not, whatever is written.
+    let mut lab = Lab::long();
+    let out = lab.run(code!(a: mov(ecx, MISC_ENABLE); xor(eax, eax); xor(edx, edx); wrmsr(); rdmsr(); hlt()));
+    assert_eq!((out.reg(RAX), out.reg(RDX)), (0x1880, 0));
+    let out = lab.run(code!(a: mov(ecx, MISC_ENABLE); mov(eax, 2); xor(edx, edx); wrmsr()));
+    assert_eq!(out.vector(), Some(vector::GP));
+    // CPUID is cut to leaf 2; without the XD feature EFER.NXE is reserved.
+    let out = lab.run(code!(a: mov(ecx, MISC_ENABLE); mov(eax, 1 << 22); mov(edx, 4); wrmsr();
+        xor(eax, eax); cpuid(); mov(edi, eax); mov(eax, 0x8000_0001u32); cpuid(); mov(esi, edx);
+        mov(ecx, 0xc000_0080u32); rdmsr(); wrmsr()));
+    assert_eq!(out.vector(), Some(vector::GP));
+    assert_eq!((out.reg(RDI), out.reg(RSI) & 1 << 20), (2, 0));
+}
+
+/// Real mode, CR0.NE clear: leaves a divide-by-zero error of the x87 pending.
+fn leave_error(a: &mut CodeAssembler) -> Result<(), iced_x86::IcedError> {
+    a.out(LIKE_A_PC, al)?;
+    a.fninit()?;
+    a.mov(word_ptr(0x6000), 0x37b)?; // unmasked
+    a.fldcw(word_ptr(0x6000))?;
+    a.fld1()?;
+    a.fldz()?;
+    a.fdivp(st1, st0)
+}
+
+#[test]
+fn without_ne_an_x87_error_interrupts_before_the_next_waiting_instruction() {
+    let mut lab = Lab::real();
+    let out = lab.run(|a| {
+        leave_error(a)?;
+        a.sti()?;
+        a.fnstsw(ax)?; // does not wait
+        a.mov(bx, 7)?;
+        a.fld1()?;
+        a.mov(bx, 8)?;
+        a.hlt()
+    });
+    let end = out.end;
+    assert_eq!(out.fault(0x75, None).ip, end - 6, "at FLD1");
+    assert_eq!((out.reg(RBX) & 0xff, out.reg(RAX) & 0x84), (7, 0x84));
+}
+
+#[test]
+fn the_handler_of_an_x87_error_clears_it_or_has_it_ignored() {
+    for clear in [true, false] {
+        let mut lab = Lab::real();
+        lab.handler(0x75, 0x9000);
+        lab.assemble(0x9000, 16, |a| {
+            a.inc(cx)?;
+            a.out(0xf0, al)?;
+            if clear {
+                a.fnclex()?;
+            } else {
+                a.nop()?;
+                a.wait()?; // IGNNE#
+            }
+            a.iret()
+        });
+        let out = lab.run(|a| {
+            a.xor(cx, cx)?;
+            leave_error(a)?;
+            a.sti()?;
+            a.wait()?;
+            a.wait()?;
+            a.fld1()?;
+            a.hlt()
+        });
+        out.done();
+        assert_eq!(out.reg(RCX) & 0xff, 1);
+        assert_eq!(out.cpu().ferr, !clear);
+    }
+}
+
+#[test]
+fn with_interrupts_off_the_processor_freezes_until_nmi() {
+    let mut lab = Lab::real();
+    let out = lab.run(|a| {
+        leave_error(a)?;
+        a.wait()?;
+        a.hlt()
+    });
+    assert!(matches!(out.stop, Stop::Halted { .. }));
+    assert_eq!(out.cpu().regs[emu_core::cpu::RIP], out.end - 2, "at WAIT");
+    let out = lab.run(|a| {
+        a.mov(al, 50)?;
+        a.out(DELAY, al)?;
+        a.mov(al, u32::from(event::NMI))?;
+        a.out(RAISE, al)?;
+        leave_error(a)?;
+        a.wait()?;
+        a.hlt()
+    });
+    let end = out.end;
+    assert_eq!(out.fault(2, None).ip, end - 2);
+}
+
+#[test]
+fn fnop_is_noted_as_the_last_instruction() {
+    let mut lab = Lab::long();
+    let out = lab.run(code!(a: fninit(); fld1(); fnop(); hlt()));
+    out.done();
+    let end = out.end;
+    assert_eq!(out.cpu().fpu.instruction.1, end - 3);
+    assert_eq!(out.cpu().fpu.opcode, 0x1d0);
 }

@@ -1,5 +1,6 @@
 //! System management mode. SDM 3C, "System Management Mode"; AMD APM vol. 2, "SMRAM State-Save Area".
 
+use emu_core::cpu::model::MODELS;
 use emu_core::cpu::{CS, Cpu, DS, FS, GS, RAX, RBX, RCX, RDI, RIP, SS, TableRegister};
 use emu_core::machine::Stop;
 use emu_core::mem::page::PhysPage;
@@ -272,6 +273,61 @@ fn rsm_restores_what_cannot_be_seen() {
     let cpu = lab.machine.cpu();
     assert!(cpu.seg[SS].rights.unusable() && cpu.seg[GS].base == 0xffff_8000_0000_0000);
     comes_back(&mut lab);
+}
+
+#[test]
+fn a_processor_without_long_mode_has_intels_map() {
+    let model = MODELS.iter().find(|model| model.name == "pentium3").expect("it is in the list");
+    let mut lab = Lab::real();
+    lab.machine.set_model(*model);
+    // The saved EBX, and SMBASE for the next time.
+    handler(&mut lab, |a| {
+        a.mov(dword_ptr(0xffdc).cs(), 0x1234_5678)?;
+        a.mov(dword_ptr(0xfef8).cs(), (DATA - 0x8000) as u32)?;
+        for register in [eax, ebx, ecx, edx, esi, edi, ebp, esp] {
+            a.mov(register, 0x5555_5555)?;
+        }
+        for segment in [ds, es, fs, gs, ss] {
+            a.mov(segment, eax)?;
+        }
+        a.mov(eax, 0x10)?;
+        a.mov(cr4, eax)?;
+        a.rsm()
+    });
+    lab.assemble(DATA, 16, |a| a.rsm());
+    lab.run(|a| {
+        a.mov(eax, 0xaaaa_5555u32)?;
+        circle(a)
+    });
+    let cpu = lab.machine.cpu_mut();
+    cpu.seg[FS].limit = u32::MAX;
+    cpu.seg[GS].base = 0x1234_5670;
+    cpu.cr3 = 0x5000;
+    cpu.cr4 = 0x20;
+    let before = state(cpu);
+    let eip = before.rip;
+    for count in 1..=2 {
+        lab.machine.cpu_mut().management.smi_pending = true;
+        lab.machine.run(lab.machine.instructions() + 1000);
+        let cpu = lab.machine.cpu();
+        assert_eq!((cpu.smm, cpu.management.count), (false, count));
+        let mut regs = before.regs.clone();
+        regs[RBX] = 0x1234_5678;
+        assert_eq!(state(cpu), State { regs, ..state(cpu) });
+        assert_eq!(state(cpu).segments, before.segments);
+        assert_eq!((state(cpu).control, state(cpu).tables), (before.control, before.tables));
+    }
+    for (offset, value) in [
+        (0xfefc, 0x3_0000u64),
+        (0xfff0, eip),
+        (0xffd0, 0xaaaa_5555),
+        (0xfff8, 0x5000),
+        (0xff14, 0x20),
+        (0xff3c, 0xffff_ffff), // limit of FS, where the P6 family has it
+    ] {
+        assert_eq!(lab.read(SMBASE + offset, 4), value, "{offset:x}");
+    }
+    assert_eq!(lab.read(DATA - 0x8000 + 0xfff0, 4), eip, "the second one's map");
 }
 
 #[test]

@@ -25,7 +25,6 @@ pub const ROWS: &[Row] = &[
     row(M::Cqo, |_| Some(|cpu, _| spread_sign::<u64>(cpu))),
     row(M::Nop, |_| Some(nop)),
     row(M::Reservednop, |_| Some(nop)),
-    row(M::Fnop, |_| Some(|cpu, _| cpu.check_x87())),
     row(M::Endbr64, |_| Some(nop)),
     row(M::Endbr32, |_| Some(nop)),
     row(M::Prefetchw, |_| Some(nop)),

@@ -76,6 +76,7 @@ pub fn update_summary(cpu: &mut Cpu) {
     if pending {
         cpu.fpu.status |= STATUS_ES | STATUS_B;
     }
+    cpu.update_ferr();
 }
 
 /// Puts the x87 state into an image.

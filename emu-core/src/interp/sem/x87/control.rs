@@ -1,4 +1,4 @@
-//! FNINIT, FNCLEX, FLDCW, FNSTCW, FNSTSW, WAIT, EMMS.
+//! FNINIT, FNCLEX, FNOP, FLDCW, FNSTCW, FNSTSW, WAIT, EMMS.
 
 use iced_x86::Mnemonic as M;
 
@@ -13,6 +13,7 @@ use crate::interp::table::{Form, Kind, Row, row};
 pub const ROWS: &[Row] = &[
     row(M::Fninit, |_| Some(fninit)),
     row(M::Fnclex, |_| Some(fnclex)),
+    row(M::Fnop, |_| Some(super::begin)),
     row(M::Fldcw, |_| Some(fldcw)),
     row(M::Fnstcw, |_| Some(fnstcw)),
     row(M::Fnstsw, fnstsw_form),
@@ -34,6 +35,7 @@ pub fn load_control(cpu: &mut Cpu, word: u16) {
 fn fninit(cpu: &mut Cpu, _: &Op) -> Fallible {
     check_no_wait(cpu)?;
     cpu.fpu.init();
+    cpu.update_ferr();
     Ok(())
 }
 
@@ -41,6 +43,7 @@ fn fninit(cpu: &mut Cpu, _: &Op) -> Fallible {
 fn fnclex(cpu: &mut Cpu, _: &Op) -> Fallible {
     check_no_wait(cpu)?;
     cpu.fpu.status &= !(0x7f | STATUS_ES | STATUS_B);
+    cpu.update_ferr();
     Ok(())
 }
 

@@ -167,6 +167,7 @@ fn fnstenv<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     write_image(cpu, op, &image[..environment_size(WIDE)], WIDE)?;
     cpu.fpu.control |= 0x3f;
     cpu.fpu.status &= !(STATUS_ES | STATUS_B);
+    cpu.update_ferr();
     Ok(())
 }
 
@@ -190,6 +191,7 @@ fn fnsave<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     }
     write_image(cpu, op, &image[..size + 80], WIDE)?;
     cpu.fpu.init();
+    cpu.update_ferr();
     Ok(())
 }
 
