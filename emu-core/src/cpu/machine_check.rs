@@ -40,7 +40,9 @@ impl Cpu {
             MCG_CAP => CAPABILITIES,
             MCG_STATUS => m.status,
             MCG_CTL => m.control,
-            MC0_CTL..=LAST if number % BANK_SIZE == 0 => m.banks[((number - MC0_CTL) / BANK_SIZE) as usize],
+            MC0_CTL..=LAST if number.is_multiple_of(BANK_SIZE) => {
+                m.banks[((number - MC0_CTL) / BANK_SIZE) as usize]
+            }
             MC0_CTL..=LAST => 0,
             _ => return None,
         })
@@ -53,7 +55,7 @@ impl Cpu {
             MCG_STATUS if value & !7 == 0 => m.status = value,
             // All ones or all zeros: anything else is undefined.
             MCG_CTL => m.control = value,
-            MC0_CTL..=LAST if number % BANK_SIZE == 0 => {
+            MC0_CTL..=LAST if number.is_multiple_of(BANK_SIZE) => {
                 m.banks[((number - MC0_CTL) / BANK_SIZE) as usize] = value;
             }
             P5_MC_ADDR | P5_MC_TYPE | MC0_CTL..=LAST if value == 0 => {}

@@ -1,7 +1,7 @@
 //! System management mode: entry by SMI, and RSM.
 //! SDM 3C, "System Management Mode"; AMD APM vol. 2, "System-Management Mode".
 //!
-//! Where the map of the saved state lies, and which of two it is, stands in [`save_map`]. The processor sees SMRAM
+//! Where the map of the saved state lies, and which of two it is, stands in `save_map`. The processor sees SMRAM
 //! while it is in the mode: entry and RSM tell [`Memory`](crate::mem::Memory), and empty its translation caches;
 //! so does a processor that gets its turn. Within the mode A20M# is ignored, as on the P6 family.
 //! A load of SS or an STI before an SMI holds it off for an instruction, so that the interrupt shadow need not be
@@ -66,7 +66,7 @@ struct IoInstruction {
     info: u64,
 }
 
-/// A port access on its way: for [`Cpu::note_io`].
+/// A port access on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct PortAccess {
     /// Port number.
