@@ -68,7 +68,7 @@ fn memtest(firmware: Firmware, path: &str) {
     let Some(mut board) = from_disc(firmware, 8, "memtest86+", path) else { return };
     board.wait_for("to start testing", 6000);
     board.press(Key::ENTER);
-    board.wait_for("Testing:", 1000);
+    board.wait_for("Status: Testing", 6000);
 }
 
 /// The last test (10) only waits, for minutes of guest time; it comes when the others have been through.
