@@ -25,19 +25,21 @@ pub mod units;
 use std::io;
 
 use emu_core::cpu::{CS, Cpu, RIP};
+use emu_core::decode::MAX_LENGTH;
 use emu_core::engine::{Engine, Exit};
 use emu_core::interp::{Interpreter, fetch_frame, take_fault};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
 use iced_x86::InstructionInfoFactory;
 
+use analysis::{Guest, Kind};
 use code_buffer::CodeBuffer;
 use enter::enter;
 use frame::{Exchange, Frame};
 use jumps::Jumps;
 use mode::Mode;
 use thunks::{AFTER_CALL, FIRST_LINK, Thunks};
-use units::{Key, Unit, Units};
+use units::{Key, Place, Unit, Units};
 
 /// Bytes of host code that are kept.
 const CODE_SIZE: usize = 64 << 20;
@@ -193,21 +195,33 @@ impl Translator {
         let frame = fetch_frame(cpu, linear).ok()??;
         let offset = (linear % PAGE_SIZE) as u16;
         let key = Key { offset, mode };
-        let unit = match self.units.get(frame, key) {
-            Some(found) => found?,
-            None => {
-                let place = (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4;
-                let heat = &mut self.heat[place % PLACES];
-                *heat = heat.saturating_add(1);
-                if *heat < self.hot {
-                    return None;
-                }
-                *heat = 0;
-                self.translate(cpu, frame, key);
-                if cpu.attention != 0 {
-                    return None;
-                }
-                self.units.get(frame, key)??
+        if self.units.get(frame, key).is_none() {
+            let place = (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4;
+            let heat = &mut self.heat[place % PLACES];
+            *heat = heat.saturating_add(1);
+            if *heat < self.hot {
+                return None;
+            }
+            *heat = 0;
+            self.translate(cpu, frame, key);
+        }
+        if let Some(Place::Crossing(known)) = self.units.get(frame, key) {
+            let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
+            let beyond = fetch_frame(cpu, next).ok()??;
+            if known.iter().all(|(other, _)| *other != beyond) {
+                self.translate_crossing(cpu, frame, key, beyond);
+            }
+        }
+        if cpu.attention != 0 {
+            return None;
+        }
+        let unit = match self.units.get(frame, key)? {
+            Place::Cold => return None,
+            Place::Unit(unit) => unit,
+            Place::Crossing(known) => {
+                let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
+                let beyond = fetch_frame(cpu, next).ok()??;
+                known.iter().find(|(other, _)| *other == beyond)?.1.as_ref()?
             }
         };
         if u64::from(unit.len - 1).wrapping_add(rip) > cpu.fetch_limit {
@@ -231,22 +245,50 @@ impl Translator {
         let mem = &mut cpu.system_mut().mem;
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(frame), &mut bytes);
-        let mut block = analysis::block(&bytes, offset, key.mode, features, self.most, &mut self.factory);
-        let worth = match block.as_slice() {
-            [] => false,
-            [only] => only.kind != analysis::Kind::Last,
-            _ => true,
-        };
-        if !worth {
-            let len = block.last().map_or(1, |guest| guest.op.end);
-            mem.mark_code(frame, u64::from(key.offset), u64::from(len));
-            cpu.note_memory_changes();
-            self.units.insert(frame, key, None);
+        let block = analysis::block(&bytes, offset, key.mode, features, self.most, &mut self.factory);
+        let Some(last) = block.last() else {
+            self.units.start_crossing(frame, key);
             return;
-        }
-        let len = block[block.len() - 1].op.end;
-        mem.mark_code(frame, u64::from(key.offset), u64::from(len));
+        };
+        mem.mark_code(frame, offset as u64, last.op.end.into());
         cpu.note_memory_changes();
+        let unit = if block.len() > 1 || last.kind != Kind::Last {
+            Some(self.emit(block, frame, key))
+        } else {
+            None
+        };
+        self.units.insert(frame, key, unit);
+    }
+
+    /// Translates an instruction that ends in the frame `beyond`.
+    #[cold]
+    fn translate_crossing(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, beyond: FrameNumber) {
+        if !self.code.has_room(MOST_CODE) {
+            self.forget();
+        }
+        let (offset, features) = (usize::from(key.offset), cpu.model.features);
+        let mem = &mut cpu.system_mut().mem;
+        let mut bytes = [0; PAGE_SIZE as usize + MAX_LENGTH];
+        let (first, second) = bytes.split_at_mut(PAGE_SIZE as usize);
+        mem.ram().read_slice(mem.host_of(frame), first);
+        mem.ram().read_slice(mem.host_of(beyond), second);
+        let block = analysis::block(&bytes, offset, key.mode, features, 1, &mut self.factory);
+        let unit = match block.last() {
+            Some(only) => {
+                let len = u64::from(only.op.end);
+                let room = PAGE_SIZE - offset as u64;
+                mem.mark_code(frame, offset as u64, room);
+                mem.mark_code(beyond, 0, len.saturating_sub(room).max(1));
+                cpu.note_memory_changes();
+                if only.kind == Kind::Last { None } else { Some(self.emit(block, frame, key)) }
+            }
+            None => None,
+        };
+        self.units.insert_crossing(frame, key, beyond, unit);
+    }
+
+    /// Makes host code of a block.
+    fn emit(&mut self, mut block: Vec<Guest>, frame: FrameNumber, key: Key) -> Unit {
         let ops: Box<[_]> = block.iter().map(|guest| guest.op).collect();
         let first_link = FIRST_LINK + self.units.next_link();
         let emitted = loop {
@@ -260,8 +302,8 @@ impl Translator {
         for link in &emitted.links {
             self.units.add_link(at + link.at, frame, Key { offset: link.target, mode: key.mode });
         }
-        let unit = Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops };
-        self.units.insert(frame, key, Some(unit));
+        let len = block[block.len() - 1].op.end;
+        Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops }
     }
 
     /// Runs translated code. `Some` when the run must stop.

@@ -1,6 +1,7 @@
 //! Translated blocks, by frame, offset and mode, and the jumps between them that are yet to be linked.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use emu_core::interp::op::Op;
 use emu_core::mem::page::FrameNumber;
@@ -38,10 +39,51 @@ struct Link {
     to: Key,
 }
 
-/// All blocks. `None` where translating is not worth it.
+/// What is known about a place.
+#[derive(Debug)]
+pub enum Place {
+    /// Translating is not worth it.
+    Cold,
+    /// A block.
+    Unit(Unit),
+    /// One instruction that goes on in the next page: a block for each frame that was found there. It is entered by
+    /// way of the jump cache only, which knows both pages.
+    Crossing(Vec<(FrameNumber, Option<Unit>)>),
+}
+
+/// Hashes small numbers by one multiplication.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(n.into());
+    }
+    fn write_u16(&mut self, n: u16) {
+        self.write_u64(n.into());
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n.into());
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(23) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
+
+/// All blocks.
 #[derive(Debug, Default)]
 pub struct Units {
-    frames: HashMap<FrameNumber, HashMap<Key, Option<Unit>>>,
+    frames: Map<FrameNumber, Map<Key, Place>>,
+    /// Frames and offsets of instructions that end in a frame.
+    ends: Map<FrameNumber, Vec<(FrameNumber, Key)>>,
     links: Vec<Link>,
     /// Blocks translated so far.
     pub translated: u64,
@@ -50,15 +92,31 @@ pub struct Units {
 }
 
 impl Units {
-    /// The block at a place; `None` when nobody tried yet, `Some(None)` when it is not worth it.
-    pub fn get(&self, frame: FrameNumber, key: Key) -> Option<Option<&Unit>> {
-        self.frames.get(&frame)?.get(&key).map(Option::as_ref)
+    /// What is known about a place; `None` when nobody tried yet.
+    pub fn get(&self, frame: FrameNumber, key: Key) -> Option<&Place> {
+        self.frames.get(&frame)?.get(&key)
     }
 
     /// Remembers a block, or that there is none.
     pub fn insert(&mut self, frame: FrameNumber, key: Key, unit: Option<Unit>) {
         self.translated += u64::from(unit.is_some());
-        self.frames.entry(frame).or_default().insert(key, unit);
+        let place = unit.map_or(Place::Cold, Place::Unit);
+        self.frames.entry(frame).or_default().insert(key, place);
+    }
+
+    /// Remembers that the instruction at a place goes on in the next page.
+    pub fn start_crossing(&mut self, frame: FrameNumber, key: Key) {
+        self.frames.entry(frame).or_default().insert(key, Place::Crossing(Vec::new()));
+    }
+
+    /// Remembers the block of an instruction that ends in the frame `beyond`.
+    pub fn insert_crossing(&mut self, frame: FrameNumber, key: Key, beyond: FrameNumber, unit: Option<Unit>) {
+        self.translated += u64::from(unit.is_some());
+        self.ends.entry(beyond).or_default().push((frame, key));
+        let place = self.frames.entry(frame).or_default().entry(key).or_insert(Place::Crossing(Vec::new()));
+        if let Place::Crossing(units) = place {
+            units.push((beyond, unit));
+        }
     }
 
     /// Number that the next link will get.
@@ -74,7 +132,7 @@ impl Units {
     /// Links jump `number`, which was just taken, if its target is translated now.
     pub fn link(&self, number: u64, code: &mut CodeBuffer) {
         if let Some(&Link { site, frame, to }) = self.links.get(number as usize)
-            && let Some(Some(unit)) = self.get(frame, to)
+            && let Some(Place::Unit(unit)) = self.get(frame, to)
         {
             code.link(site, unit.direct);
         }
@@ -82,7 +140,10 @@ impl Units {
 
     /// Forgets the blocks of a frame. True when there were any.
     pub fn drop_frame(&mut self, frame: FrameNumber) -> bool {
-        let had = self.frames.remove(&frame).is_some();
+        let mut had = self.frames.remove(&frame).is_some();
+        for (first, key) in self.ends.remove(&frame).unwrap_or_default() {
+            had |= self.frames.get_mut(&first).is_some_and(|places| places.remove(&key).is_some());
+        }
         self.dropped += u64::from(had);
         had
     }
@@ -90,6 +151,7 @@ impl Units {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.frames.clear();
+        self.ends.clear();
         self.links.clear();
     }
 }

@@ -174,6 +174,11 @@ impl Emitter<'_> {
             );
             return;
         }
+        self.jump_by_cache(target);
+    }
+
+    /// The same, by way of the jump cache: to other pages, and to an instruction that goes on in the next page.
+    pub(super) fn jump_by_cache(&mut self, target: i64) {
         dynasm!(self.asm; .arch x64; mov r13, [rsp + PAGE]);
         match i32::try_from(target) {
             Ok(distance) => dynasm!(self.asm; .arch x64; lea r13, [r13 + distance]),

@@ -12,7 +12,9 @@ mod native;
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::OSZAPC;
+use emu_core::decode::MAX_LENGTH;
 use emu_core::interp::op::Op;
+use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Encoder, Instruction, Register};
 
 use crate::analysis::{Guest, Kind};
@@ -194,7 +196,11 @@ impl Emitter<'_> {
             // The block is full, or the page is.
             let next = i64::from(self.offset) + i64::from(last.op.end);
             self.state_to_frame();
-            self.jump_to(next);
+            if next + MAX_LENGTH as i64 > PAGE_SIZE as i64 {
+                self.jump_by_cache(next);
+            } else {
+                self.jump_to(next);
+            }
         }
         Ok(())
     }

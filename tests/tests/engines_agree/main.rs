@@ -11,6 +11,7 @@ mod machine;
 mod program;
 
 use emu_core::cpu::fpu::Fpu;
+use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::Stop;
 use emu_jit::Translator;
@@ -129,4 +130,32 @@ fn engines_agree_on_random_programs_of_64_bit_code() {
 #[test]
 fn engines_agree_on_random_programs_of_32_bit_code() {
     agree(32, setting("EMU_PROGRAMS", 400));
+}
+
+/// MOV EAX, imm32 over the end of a page, in a loop that changes the part of it in the next page.
+#[test]
+fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
+    let mut code = vec![0x90; 0x1040];
+    code[..5].copy_from_slice(&[0xe9, 0xeb, 0x0f, 0, 0]); // jmp to 0ff0h
+    code[0xffd..0x1002].copy_from_slice(&[0xb8, 1, 2, 3, 4]); // mov eax, 4030201h
+    // add [rbx], rax; inc byte [rip - 9]; dec rcx; jnz to 0ff0h; jmp $
+    code[0x1002..0x1005].copy_from_slice(&[0x48, 0x01, 0x03]);
+    code[0x1005..0x100b].copy_from_slice(&[0xfe, 0x05, 0xf5, 0xff, 0xff, 0xff]); // of 1000h
+    code[0x100b..0x100e].copy_from_slice(&[0x48, 0xff, 0xc9]);
+    code[0x100e..0x1010].copy_from_slice(&[0x75, 0xe0]);
+    code[0x1010..0x1012].copy_from_slice(&[0xeb, 0xfe]);
+    let mut regs = [0; 16];
+    (regs[1], regs[3], regs[4]) = (200, host::DATA, 0x60_0000);
+    let start = Start { bits: 64, code, data: vec![0; 4096], regs, vectors: [[0; 4]; 16], flags: 2 };
+    let run = |engine: Box<dyn Engine>| {
+        let mut machine = machine::machine(engine, &start);
+        assert_eq!(machine.run(10_000), Stop::Limit);
+        (machine::registers(&machine), machine::data(&machine), machine.state_hash())
+    };
+    let by_interpreter = run(Box::new(Interpreter::default()));
+    let sum = u64::from_le_bytes(by_interpreter.1[..8].try_into().unwrap());
+    assert_eq!(sum, (0..200u64).map(|n| 0x0400_0201 | (3 + n & 0xff) << 16).sum::<u64>());
+    for hot in [1, 30] {
+        assert_eq!(run(Box::new(Translator::with_limits(hot, MOST).unwrap())), by_interpreter, "hot {hot}");
+    }
 }
