@@ -82,6 +82,17 @@ impl Aml for Interrupts<'_> {
     }
 }
 
+/// A channel of the 8237A: DMA descriptor, 8 bits, no bus master, compatible timing.
+struct Dma(u8);
+
+impl Aml for Dma {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.byte(0x2a);
+        sink.byte(1 << self.0);
+        sink.byte(0);
+    }
+}
+
 fn hardware_id(id: &str) -> Name {
     Name::new("_HID".into(), &EISAName::new(id))
 }
@@ -172,11 +183,12 @@ fn isa_bridge() -> Vec<u8> {
     let mouse = device("MOU_", "PNP0F13", 0, vec![&Irq(12)]);
     let com1 = device("COM1", "PNP0501", 1, vec![&ports(0x3f8, 8), &Irq(4)]);
     let com2 = device("COM2", "PNP0501", 2, vec![&ports(0x2f8, 8), &Irq(3)]);
+    let floppy = device("FDC0", "PNP0700", 0, vec![&ports(0x3f2, 4), &ports(0x3f7, 1), &Irq(6), &Dma(2)]);
     // What drivers must leave alone.
     let board = device("MBRD", "PNP0C02", 0, vec![&ports(APM, 2), &ports(GPE0, 4)]);
     let bridge = Device::new(
         "ISA_".into(),
-        vec![&address, &region, &routes, &clock, &keyboard, &mouse, &com1, &com2, &board],
+        vec![&address, &region, &routes, &clock, &keyboard, &mouse, &com1, &com2, &floppy, &board],
     );
     let fw_cfg_id = Name::new("_HID".into(), &"QEMU0002");
     let fw_cfg_ports = resources(vec![&ports(FW_CFG, 12)]);
