@@ -52,8 +52,8 @@ pub struct InfoArgs {
 /// Options of `emu run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Engine that runs the guest's instructions
-    #[arg(long, value_name = "ENGINE", default_value = "interp")]
+    /// Engine that runs the guest's instructions; the translator is the default where the host is x86-64 Linux
+    #[arg(long, value_name = "ENGINE", default_value = DEFAULT_ACCEL)]
     pub accel: Accel,
 
     /// RAM, for example 512M or 2G
@@ -153,6 +153,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_reboot: bool,
 }
+
+/// The engine without `--accel`.
+const DEFAULT_ACCEL: &str =
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) { "jit" } else { "interp" };
 
 /// `--accel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

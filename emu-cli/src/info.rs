@@ -54,7 +54,11 @@ pub fn run(args: &InfoArgs) -> Result<Outcome> {
 fn gather() -> Info {
     Info {
         version: env!("CARGO_PKG_VERSION"),
-        engines: &["interp"],
+        engines: if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+            &["interp", "jit"]
+        } else {
+            &["interp"]
+        },
         cpu_models: MODELS.iter().map(|model| model.name).collect(),
         bundled: Bundled {
             bios_bytes: emu_roms::BIOS.len(),

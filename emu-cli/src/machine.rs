@@ -17,7 +17,6 @@ use emu_devices::direct_boot::BootKernel;
 use emu_devices::keys::Key;
 use emu_devices::pc::{BootDevice, Pc, PcConfig};
 use emu_devices::vga::{Image, TextScreen};
-use emu_jit::Translator;
 
 use crate::args::Accel;
 use crate::disk_file::DiskFile;
@@ -92,6 +91,22 @@ pub struct Parts {
     pub source: Option<(usize, PipedInput)>,
 }
 
+fn engine(accel: Accel) -> Result<Box<dyn Engine>> {
+    match accel {
+        Accel::Interp => Ok(Box::new(Interpreter::default())),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Accel::Jit => {
+            let translator = emu_jit::Translator::new();
+            Ok(Box::new(
+                translator
+                    .context("the host gave no memory for translated code; --accel interp needs none")?,
+            ))
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        Accel::Jit => bail!("--accel jit needs an x86-64 Linux host; --accel interp runs anywhere"),
+    }
+}
+
 /// A PC with what the main loop needs to know of it.
 pub struct Guest {
     machine: Machine,
@@ -130,10 +145,7 @@ impl Guest {
         };
         let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;
         pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
-        let engine: Box<dyn Engine> = match parts.accel {
-            Accel::Interp => Box::new(Interpreter::default()),
-            Accel::Jit => Box::new(Translator::new().context("the host gave no memory for translated code")?),
-        };
+        let engine = engine(parts.accel)?;
         let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
         machine.set_model(parts.cpu);
         if let Some((port, source)) = parts.source {

@@ -81,8 +81,7 @@ fn boot_length() -> u64 {
         let mut disk = vec![0; 1 << 20];
         disk[..2].copy_from_slice(&[0xe6, 0xf4]); // OUT F4h, AL
         let (pc, mem) = Pc::new(config(emu_roms::BIOS.to_vec(), Some(bootable(disk)))).unwrap();
-        let mut machine =
-            Machine::new(mem, Box::new(pc), emu_tests::engine::engine(), TimeSource::Virtual);
+        let mut machine = Machine::new(mem, Box::new(pc), emu_tests::engine::engine(), TimeSource::Virtual);
         let stop = machine.run(100_000_000);
         assert!(matches!(stop, Stop::DebugExit(_)), "the BIOS boots a disk: {stop:?}");
         machine.instructions()

@@ -64,9 +64,22 @@ fn a_run_without_input_repeats() {
 #[test]
 fn other_input_gives_another_log() {
     let scratch = Scratch::new("repeatable_other");
-    let (_, one) = logged(&scratch, "100000", &[], b"uname; poweroff\n");
-    let (_, two) = logged(&scratch, "100000", &[], b"uptime; poweroff\n");
+    let (_, one) = logged(&scratch, "10000", &[], b"uname; poweroff\n");
+    let (_, two) = logged(&scratch, "10000", &[], b"uptime; poweroff\n");
     let same = one.lines().zip(two.lines()).take_while(|(a, b)| a == b).count();
     assert!(same > 0, "both boot alike");
     assert!(one != two);
+}
+
+#[test]
+fn both_engines_write_the_same_log() {
+    let scratch = Scratch::new("repeatable_engines");
+    let input = b"selftest; ps; run primes 2000; poweroff\n";
+    let (first, log) = logged(&scratch, "100000", &["--accel", "interp"], input);
+    assert_eq!(first.code(), Some(0), "{}", first.story());
+    sound(&log, 100_000);
+    let (second, translated) = logged(&scratch, "100000", &["--accel", "jit"], input);
+    assert_eq!((second.code(), first.text()), (Some(0), second.text()));
+    let parted = log.lines().zip(translated.lines()).find(|(one, other)| one != other);
+    assert!(log == translated, "the engines part at {parted:?}");
 }

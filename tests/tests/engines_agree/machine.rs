@@ -2,8 +2,8 @@
 //! slot of 16 bytes after a fault.
 
 use emu_core::cpu::control::{
-    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, EFER_LMA,
-    EFER_LME, EFER_NXE,
+    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE,
+    EFER_LMA, EFER_LME, EFER_NXE,
 };
 use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
 use emu_core::cpu::{CS, DS, ES, RIP, Rights, SS, Segment};

@@ -26,7 +26,8 @@ use program::{Program, SLOT};
 const INSTRUCTIONS: u64 = 3000;
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
 }
 
 /// What is different, if anything.
@@ -52,7 +53,9 @@ fn compare(program: &Program, seed: u64) -> Option<String> {
         let (a, b) = (one.run(until), other.run(until));
         let (left, right) = (machine::registers(&one), machine::registers(&other));
         if a != b || left != right {
-            return Some(format!("at {until}: {a:?} {b:?}\n  interpreter {left:x?}\n  translator  {right:x?}"));
+            return Some(format!(
+                "at {until}: {a:?} {b:?}\n  interpreter {left:x?}\n  translator  {right:x?}"
+            ));
         }
         if machine::data(&one) != machine::data(&other) {
             return Some(format!("at {until}: memory differs"));

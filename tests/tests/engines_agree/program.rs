@@ -5,8 +5,8 @@
 
 use emu_tests::random::Random;
 use iced_x86::{
-    Code, CpuidFeature as F, FlowControl, Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind,
-    Register,
+    Code, CpuidFeature as F, FlowControl, Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess,
+    OpKind, Register,
 };
 
 use super::cases::encoding;
@@ -80,10 +80,44 @@ fn kept(register: Register) -> bool {
 fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
     if matches!(
         insn.mnemonic(),
-        M::Popf | M::Popfd | M::Popfq | M::Sti | M::Cli | M::Hlt | M::Pushf | M::Pushfq | M::Pushfd | M::Leave
-            | M::Enter | M::Popa | M::Popad | M::Pusha | M::Pushad | M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss
-            | M::Ldmxcsr | M::Vldmxcsr | M::Fxrstor | M::Fxrstor64 | M::In | M::Out | M::Verr | M::Verw
-            | M::Sgdt | M::Sidt | M::Str | M::Sldt | M::Fldenv | M::Frstor | M::Fldcw | M::Lar | M::Lsl | M::Cpuid
+        M::Popf
+            | M::Popfd
+            | M::Popfq
+            | M::Sti
+            | M::Cli
+            | M::Hlt
+            | M::Pushf
+            | M::Pushfq
+            | M::Pushfd
+            | M::Leave
+            | M::Enter
+            | M::Popa
+            | M::Popad
+            | M::Pusha
+            | M::Pushad
+            | M::Lds
+            | M::Les
+            | M::Lfs
+            | M::Lgs
+            | M::Lss
+            | M::Ldmxcsr
+            | M::Vldmxcsr
+            | M::Fxrstor
+            | M::Fxrstor64
+            | M::In
+            | M::Out
+            | M::Verr
+            | M::Verw
+            | M::Sgdt
+            | M::Sidt
+            | M::Str
+            | M::Sldt
+            | M::Fldenv
+            | M::Frstor
+            | M::Fldcw
+            | M::Lar
+            | M::Lsl
+            | M::Cpuid
     ) || insn.is_invalid()
     {
         return false;
@@ -115,7 +149,8 @@ fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
     if insn.is_vsib() || insn.memory_segment() == Register::FS || insn.memory_segment() == Register::GS {
         return false;
     }
-    if insn.is_ip_rel_memory_operand() || insn.memory_base() == Register::None && insn.memory_index() == Register::None
+    if insn.is_ip_rel_memory_operand()
+        || insn.memory_base() == Register::None && insn.memory_index() == Register::None
     {
         let at = insn.memory_displacement64();
         return insn.mnemonic() == M::Lea || (DATA..DATA + PAGE as u64).contains(&at);
@@ -123,7 +158,9 @@ fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
     let near = (insn.memory_displacement64() as i64).unsigned_abs() < 0x700
         || (insn.memory_displacement64() as i32).unsigned_abs() < 0x700;
     insn.mnemonic() == M::Lea
-        || kept(insn.memory_base()) && insn.memory_index() == Register::None && near
+        || kept(insn.memory_base())
+            && insn.memory_index() == Register::None
+            && near
             && insn.memory_base() != Register::RSP
             && insn.memory_base() != Register::ESP
 }

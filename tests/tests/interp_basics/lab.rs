@@ -243,12 +243,8 @@ impl Lab {
     pub fn new(mode: Mode) -> Self {
         let mut mem = Memory::new(RAM, 0).unwrap();
         mem.map(0, RAM, PhysPage::ram);
-        let machine = Machine::new(
-            mem,
-            Box::new(Board::default()),
-            emu_tests::engine::engine(),
-            TimeSource::Virtual,
-        );
+        let machine =
+            Machine::new(mem, Box::new(Board::default()), emu_tests::engine::engine(), TimeSource::Virtual);
         let mut lab = Self { machine, mode, cr0: 0x10, cr4: 0, efer: 0, user: false, user_flags: 0x2 };
         if mode != Mode::Real {
             lab.cr0 |= PE;
