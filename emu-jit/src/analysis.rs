@@ -407,58 +407,63 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
         // Eight registers there, sixteen here.
         return false;
     }
-    if vector(insn) {
-        if if insn.encoding() == EncodingKind::VEX { !mode.avx() } else { !mode.sse() } {
-            return false;
-        }
-    } else if insn.encoding() != EncodingKind::Legacy && mode.size() != 64 {
-        return false;
-    }
-    !matches!(
-        insn.mnemonic(),
+    let available = match insn.encoding() {
+        EncodingKind::VEX if vector(insn) => mode.avx(),
+        EncodingKind::Legacy if vector(insn) => mode.sse(),
+        encoding => encoding == EncodingKind::Legacy || mode.size() == 64,
+    };
+    available && !unsuited(insn)
+}
+
+/// Instructions that the host does not run as the guest's processor would, or that have more to do than meets the eye.
+fn unsuited(insn: &Instruction) -> bool {
+    match insn.mnemonic() {
         M::Idiv
-            | M::Cmpxchg8b
-            | M::Cmpxchg16b
-            | M::Rcpps
-            | M::Rcpss
-            | M::Rsqrtps
-            | M::Rsqrtss
-            | M::Vrcpps
-            | M::Vrcpss
-            | M::Vrsqrtps
-            | M::Vrsqrtss
-            | M::Maskmovdqu
-            | M::Cvtpi2ps
-            | M::Cvtpi2pd
-            | M::Vmaskmovdqu
-            | M::Vmaskmovps
-            | M::Vmaskmovpd
-            | M::Vpmaskmovd
-            | M::Vpmaskmovq
-            | M::Stmxcsr
-            | M::Vstmxcsr
-            | M::Xlatb
-            | M::Cpuid
-            | M::Lahf
-            | M::Cld
-            | M::Std
-            | M::Arpl
-            | M::Salc
-            | M::Ud0
-            | M::Ud1
-            | M::Ud2
-            | M::Sldt
-            | M::Str
-            | M::Smsw
-            | M::Sgdt
-            | M::Sidt
-            | M::Lar
-            | M::Lsl
-            | M::Verr
-            | M::Verw
-    ) && !(insn.mnemonic() == M::Bswap && insn.op0_register().size() == 2)
-        && !(insn.mnemonic() == M::Lea && insn.op1_kind() != OpKind::Memory)
-        && !(insn.mnemonic() == M::Movsxd && insn.op0_register().size() != 8)
+        | M::Cmpxchg8b
+        | M::Cmpxchg16b
+        | M::Rcpps
+        | M::Rcpss
+        | M::Rsqrtps
+        | M::Rsqrtss
+        | M::Vrcpps
+        | M::Vrcpss
+        | M::Vrsqrtps
+        | M::Vrsqrtss
+        | M::Maskmovdqu
+        | M::Cvtpi2ps
+        | M::Cvtpi2pd
+        | M::Vmaskmovdqu
+        | M::Vmaskmovps
+        | M::Vmaskmovpd
+        | M::Vpmaskmovd
+        | M::Vpmaskmovq
+        | M::Stmxcsr
+        | M::Vstmxcsr
+        | M::Xlatb
+        | M::Cpuid
+        | M::Lahf
+        | M::Cld
+        | M::Std
+        | M::Arpl
+        | M::Salc
+        | M::Ud0
+        | M::Ud1
+        | M::Ud2
+        | M::Sldt
+        | M::Str
+        | M::Smsw
+        | M::Sgdt
+        | M::Sidt
+        | M::Lar
+        | M::Lsl
+        | M::Verr
+        | M::Verw => true,
+        // Two bytes are undefined.
+        M::Bswap => insn.op0_register().size() == 2,
+        M::Lea => insn.op1_kind() != OpKind::Memory,
+        M::Movsxd => insn.op0_register().size() != 8,
+        _ => false,
+    }
 }
 
 /// Leaves an instruction to the interpreter after all.

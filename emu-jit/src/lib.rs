@@ -6,10 +6,11 @@
 //! calls the interpreter's handler.
 //!
 //! * [`analysis`] and [`effects`] say what is known about guest code, [`emit`] makes host code of it,
-//! * [`frame`], [`thunks`] and [`enter`] are the way in and out, [`code_buffer`] the memory it lies in,
+//! * [`frame`], [`thunks`] and [`mod@enter`] are the way in and out, [`code_buffer`] the memory it lies in,
 //! * [`units`] and [`jumps`] find it again, and this file decides what runs next.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![allow(clippy::useless_conversion)] // what dynasm! expands to
 
 pub mod analysis;
 pub mod code_buffer;

@@ -40,11 +40,11 @@ pub struct Thunks {
 /// The functions that thunks call, as addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct Callees {
-    /// [`crate::enter::call_out`].
+    /// Runs the handler of an instruction.
     pub call_out: usize,
-    /// [`crate::enter::flags`].
+    /// Works the flags out.
     pub flags: usize,
-    /// [`crate::enter::settle_carry`].
+    /// Works the carry out.
     pub settle_carry: usize,
 }
 

@@ -454,7 +454,7 @@ impl Cpu {
     /// SYSCALL. SDM 2B, "SYSCALL".
     ///
     /// # Errors
-    /// #UD outside 64-bit mode (see [`is_amd`](Self::is_amd)) or with EFER.SCE clear.
+    /// #UD outside 64-bit mode (outside protected mode on AMD's processors) or with EFER.SCE clear.
     pub fn syscall(&mut self, next: u64) -> Fallible {
         if !self.has_syscall() {
             return Err(Fault::UD);

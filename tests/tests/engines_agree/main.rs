@@ -155,9 +155,9 @@ fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
         assert_eq!(machine.run(10_000), Stop::Limit);
         (machine::registers(&machine), machine::data(&machine), machine.state_hash())
     };
-    let by_interpreter = run(Box::new(Interpreter::default()));
+    let by_interpreter = run(Box::<Interpreter>::default());
     let sum = u64::from_le_bytes(by_interpreter.1[..8].try_into().unwrap());
-    assert_eq!(sum, (0..200u64).map(|n| 0x0400_0201 | (3 + n & 0xff) << 16).sum::<u64>());
+    assert_eq!(sum, (0..200u64).map(|n| 0x0400_0201 | ((3 + n) & 0xff) << 16).sum::<u64>());
     for hot in [1, 30] {
         assert_eq!(run(Box::new(Translator::with_limits(hot, MOST).unwrap())), by_interpreter, "hot {hot}");
     }

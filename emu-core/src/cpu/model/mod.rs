@@ -1,7 +1,7 @@
 //! Models of processors: what CPUID says, and with it what exists.
 //!
 //! A model is fixed when the machine is put together. The decoder makes #UD of every instruction that it lacks
-//! (`decode::gate`), [`limits`] says which control bits and MSRs it has, and `cpuid` shows it to the guest.
+//! (`decode::gate`), `limits` says which control bits and MSRs it has, and `cpuid` shows it to the guest.
 //!
 //! Left out: model-specific registers of the older models beyond those that system software relies on (the Pentium's
 //! event counters and the 486's test registers, for example).

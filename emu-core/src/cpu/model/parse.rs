@@ -125,7 +125,7 @@ mod tests {
         let (model, dropped) = parse("pentium3,-fxsr").unwrap();
         assert!(!model.has(Feature::Sse));
         assert_eq!(dropped, [(Feature::Sse, Feature::Fxsr)]);
-        assert_eq!(parse("core2,sse4_1=on").unwrap().0.has(Feature::Sse41), true);
+        assert!(parse("core2,sse4_1=on").unwrap().0.has(Feature::Sse41));
     }
 
     #[test]
