@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "ARCHITECTURE.md",
     "README.md",
     "CONTRIBUTING.md",
+    "docs/conformance.md",
     "docs/manuals.md",
     "guest/README.md",
     "roms/README.md",

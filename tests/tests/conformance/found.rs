@@ -1,6 +1,11 @@
 //! What the public suites found wrong, each in a few instructions.
 
-use emu_core::cpu::{RAX, RBX};
+use emu_core::bus::{Access, Bus};
+use emu_core::cpu::{RAX, RBX, RDX};
+use emu_core::interp::Interpreter;
+use emu_core::machine::{Machine, TimeSource};
+use emu_core::mem::Memory;
+use emu_core::mem::page::PhysPage;
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
@@ -36,6 +41,26 @@ fn a_single_step_trap_ends_hlt() {
     }
     lab.run(code!(a: pushfd(); or(dword_ptr(esp), 0x100); popfd(); nop(); hlt(); nop(); nop(); hlt()));
     assert_eq!(lab.read(DATA, 4), 3, "behind NOP, HLT and NOP");
+}
+
+/// By KVM's `debug`: ICEBP behind a load of SS that met a data breakpoint is one debug exception for both.
+#[test]
+fn icebp_takes_along_what_a_load_of_ss_held_back() {
+    const HANDLER: u64 = 0x9000;
+    let mut lab = Lab::protected();
+    lab.handler(vector::DB, HANDLER);
+    // INC dword [DATA]; IRETD.
+    for (at, byte) in [0xff, 0x05, 0, 0, 2, 0, 0xcf].into_iter().enumerate() {
+        lab.write(HANDLER + at as u64, 1, byte);
+    }
+    lab.write(DATA + 0x100, 4, u64::from(DATA32));
+    let (watched, control) = (DATA as i32 + 0x100, 1 | 3 << 16);
+    let out = lab.run(code!(a:
+        mov(eax, watched); mov(dr0, eax); mov(eax, control); mov(dr7, eax);
+        mov(ss, word_ptr(watched)); db(&[0xf1]); nop(); hlt()));
+    out.done();
+    assert_eq!(out.cpu().dr[6] & 0xe00f, 1);
+    assert_eq!(lab.read(DATA, 4), 1);
 }
 
 /// By KVM's `la57`: LLDT and LTR refuse a base that is not canonical.
@@ -99,4 +124,28 @@ fn arpl_that_changes_nothing_does_not_write() {
         mov(eax, u32::from(FREE)); mov(ds, eax); mov(ebx, 2); arpl(word_ptr(0), bx); hlt()));
     out.done();
     assert_eq!((out.reg(RAX), out.reg(RBX)), (FREE.into(), 2));
+}
+
+/// A board whose local APIC has only its base register.
+struct ApicBase(u64);
+
+impl Bus for ApicBase {
+    fn msr_read(&mut self, _: &mut Access<'_>, number: u32) -> Option<u64> {
+        (number == 0x1b).then_some(self.0)
+    }
+}
+
+/// By KVM's `apic`: CPUID does not report a local APIC that IA32_APIC_BASE has switched off.
+#[test]
+fn cpuid_leaves_out_a_local_apic_that_is_off() {
+    for (base, reported) in [(0xfee0_0900u64, true), (0xfee0_0100, false)] {
+        let mut mem = Memory::new(0x1000, 0).unwrap();
+        mem.map(0xffff_f000, 0x1000, PhysPage::ram);
+        // MOV EAX, 1; CPUID; HLT at the reset vector.
+        mem.write_bytes(0xffff_fff0, &[0x66, 0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0xf4]);
+        let engine = Box::new(Interpreter::default());
+        let mut machine = Machine::new(mem, Box::new(ApicBase(base)), engine, TimeSource::Virtual);
+        machine.run(3);
+        assert_eq!(machine.cpu().regs[RDX] & 1 << 9 != 0, reported);
+    }
 }

@@ -5,4 +5,5 @@
 mod lab;
 
 mod found;
+mod peers;
 mod suites;

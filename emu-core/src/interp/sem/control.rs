@@ -39,7 +39,7 @@ pub const ROWS: &[Row] = &[
     row(M::Jrcxz, |f| counted::<JCXZ>(f)),
     row(M::Int, |_| Some(int_n)),
     row(M::Int3, |_| Some(|cpu, op| trap(cpu, op, 3, Cause::Software))),
-    row(M::Int1, |_| Some(|cpu, op| trap(cpu, op, 1, Cause::Privileged))),
+    row(M::Int1, |_| Some(int1)),
     row(M::Into, |_| Some(into)),
     row(M::Iret, |_| Some(|cpu, op| iret(cpu, op, 2))),
     row(M::Iretd, |_| Some(|cpu, op| iret(cpu, op, 4))),
@@ -291,6 +291,16 @@ fn trap(cpu: &mut Cpu, op: &Op, vector: u8, cause: Cause) -> Fallible {
     cpu.regs[RIP] = op.next(cpu);
     cpu.deliver(vector, cause, None).inspect_err(|_| cpu.regs[RIP] = start)?;
     cpu.stop = true;
+    Ok(())
+}
+
+/// INT1 (ICEBP). Its #DB also tells of a data breakpoint that a load of SS has held back.
+fn int1(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let held = std::mem::take(&mut cpu.debug.pending);
+    trap(cpu, op, 1, Cause::Privileged).inspect_err(|_| cpu.debug.pending |= held)?;
+    if held != 0 {
+        cpu.record_debug(held);
+    }
     Ok(())
 }
 
