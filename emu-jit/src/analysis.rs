@@ -446,6 +446,7 @@ fn unsuited(insn: &Instruction) -> bool {
         | M::Std
         | M::Arpl
         | M::Salc
+        | M::Wait
         | M::Ud0
         | M::Ud1
         | M::Ud2
