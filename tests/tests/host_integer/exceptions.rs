@@ -104,7 +104,7 @@ fn is_left_out(code: Code) -> bool {
         M::Lgdt | M::Lidt | M::Lldt | M::Ltr | M::Lmsw => true,
         M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Rdpid | M::Rdrand | M::Rdseed | M::Xgetbv => true,
         // Vector registers are the business of the SSE tests.
-        M::Vzeroall | M::Vzeroupper => true,
+        M::Vzeroall | M::Vzeroupper | M::Vldmxcsr | M::Vstmxcsr => true,
         // AMD has them as instructions of its own, or with other encodings.
         M::Prefetch | M::Vmcall | M::Vmmcall | M::Serialize => true,
         _ if format!("{code:?}").ends_with("_0F0D") || info.encoding() == EncodingKind::XOP => true,

@@ -142,7 +142,7 @@ mod tests {
             ("", "there is no model \"\"; --cpu help lists them"),
             (
                 "max,+sse5",
-                "there is no feature \"sse5\"; close are de, pse, sse, sse2, sse3, ssse3 (--cpu help lists all)",
+                "there is no feature \"sse5\"; close are pse, sep, sse, sse2, sse3, ssse3 (--cpu help lists all)",
             ),
             ("max,sse", "\"sse\": expected +FEATURE or -FEATURE (--cpu help lists them)"),
             ("486,+sse", "+sse needs fxsr, which the processor lacks"),
