@@ -79,6 +79,28 @@ impl Kernel {
         }
     }
 
+    /// Types a line and runs until the guest prints `marker`.
+    ///
+    /// # Panics
+    /// When the machine stops before that.
+    pub fn run_until(&mut self, line: &str, marker: &[u8]) {
+        let text = format!("{line}\n");
+        let mut rest = text.as_bytes();
+        let seen = self.output.len();
+        while !self.output[seen..].windows(marker.len()).any(|part| part == marker) {
+            if !rest.is_empty() {
+                let taken = self.machine.with_bus::<Pc, _>(|pc, at| pc.serial_input(at, 0, rest));
+                rest = &rest[taken..];
+            }
+            let stop = self.slice();
+            assert!(
+                stop == Stop::Limit && self.machine.instructions() < LIMIT,
+                "{line}: {stop:?}\n{}",
+                String::from_utf8_lossy(&self.output)
+            );
+        }
+    }
+
     /// The machine's counts.
     pub fn stats(&self) -> Stats {
         self.machine.stats()

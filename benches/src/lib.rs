@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bochs;
 pub mod kernel;
 pub mod loops;

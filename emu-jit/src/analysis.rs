@@ -173,7 +173,7 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         read_later: 0,
         vector: false,
     };
-    guest.kind = kind(&insn, &op, mode, memories, access);
+    guest.kind = kind(&insn, &guest.op, mode, memories, access);
     if guest.kind == Kind::Native {
         guest.access = access;
         guest.effect = effect(&insn).unwrap_or(Effect::None);

@@ -6,7 +6,7 @@
 //! memory through entries of the translation cache, and the tables of the engine.
 
 use emu_core::cpu::eflags::{OF, Writer};
-use emu_core::cpu::{Cpu, RIP};
+use emu_core::cpu::{Cpu, Fault, RIP};
 use emu_core::interp::op::{Op, WRITES_RIP};
 
 use crate::frame::{Exchange, StackFrame};
@@ -78,11 +78,12 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     cpu.stop = false;
     let result = (op.run)(cpu, op);
     let goes_on = match result {
+        Err(Fault::Jumped) => false,
         Err(fault) => {
             // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of
             // the call and is not looked at before the thunk returns.
             unsafe { (*stack.exchange).fault = Some(fault) };
-            cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(u64::from(op.start));
+            cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(u64::from(op.start()));
             false
         }
         Ok(()) if op.flags & WRITES_RIP != 0 => false,
@@ -97,7 +98,7 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     }
     cpu.done = 0;
     if !goes_on {
-        cpu.retired += u64::from(place.index()) + u64::from(result.is_ok());
+        cpu.retired += u64::from(place.index()) + u64::from(matches!(result, Ok(()) | Err(Fault::Jumped)));
     }
     frame.load(cpu);
     u32::from(!goes_on)

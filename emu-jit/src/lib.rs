@@ -290,7 +290,7 @@ impl Translator {
 
     /// Makes host code of a block.
     fn emit(&mut self, mut block: Vec<Guest>, frame: FrameNumber, key: Key) -> Unit {
-        let ops: Box<[_]> = block.iter().map(|guest| guest.op).collect();
+        let ops: Box<[_]> = block.iter().map(|guest| guest.op.clone()).collect();
         let first_link = FIRST_LINK + self.units.next_link();
         let emitted = loop {
             let base = self.code.next();

@@ -74,13 +74,39 @@ impl Cpu {
     /// #PF, #AC, and #GP(0) or #SS(0) for an address that is not canonical.
     #[inline(always)]
     pub fn read_linear<W: Width>(&mut self, segment: usize, linear: u64) -> Fallible<W> {
-        let entry = self.tlb.read(self.context, linear);
-        let within = linear.wrapping_sub(entry.tag);
-        if within <= PAGE_SIZE - W::BYTES {
-            return Ok(self.ram.load((entry.host + within) as usize));
+        if let Some(value) = self.read_cached(linear) {
+            return Ok(value);
         }
         self.read_missed(segment, linear, W::BYTES)?;
         Ok(W::from_u64(self.missed))
+    }
+
+    /// Reads at a linear address if the translation cache knows the way.
+    #[inline(always)]
+    pub fn read_cached<W: Width>(&self, linear: u64) -> Option<W> {
+        let entry = self.tlb.read(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        (within <= PAGE_SIZE - W::BYTES).then(|| self.ram.load((entry.host + within) as usize))
+    }
+
+    /// Finds the place of a linear address that may be written, if the translation cache knows the way.
+    #[inline(always)]
+    pub fn place_cached<W: Width>(&self, linear: u64) -> Option<Place> {
+        let entry = self.tlb.write(self.context, linear);
+        let within = linear.wrapping_sub(entry.tag);
+        (within <= PAGE_SIZE - W::BYTES).then(|| Place { host: (entry.host + within) as usize, linear })
+    }
+
+    /// Reads the value at a place that [`place_cached`](Self::place_cached) found.
+    #[inline(always)]
+    pub fn read_place<W: Width>(&self, place: Place) -> W {
+        self.ram.load(place.host)
+    }
+
+    /// Writes a value at a place that [`place_cached`](Self::place_cached) found.
+    #[inline(always)]
+    pub fn write_place<W: Width>(&self, place: Place, value: W) {
+        self.ram.store(place.host, value);
     }
 
     /// [`read_slow`](Self::read_slow) with the value left in `missed`: a result in one register keeps the fast
@@ -108,10 +134,8 @@ impl Cpu {
     /// #PF, #AC, and #GP(0) or #SS(0) for an address that is not canonical; nothing is written then.
     #[inline(always)]
     pub fn write_linear<W: Width>(&mut self, segment: usize, linear: u64, value: W) -> Fallible {
-        let entry = self.tlb.write(self.context, linear);
-        let within = linear.wrapping_sub(entry.tag);
-        if within <= PAGE_SIZE - W::BYTES {
-            self.ram.store((entry.host + within) as usize, value);
+        if let Some(place) = self.place_cached::<W>(linear) {
+            self.write_place(place, value);
             return Ok(());
         }
         self.write_slow(segment, linear, W::BYTES, value.u64())
@@ -134,11 +158,8 @@ impl Cpu {
     /// #PF (as for a write), #AC, and #GP(0) or #SS(0) for an address that is not canonical.
     #[inline(always)]
     pub fn read_linear_for_write<W: Width>(&mut self, segment: usize, linear: u64) -> Fallible<(W, Place)> {
-        let entry = self.tlb.write(self.context, linear);
-        let within = linear.wrapping_sub(entry.tag);
-        if within <= PAGE_SIZE - W::BYTES {
-            let host = (entry.host + within) as usize;
-            return Ok((self.ram.load(host), Place { host, linear }));
+        if let Some(place) = self.place_cached::<W>(linear) {
+            return Ok((self.read_place(place), place));
         }
         self.read_for_write_missed(segment, linear, W::BYTES)?;
         Ok((W::from_u64(self.missed), Place { host: 0, linear }))
@@ -159,7 +180,7 @@ impl Cpu {
     #[inline(always)]
     pub fn write_back<W: Width>(&mut self, place: Place, value: W) -> Fallible {
         if place.host != 0 {
-            self.ram.store(place.host, value);
+            self.write_place(place, value);
             return Ok(());
         }
         self.write_slow(super::DS, place.linear, W::BYTES, value.u64())

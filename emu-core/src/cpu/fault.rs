@@ -3,12 +3,15 @@
 use std::fmt;
 
 /// An exception on its way to delivery.
+///
+/// Its layout is fixed so that the byte that tells success from faults is the lowest of a result: one compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Exception {
-    /// Vector, 0 to 31.
-    pub vector: u8,
     /// True when an error code is pushed.
     pub has_error: bool,
+    /// Vector, 0 to 31.
+    pub vector: u8,
     /// The error code.
     pub error: u16,
 }
@@ -24,6 +27,11 @@ pub enum Fault {
     Frozen,
     /// Three faults in a row: the processor shuts down.
     Shutdown,
+    /// No fault: a conditional jump was taken, RIP is written, and the block is left. Never leaves the engine.
+    Jumped,
+    /// No fault: the quick way to memory does not suffice. Never leaves the handler, which takes the thorough way
+    /// then; see `quick` of the interpreter.
+    NotQuick,
 }
 
 /// Result of anything that can fault.

@@ -1,15 +1,18 @@
 //! Decoded blocks, kept per physical page (frame) and code mode.
 //!
-//! A block is a run of instructions within one page that ends with the first one that may leave it. Memory
-//! is told which bytes were decoded; when they are overwritten the whole page's blocks are dropped.
+//! A block is a run of instructions within one page that ends with the first one that always leaves it. A forward
+//! conditional jump, which mostly is not taken, does not end it. Memory is told which bytes were decoded; when
+//! they are overwritten the whole page's blocks are dropped.
 
 use super::{CodeMode, decode};
-use crate::interp::op::{ENDS_BLOCK, Op};
+use crate::interp::op::{ENDS_BLOCK, MAY_JUMP, Op};
 use crate::mem::page::FrameNumber;
 use crate::mem::{Memory, PAGE_SIZE};
 
 /// Longest block in instructions.
 const MAX_BLOCK: usize = 64;
+/// A block of so many ends with its next conditional jump: what follows may never run.
+const ENOUGH: usize = 16;
 /// Decoded instructions kept at most; beyond it everything is dropped and decoded again.
 const MAX_OPS: usize = 1 << 20;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
@@ -17,14 +20,42 @@ const MOST_LATELY: usize = 64;
 
 /// The decoded instructions of one frame in one mode.
 #[derive(Debug)]
-struct CodePage {
+pub struct CodePage {
     frame: FrameNumber,
     mode: CodeMode,
-    /// For each offset: index of the block that starts there, plus one.
+    /// For each offset: index of the first instruction of the block that starts there, plus one.
     starts: Box<[u16; PAGE_SIZE as usize]>,
-    /// First instruction and number of instructions.
-    blocks: Vec<(u32, u16)>,
     ops: Vec<Op>,
+}
+
+impl CodePage {
+    /// Where the block at `offset` has its first instruction, if it is decoded.
+    #[inline(always)]
+    pub fn first(&self, offset: u64) -> Option<u16> {
+        self.starts.get(offset as usize)?.checked_sub(1)
+    }
+
+    /// The block whose first instruction is number `first`.
+    #[inline(always)]
+    pub fn block(&self, first: u16) -> &[Op] {
+        let ops = &self.ops[usize::from(first)..];
+        &ops[..usize::from(ops[0].block)]
+    }
+
+    /// The number of the first instruction of the block at `offset`, which runs after `op`.
+    #[inline(always)]
+    pub fn after(&self, op: &Op, offset: u64) -> Option<u16> {
+        let link = op.link.get();
+        if self.ops.get(usize::from(link)).is_some_and(|next| u64::from(next.offset) == offset) {
+            return Some(link);
+        }
+        self.first(offset).inspect(|&first| op.link.set(first))
+    }
+
+    fn forget(&mut self) {
+        self.starts.fill(0);
+        self.ops = Vec::new();
+    }
 }
 
 /// The cache of decoded blocks. One serves all processors of a machine.
@@ -57,13 +88,10 @@ impl CodeCache {
         }
     }
 
-    /// The block at `offset` of a page, if it is decoded.
+    /// The page of that number.
     #[inline(always)]
-    pub fn block(&self, page: u32, offset: usize) -> Option<&[Op]> {
-        let page = self.pages.get(page as usize)?;
-        let start = page.starts[offset & (PAGE_SIZE as usize - 1)];
-        let (first, len) = *page.blocks.get(usize::from(start).wrapping_sub(1))?;
-        page.ops.get(first as usize..first as usize + usize::from(len))
+    pub fn page(&self, number: u32) -> &CodePage {
+        &self.pages[number as usize]
     }
 
     /// Decodes the block at `offset` of a page. False when its first instruction leaves the page.
@@ -73,6 +101,10 @@ impl CodeCache {
             self.empty_pages(mem);
         }
         let page = &mut self.pages[page as usize];
+        if page.ops.len() + MAX_BLOCK > usize::from(u16::MAX) {
+            self.total_ops -= page.ops.len();
+            page.forget();
+        }
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(page.frame), &mut bytes);
         let first = page.ops.len();
@@ -81,8 +113,10 @@ impl CodeCache {
             let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
             let Ok(op) = decode(rest, page.mode, (at - offset) as u16) else { break };
             at = offset + usize::from(op.end);
+            let enough = op.flags & MAY_JUMP != 0 && page.ops.len() - first >= ENOUGH;
+            let last = enough || op.flags & ENDS_BLOCK != 0;
             page.ops.push(op);
-            if op.flags & ENDS_BLOCK != 0 {
+            if last {
                 break;
             }
         }
@@ -93,8 +127,9 @@ impl CodeCache {
         self.decoded += 1;
         self.total_ops += len;
         mem.mark_code(page.frame, offset as u64, (at - offset) as u64);
-        page.blocks.push((first as u32, len as u16));
-        page.starts[offset] = page.blocks.len() as u16;
+        page.ops[first].block = len as u8;
+        page.ops[first].offset = offset as u16;
+        page.starts[offset] = first as u16 + 1;
         true
     }
 
@@ -104,7 +139,7 @@ impl CodeCache {
             self.index.resize(key + CodeMode::COUNT, 0);
         }
         let starts = Box::new([0; PAGE_SIZE as usize]);
-        let fresh = CodePage { frame, mode, starts, blocks: Vec::new(), ops: Vec::new() };
+        let fresh = CodePage { frame, mode, starts, ops: Vec::new() };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pages[number as usize] = fresh;
@@ -135,9 +170,7 @@ impl CodeCache {
     fn empty_pages(&mut self, mem: &mut Memory) {
         self.emptied = true;
         for page in &mut self.pages {
-            page.starts.fill(0);
-            page.blocks = Vec::new();
-            page.ops = Vec::new();
+            page.forget();
             mem.clear_code(page.frame);
         }
         self.total_ops = 0;
@@ -160,7 +193,6 @@ impl CodeCache {
                     let page = &mut self.pages[number as usize - 1];
                     debug_assert_eq!(page.frame, frame, "the index names a page of another frame");
                     self.total_ops -= page.ops.len();
-                    page.blocks = Vec::new();
                     page.ops = Vec::new();
                     self.free.push(number - 1);
                 }
@@ -196,10 +228,12 @@ mod tests {
     /// Instructions in the block at `offset` of frame 1, decoded if need be.
     fn block_len(cache: &mut CodeCache, mem: &mut Memory, offset: usize, size: u32) -> Option<usize> {
         let page = cache.page_of(1, CodeMode { size, flat: false, ..CodeMode::LONG });
-        if cache.block(page, offset).is_none() && !cache.decode_block(mem, page, offset) {
+        let decoded = cache.page(page).first(offset as u64).is_some();
+        if !decoded && !cache.decode_block(mem, page, offset) {
             return None;
         }
-        cache.block(page, offset).map(<[Op]>::len)
+        let page = cache.page(page);
+        page.first(offset as u64).map(|first| page.block(first).len())
     }
 
     #[test]

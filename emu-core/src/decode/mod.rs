@@ -4,6 +4,8 @@
 pub mod cache;
 pub mod gate;
 
+use std::cell::Cell;
+
 use iced_x86::{
     CodeSize, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction,
     Mnemonic, OpKind, Register,
@@ -11,7 +13,9 @@ use iced_x86::{
 
 use crate::cpu::model::Features;
 use crate::cpu::{CS, Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, SS, ZERO};
-use crate::interp::op::{ENDS_BLOCK, FLAT, HIGH_BYTE, Handler, NO_TRAP, Op, REP, REPNE, WRITES_RIP};
+use crate::interp::op::{
+    ENDS_BLOCK, FLAT, HIGH_BYTE, Handler, INDEXED, MAY_JUMP, NEAR, NO_TRAP, Op, REP, REPNE, WRITES_RIP,
+};
 use crate::interp::table::{self, Form};
 
 /// The longest an instruction may be.
@@ -122,8 +126,11 @@ fn blank(run: Handler, start: u16, end: u16) -> Op {
         scale_segment: DS as u8,
         address_shift: 0,
         flags: 0,
-        start,
         end,
+        length: (end - start) as u8,
+        block: 1,
+        offset: 0,
+        link: Cell::new(0),
     }
 }
 
@@ -204,6 +211,12 @@ fn translate(insn: &Instruction, mode: CodeMode, start: u16) -> Op {
     let flat = if mode.size == 64 { [CS, DS, ES, SS].as_slice() } else { &[DS, ES, SS] };
     if mode.flat && flat.contains(&op.segment()) {
         op.scale_segment |= FLAT;
+        if op.address_shift == 0 {
+            op.flags |= NEAR;
+        }
+        if op.index != ZERO as u8 {
+            op.flags |= INDEXED;
+        }
     }
     op
 }
@@ -222,7 +235,19 @@ fn flow_flags(insn: &Instruction) -> u8 {
         M::Hlt | M::Ud0 | M::Ud1 | M::Ud2 | M::Bound => ENDS_BLOCK,
         M::Vmcall | M::Vmmcall | M::Xbegin | M::Xabort | M::Xend => ENDS_BLOCK,
         _ if repeats => WRITES_RIP | ENDS_BLOCK,
+        _ if insn.is_jcc_short_or_near() && jumps_back(insn) => MAY_JUMP | ENDS_BLOCK,
+        _ if insn.is_jcc_short_or_near() => MAY_JUMP,
         _ => flow,
+    }
+}
+
+/// Does a near branch, decoded with an instruction pointer of 0, lead backwards, as most that are taken do?
+fn jumps_back(insn: &Instruction) -> bool {
+    let target = insn.near_branch_target();
+    match insn.op_kind(0) {
+        OpKind::NearBranch16 => (target as i16) < 0,
+        OpKind::NearBranch32 => (target as i32) < 0,
+        _ => (target as i64) < 0,
     }
 }
 
@@ -255,7 +280,7 @@ fn operand(op: &mut Op, insn: &Instruction, n: u32) {
         }
         OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
             // Decoded with an instruction pointer of 0, the target is the distance from the start.
-            op.imm = insn.near_branch_target().wrapping_add(u64::from(op.start));
+            op.imm = insn.near_branch_target().wrapping_add(u64::from(op.start()));
         }
         OpKind::FarBranch16 => {
             op.imm = u64::from(insn.far_branch16()) | u64::from(insn.far_branch_selector()) << 32;
@@ -310,7 +335,7 @@ fn memory(op: &mut Op, insn: &Instruction) {
     op.disp = insn.memory_displacement64() as i64;
     if matches!(base, Register::RIP | Register::EIP) {
         // Decoded with an instruction pointer of 0, the address is the distance from the start.
-        op.disp += i64::from(op.start);
+        op.disp += i64::from(op.start());
     }
     op.address_shift = match address_size(insn) {
         16 => 48,

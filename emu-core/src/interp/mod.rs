@@ -9,7 +9,7 @@ mod watched;
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
 use crate::cpu::{CS, Cpu, Fallible, Fault, RIP, attention, eflags};
-use crate::decode::cache::CodeCache;
+use crate::decode::cache::{CodeCache, CodePage};
 use crate::decode::{CodeMode, MAX_LENGTH, Undecoded, decode};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::mem::PAGE_SIZE;
@@ -22,12 +22,13 @@ use op::{NO_TRAP, Op, WRITES_RIP};
 #[derive(Debug)]
 pub struct Interpreter {
     cache: CodeCache,
-    current: CurrentPage,
+    /// Pages that instructions came from lately, by the low bits of their numbers.
+    pages: Box<[KnownPage; KNOWN_PAGES]>,
 }
 
 impl Default for Interpreter {
     fn default() -> Self {
-        Self { cache: CodeCache::default(), current: NO_PAGE }
+        Self { cache: CodeCache::default(), pages: Box::new([NO_PAGE; KNOWN_PAGES]) }
     }
 }
 
@@ -44,7 +45,7 @@ impl Engine for Interpreter {
             {
                 return exit;
             }
-            if let Err(fault) = self.run_block(cpu)
+            if let Err(fault) = self.run_blocks::<false>(cpu)
                 && let Some(exit) = take_fault(cpu, fault)
             {
                 return exit;
@@ -54,7 +55,7 @@ impl Engine for Interpreter {
 
     fn clear(&mut self, cpu: &mut Cpu) {
         self.cache.clear(&mut cpu.system_mut().mem);
-        self.current = NO_PAGE;
+        self.pages.fill(NO_PAGE);
     }
 
     fn counters(&self) -> (u64, u64) {
@@ -66,7 +67,7 @@ impl Interpreter {
     /// Before a run, for which everything may have changed.
     pub fn begin(&mut self, cpu: &mut Cpu) {
         cpu.deadline = cpu.retired;
-        self.current = NO_PAGE;
+        self.pages.fill(NO_PAGE);
         cpu.attention |= attention::INTERRUPTS | attention::MEMORY | attention::REQUEST;
     }
 
@@ -80,7 +81,7 @@ impl Interpreter {
     /// looked at [`Cpu::attention`] and the deadline before.
     #[inline]
     pub fn step(&mut self, cpu: &mut Cpu) -> Option<Exit> {
-        self.run_block(cpu).err().and_then(|fault| take_fault(cpu, fault))
+        self.run_blocks::<true>(cpu).err().and_then(|fault| take_fault(cpu, fault))
     }
 
     /// Frames whose blocks were dropped since the last call, because their code was overwritten; `None` when
@@ -96,7 +97,7 @@ impl Interpreter {
             cpu.attention = what & attention::TRAP;
             if what & attention::MEMORY != 0 {
                 self.cache.invalidate(&mut cpu.system_mut().mem);
-                self.current = NO_PAGE;
+                self.pages.fill(NO_PAGE);
                 let epoch = cpu.system().mem.epoch();
                 if epoch != cpu.epoch {
                     cpu.epoch = epoch;
@@ -120,33 +121,24 @@ impl Interpreter {
         }
     }
 
-    /// Runs one block, or as much of it as the deadline permits.
+    /// Runs blocks of one page until another page, the deadline or something outside wants a look; only one when
+    /// `ONE` is set.
     #[inline(always)]
-    fn run_block(&mut self, cpu: &mut Cpu) -> Fallible {
-        let rip = cpu.regs[RIP];
-        let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
-        if self.current.generation != cpu.fetch_generation || linear & !(PAGE_SIZE - 1) != self.current.linear
-        {
-            match self.enter_page(cpu, linear)? {
-                true => {}
-                false => return step_uncached(cpu, linear),
-            }
+    fn run_blocks<const ONE: bool>(&mut self, cpu: &mut Cpu) -> Fallible {
+        let linear = cpu.seg[CS].base.wrapping_add(cpu.regs[RIP]) & cpu.linear_mask;
+        let known = &self.pages[number_of(linear)];
+        let here = known.generation == cpu.fetch_generation && known.linear == linear & !(PAGE_SIZE - 1);
+        if !here && !self.enter_page(cpu, linear)? {
+            return step_uncached(cpu, linear);
         }
-        let offset = (linear % PAGE_SIZE) as usize;
-        let Some(ops) = self.cache.block(self.current.page, offset) else {
-            return self.decode_here(cpu, linear, offset);
-        };
-        let mut count = ops.len().min((cpu.deadline - cpu.retired) as usize);
-        while rip.wrapping_add(u64::from(ops[count - 1].end) - 1) > cpu.fetch_limit {
-            count -= 1;
-            if count == 0 {
-                return Err(Fault::GP0);
-            }
+        let known = &self.pages[number_of(linear)];
+        match run_page::<ONE>(cpu, self.cache.page(known.page), known, linear % PAGE_SIZE)? {
+            Left::Decoded => Ok(()),
+            Left::At(offset) => self.decode_here(cpu, known.linear | offset, known.page, offset as usize),
         }
-        execute(cpu, &ops[..count])
     }
 
-    /// Makes the page of `linear` current. False when no frame lies there.
+    /// Makes the page of `linear` known. False when no frame lies there.
     #[cold]
     #[inline(never)]
     fn enter_page(&mut self, cpu: &mut Cpu, linear: u64) -> Fallible<bool> {
@@ -154,20 +146,22 @@ impl Interpreter {
             return Ok(false);
         }
         let Some(frame) = fetch_frame(cpu, linear)? else { return Ok(false) };
-        self.current = CurrentPage {
+        let aligned = cpu.seg[CS].base.is_multiple_of(PAGE_SIZE);
+        self.pages[number_of(linear)] = KnownPage {
             linear: linear & !(PAGE_SIZE - 1),
             generation: cpu.fetch_generation,
             page: self.cache.page_of(frame, CodeMode::of(cpu)),
+            whole: aligned && cpu.regs[RIP] | (PAGE_SIZE - 1) <= cpu.fetch_limit,
         };
         Ok(true)
     }
 
-    /// Decodes the block at the current place, to be found there in the next round.
+    /// Decodes the block at `offset` of a page, to be found there in the next round.
     #[cold]
     #[inline(never)]
-    fn decode_here(&mut self, cpu: &mut Cpu, linear: u64, offset: usize) -> Fallible {
+    fn decode_here(&mut self, cpu: &mut Cpu, linear: u64, page: u32, offset: usize) -> Fallible {
         let mem = &mut cpu.system_mut().mem;
-        if !self.cache.decode_block(mem, self.current.page, offset) {
+        if !self.cache.decode_block(mem, page, offset) {
             return step_uncached(cpu, linear);
         }
         // A frame that got its first code loses its fast writes.
@@ -200,46 +194,117 @@ pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
     })
 }
 
-/// The page that instructions come from now.
+/// How many pages are known at most. Few, as all are forgotten with each change of translations.
+const KNOWN_PAGES: usize = 64;
+
+/// Where among the known pages the one of a linear address is.
+#[inline(always)]
+fn number_of(linear: u64) -> usize {
+    (linear / PAGE_SIZE) as usize % KNOWN_PAGES
+}
+
+/// A page that instructions come from.
 #[derive(Clone, Copy, Debug)]
-struct CurrentPage {
+struct KnownPage {
     linear: u64,
     generation: u64,
+    /// Its number in the cache of decoded blocks.
     page: u32,
+    /// CS permits all of it.
+    whole: bool,
 }
 
 /// No page: no linear address is the start of this one.
-const NO_PAGE: CurrentPage = CurrentPage { linear: 1, generation: 0, page: 0 };
+const NO_PAGE: KnownPage = KnownPage { linear: 1, generation: 0, page: 0, whole: false };
 
-/// Executes instructions one after the other until one asks to stop.
-#[inline]
-fn execute(cpu: &mut Cpu, ops: &[Op]) -> Fallible {
+/// How [`run_page`] ended.
+enum Left {
+    /// With all blocks that it came to.
+    Decoded,
+    /// At an offset where no block is decoded.
+    At(u64),
+}
+
+/// Runs blocks of a page, from the one at `offset` on.
+#[inline(never)]
+fn run_page<const ONE: bool>(
+    cpu: &mut Cpu,
+    page: &CodePage,
+    known: &KnownPage,
+    mut offset: u64,
+) -> Fallible<Left> {
+    // While the generation stays, RIP and linear address differ by the same.
+    let page_rip = cpu.regs[RIP].wrapping_sub(offset);
+    let mut first = page.first(offset);
+    loop {
+        let Some(number) = first else { return Ok(Left::At(offset)) };
+        let mut ops = page.block(number);
+        let budget = cpu.deadline - cpu.retired;
+        if budget < ops.len() as u64 {
+            ops = &ops[..budget as usize];
+        }
+        if !known.whole {
+            ops = fetchable(cpu, ops)?;
+        }
+        let last = execute(cpu, ops)?;
+        // Whatever happened outside has set `stop`.
+        if ONE || cpu.stop || cpu.retired >= cpu.deadline {
+            return Ok(Left::Decoded);
+        }
+        offset = cpu.regs[RIP].wrapping_sub(page_rip);
+        first = page.after(last, offset);
+        if offset >= PAGE_SIZE {
+            return Ok(Left::Decoded);
+        }
+    }
+}
+
+/// As much of a block as CS permits to fetch.
+///
+/// # Errors
+/// #GP(0) when that is nothing.
+#[cold]
+fn fetchable<'a>(cpu: &Cpu, ops: &'a [Op]) -> Fallible<&'a [Op]> {
+    let last = |op: &Op| cpu.regs[RIP].wrapping_add(u64::from(op.end) - 1);
+    match ops.iter().take_while(|op| last(op) <= cpu.fetch_limit).count() {
+        0 => Err(Fault::GP0),
+        count => Ok(&ops[..count]),
+    }
+}
+
+/// Executes instructions one after the other until one leaves the block or asks to stop; returns that one.
+#[inline(always)]
+fn execute<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> Fallible<&'a Op> {
     let start = cpu.regs[RIP];
     cpu.stop = false;
+    let mut done = 0;
     let mut last = &ops[0];
-    let mut retired = 0;
+    let mut ended = Ok(());
     for op in ops {
-        cpu.done = retired;
-        if let Err(fault) = (op.run)(cpu, op) {
-            cpu.done = 0;
-            cpu.retired += u64::from(retired);
-            cpu.regs[RIP] = start.wrapping_add(u64::from(op.start));
-            return Err(fault);
-        }
-        retired += 1;
+        cpu.done = done;
         last = op;
+        ended = (op.run)(cpu, op);
+        if ended.is_err() {
+            break;
+        }
+        done += 1;
         if cpu.stop {
             break;
         }
     }
     cpu.done = 0;
-    cpu.retired += u64::from(retired);
-    if last.flags & WRITES_RIP == 0 {
-        cpu.regs[RIP] = last.next(cpu);
-    } else if last.flags & NO_TRAP != 0 {
-        cpu.attention &= !attention::TRAP;
+    cpu.retired += u64::from(done);
+    match ended {
+        Ok(()) if last.flags & WRITES_RIP == 0 => cpu.regs[RIP] = last.next(cpu),
+        Ok(()) if last.flags & NO_TRAP != 0 => cpu.attention &= !attention::TRAP,
+        Ok(()) => {}
+        Err(Fault::Jumped) => cpu.retired += 1,
+        Err(fault) => {
+            cpu.regs[RIP] = start.wrapping_add(u64::from(last.start()));
+            return Err(fault);
+        }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// The frame from which `linear` is executed; `None` when no frame lies there (a chip, or nothing).
@@ -275,7 +340,7 @@ fn step_uncached(cpu: &mut Cpu, linear: u64) -> Fallible {
     if cpu.regs[RIP].wrapping_add(u64::from(op.end) - 1) > cpu.fetch_limit {
         return Err(Fault::GP0);
     }
-    execute(cpu, &[op])
+    execute(cpu, &[op]).map(|_| ())
 }
 
 fn fetch_op(cpu: &mut Cpu, linear: u64) -> Fallible<Op> {

@@ -3,8 +3,10 @@
 //! An instruction's meaning is one generic function over width and operand places. The decoder picks the
 //! instance ([`Handler`]) once; executing is a call.
 
+use std::cell::Cell;
+
 use crate::cpu::access::Place;
-use crate::cpu::{Cpu, Fallible, Width};
+use crate::cpu::{Cpu, Fallible, Fault, RSP, Width};
 
 /// Executes one decoded instruction.
 pub type Handler = fn(&mut Cpu, &Op) -> Fallible;
@@ -23,11 +25,18 @@ pub const REPNE: u8 = 1 << 3;
 /// A single-step trap after this instruction is left out: it cleared TF on its own account (INT and its like).
 pub const NO_TRAP: u8 = 1 << 4;
 
+/// A conditional jump: it goes on with the next instruction, or writes RIP and leaves the block.
+pub const MAY_JUMP: u8 = 1 << 5;
+/// The memory operand has a 64-bit address in flat memory.
+pub const NEAR: u8 = 1 << 6;
+/// The memory operand has an index register.
+pub const INDEXED: u8 = 1 << 7;
+
 /// In [`Op::scale_segment`]: the segment is flat, the effective address is the linear one.
 pub const FLAT: u8 = 1 << 3;
 
 /// A decoded instruction.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Op {
     /// What it does.
     pub run: Handler,
@@ -47,10 +56,16 @@ pub struct Op {
     pub address_shift: u8,
     /// `WRITES_RIP` and so on.
     pub flags: u8,
-    /// Offset of the instruction from the start of its block.
-    pub start: u16,
-    /// Offset of the next one.
+    /// Offset of the next instruction from the start of the block.
     pub end: u16,
+    /// Length in bytes.
+    pub length: u8,
+    /// Instructions in the block, for its first one.
+    pub block: u8,
+    /// Offset in its page, for the first instruction of a block.
+    pub offset: u16,
+    /// Where the page has the first instruction of the block that ran after this one the last time.
+    pub link: Cell<u16>,
 }
 
 const _: () = assert!(size_of::<Op>() <= 40);
@@ -99,6 +114,23 @@ impl Op {
         self.cut_address(base.wrapping_add(index).wrapping_add(self.disp as u64))
     }
 
+    /// Linear address of a [`NEAR`] memory operand.
+    ///
+    /// # Errors
+    /// [`Fault::NotQuick`] when it is no such operand.
+    #[inline(always)]
+    fn near(&self, cpu: &Cpu) -> Fallible<u64> {
+        if self.flags & NEAR == 0 {
+            return Err(Fault::NotQuick);
+        }
+        let mut address = cpu.regs[usize::from(self.base & 31)].wrapping_add(self.disp as u64);
+        if self.flags & INDEXED != 0 {
+            let index = cpu.regs[usize::from(self.index & 31)];
+            address = address.wrapping_add(index << (self.scale_segment >> 4));
+        }
+        Ok(address)
+    }
+
     /// Offset of the next instruction; `rip` is the block's start.
     #[inline(always)]
     pub fn next(&self, cpu: &Cpu) -> u64 {
@@ -106,10 +138,16 @@ impl Op {
         if cpu.linear_mask == u64::MAX { next } else { next & 0xffff_ffff }
     }
 
+    /// Offset of the instruction from the start of its block.
+    #[inline(always)]
+    pub fn start(&self) -> u16 {
+        self.end - u16::from(self.length)
+    }
+
     /// Offset of this instruction.
     #[inline(always)]
     pub fn here(&self, cpu: &Cpu) -> u64 {
-        cpu.regs[crate::cpu::RIP].wrapping_add(u64::from(self.start))
+        cpu.regs[crate::cpu::RIP].wrapping_add(u64::from(self.start()))
     }
 
     /// True with a REP, REPE or REPNE prefix.
@@ -183,6 +221,11 @@ pub struct Reg<const N: usize>;
 #[derive(Clone, Copy, Debug)]
 pub struct Mem;
 
+/// The memory operand, when it is [`NEAR`] and the translation cache knows the way; [`Fault::NotQuick`] otherwise.
+/// See [`quick`].
+#[derive(Clone, Copy, Debug)]
+pub struct Near;
+
 /// The immediate operand.
 #[derive(Clone, Copy, Debug)]
 pub struct Imm;
@@ -242,6 +285,115 @@ impl Target for Mem {
         let linear = op.linear(cpu, W::BYTES, true)?;
         cpu.write_linear(op.segment(), linear, value)
     }
+}
+
+impl Source for Near {
+    #[inline(always)]
+    fn get<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<W> {
+        let linear = op.near(cpu)?;
+        cpu.read_cached(linear).ok_or(Fault::NotQuick)
+    }
+}
+
+impl Target for Near {
+    type Found = Place;
+
+    #[inline(always)]
+    fn locate<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible<(W, Place)> {
+        let linear = op.near(cpu)?;
+        let place = cpu.place_cached::<W>(linear).ok_or(Fault::NotQuick)?;
+        Ok((cpu.read_place(place), place))
+    }
+
+    #[inline(always)]
+    fn put<W: Width>(cpu: &mut Cpu, _op: &Op, found: Place, value: W) -> Fallible {
+        cpu.write_place(found, value);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn set<W: Width>(cpu: &mut Cpu, op: &Op, value: W) -> Fallible {
+        let linear = op.near(cpu)?;
+        let place = cpu.place_cached::<W>(linear).ok_or(Fault::NotQuick)?;
+        cpu.write_place(place, value);
+        Ok(())
+    }
+}
+
+/// A way to memory: [`Mem`] or [`Near`].
+pub trait Way: Target {
+    /// Pushes a value.
+    ///
+    /// # Errors
+    /// As for the write; the stack pointer stays then.
+    fn push<W: Width>(cpu: &mut Cpu, value: W) -> Fallible;
+
+    /// The value on top of the stack.
+    ///
+    /// # Errors
+    /// As for the read.
+    fn peek<W: Width>(cpu: &mut Cpu) -> Fallible<W>;
+}
+
+impl Way for Mem {
+    #[inline(always)]
+    fn push<W: Width>(cpu: &mut Cpu, value: W) -> Fallible {
+        cpu.push(value)
+    }
+
+    #[inline(always)]
+    fn peek<W: Width>(cpu: &mut Cpu) -> Fallible<W> {
+        cpu.peek(0)
+    }
+}
+
+impl Way for Near {
+    #[inline(always)]
+    fn push<W: Width>(cpu: &mut Cpu, value: W) -> Fallible {
+        if cpu.stack_mask != u64::MAX {
+            return Err(Fault::NotQuick);
+        }
+        let pointer = cpu.regs[RSP].wrapping_sub(W::BYTES);
+        let place = cpu.place_cached::<W>(pointer).ok_or(Fault::NotQuick)?;
+        cpu.write_place(place, value);
+        cpu.regs[RSP] = pointer;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn peek<W: Width>(cpu: &mut Cpu) -> Fallible<W> {
+        if cpu.stack_mask != u64::MAX {
+            return Err(Fault::NotQuick);
+        }
+        cpu.read_cached(cpu.regs[RSP]).ok_or(Fault::NotQuick)
+    }
+}
+
+/// The handler that tries memory the quick way, and does all again the thorough way when that does not suffice:
+/// `quick!(|M| function::<M>)`. The function must do nothing that lasts before its first access to memory.
+macro_rules! quick {
+    (|$m:ident| $f:expr) => {
+        |cpu: &mut $crate::cpu::Cpu, op: &$crate::interp::op::Op| -> $crate::cpu::Fallible {
+            let done = {
+                type $m = $crate::interp::op::Near;
+                $f(cpu, op)
+            };
+            if done == Err($crate::cpu::Fault::NotQuick) {
+                type $m = $crate::interp::op::Mem;
+                return $crate::interp::op::thorough(cpu, op, $f);
+            }
+            done
+        }
+    };
+}
+
+pub(crate) use quick;
+
+/// Calls a handler from a place that should not become part of it.
+#[cold]
+#[inline(never)]
+pub fn thorough(cpu: &mut Cpu, op: &Op, handler: Handler) -> Fallible {
+    handler(cpu, op)
 }
 
 impl Source for Imm {

@@ -16,7 +16,7 @@ pub fn step(cpu: &mut Cpu, linear: u64) -> Fallible {
         return Err(Fault::GP0);
     }
     if !cpu.records_branches() {
-        return execute(cpu, &[op]);
+        return execute(cpu, &[op]).map(|_| ());
     }
     let flow = flow_control(cpu, linear, &op)?;
     let next = op.next(cpu);

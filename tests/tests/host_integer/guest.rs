@@ -95,7 +95,8 @@ impl Guest {
                 }
                 // Between iterations.
                 Ok(()) if op.repeated() && cpu.regs[RIP] == START => {}
-                Ok(()) => break,
+                // Or a conditional jump was taken, which the handler tells so.
+                Ok(()) | Err(Fault::Jumped) => break,
                 Err(Fault::Exception(e)) => {
                     outcome.fault = Some((e.vector, e.error.into()));
                     cpu.regs[RIP] = START;

@@ -4,7 +4,7 @@ use iced_x86::Mnemonic as M;
 
 use crate::cpu::eflags::{self, Writer};
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RBX, RCX, RDX, Width};
-use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target};
+use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target, quick};
 use crate::interp::table::{Form, Kind, Row, row, widths};
 
 /// The rows of this family.
@@ -35,10 +35,10 @@ pub trait Binary {
 pub fn binary<B: Binary>(f: &Form<'_>) -> Option<Handler> {
     match f.shape() {
         (Kind::Reg, Kind::Reg, n) => widths!(n, |W| two::<B, W, Reg<0>, Reg<1>>),
-        (Kind::Reg, Kind::Mem, n) => widths!(n, |W| two::<B, W, Reg<0>, Mem>),
+        (Kind::Reg, Kind::Mem, n) => widths!(n, |W| quick!(|M| two::<B, W, Reg<0>, M>)),
         (Kind::Reg, Kind::Imm, n) => widths!(n, |W| two::<B, W, Reg<0>, Imm>),
-        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| two::<B, W, Mem, Reg<1>>),
-        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| two::<B, W, Mem, Imm>),
+        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| quick!(|M| two::<B, W, M, Reg<1>>)),
+        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| quick!(|M| two::<B, W, M, Imm>)),
         _ => None,
     }
 }
@@ -102,10 +102,10 @@ impl Binary for Sbb {
 fn compare(f: &Form<'_>) -> Option<Handler> {
     match f.shape() {
         (Kind::Reg, Kind::Reg, n) => widths!(n, |W| cmp::<W, Reg<0>, Reg<1>>),
-        (Kind::Reg, Kind::Mem, n) => widths!(n, |W| cmp::<W, Reg<0>, Mem>),
+        (Kind::Reg, Kind::Mem, n) => widths!(n, |W| quick!(|M| cmp::<W, Reg<0>, M>)),
         (Kind::Reg, Kind::Imm, n) => widths!(n, |W| cmp::<W, Reg<0>, Imm>),
-        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| cmp::<W, Mem, Reg<1>>),
-        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| cmp::<W, Mem, Imm>),
+        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| quick!(|M| cmp::<W, M, Reg<1>>)),
+        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| quick!(|M| cmp::<W, M, Imm>)),
         _ => None,
     }
 }
@@ -120,24 +120,25 @@ fn cmp<W: Width, A: Source, B: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
 fn increment(f: &Form<'_>) -> Option<Handler> {
     match f.shape() {
         (Kind::Reg, _, n) => widths!(n, |W| step::<W, Reg<0>, true>),
-        (_, _, n) => widths!(n, |W| step::<W, Mem, true>),
+        (_, _, n) => widths!(n, |W| quick!(|M| step::<W, M, true>)),
     }
 }
 
 fn decrement(f: &Form<'_>) -> Option<Handler> {
     match f.shape() {
         (Kind::Reg, _, n) => widths!(n, |W| step::<W, Reg<0>, false>),
-        (_, _, n) => widths!(n, |W| step::<W, Mem, false>),
+        (_, _, n) => widths!(n, |W| quick!(|M| step::<W, M, false>)),
     }
 }
 
 /// INC and DEC: CF stays. SDM 2A, "INC", "DEC".
 fn step<W: Width, D: Target, const UP: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let carry = cpu.flags.carry();
     let (a, place) = D::locate::<W>(cpu, op)?;
     let (writer, result) =
         if UP { (Writer::Inc, a.u64().wrapping_add(1)) } else { (Writer::Dec, a.u64().wrapping_sub(1)) };
     let result = W::from_u64(result);
-    cpu.flags.record_keeping_carry(writer, result);
+    cpu.flags.record_with_carry(writer, result, carry);
     D::put(cpu, op, place, result)
 }
 

@@ -4,9 +4,10 @@
 
 use iced_x86::{Code, Mnemonic as M, OpKind};
 
+use crate::cpu::access::canonical;
 use crate::cpu::interrupt::Source as Cause;
 use crate::cpu::{CS, Cpu, Fallible, Fault, RCX, RIP, Width, eflags};
-use crate::interp::op::{Handler, Mem, Op, Reg, Source};
+use crate::interp::op::{Handler, Op, Reg, Source, Way, quick};
 use crate::interp::table::{Form, Kind, Row, row, widths_wide};
 
 /// The rows of this family.
@@ -58,7 +59,7 @@ impl Cpu {
     #[inline(always)]
     pub fn jump(&mut self, target: u64) -> Fallible {
         let fits = if self.linear_mask == u64::MAX {
-            self.canonical(target)
+            canonical(target, 48) || self.canonical(target)
         } else {
             target <= u64::from(self.seg[CS].limit)
         };
@@ -98,7 +99,7 @@ fn jump_form(f: &Form<'_>) -> Option<Handler> {
     match f.kind(0) {
         Kind::Imm => widths_wide!(branch_size(f), |W| jump_relative::<W>),
         Kind::Reg => widths_wide!(f.size(0), |W| jump_indirect::<W, Reg<0>>),
-        _ => widths_wide!(f.size(0), |W| jump_indirect::<W, Mem>),
+        _ => widths_wide!(f.size(0), |W| quick!(|M| jump_indirect::<W, M>)),
     }
 }
 
@@ -116,13 +117,13 @@ fn jcc<const CC: u8>(f: &Form<'_>) -> Option<Handler> {
     widths_wide!(branch_size(f), |W| jump_if::<W, CC>)
 }
 
-/// Jcc. SDM 2A, "Jcc".
+/// Jcc: leaves the block with [`Fault::Jumped`] when taken, goes on in it otherwise. SDM 2A, "Jcc".
 fn jump_if<W: Width, const CC: u8>(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.flags.condition(CC) {
         let target = relative::<W>(cpu, op);
-        return cpu.jump(target);
+        cpu.jump(target)?;
+        return Err(Fault::Jumped);
     }
-    cpu.regs[RIP] = op.next(cpu);
     Ok(())
 }
 
@@ -193,29 +194,29 @@ fn call_form(f: &Form<'_>) -> Option<Handler> {
         };
     }
     match f.kind(0) {
-        Kind::Imm => widths_wide!(branch_size(f), |W| call_relative::<W>),
-        Kind::Reg => widths_wide!(f.size(0), |W| call_indirect::<W, Reg<0>>),
-        _ => widths_wide!(f.size(0), |W| call_indirect::<W, Mem>),
+        Kind::Imm => widths_wide!(branch_size(f), |W| quick!(|M| call_relative::<W, M>)),
+        Kind::Reg => widths_wide!(f.size(0), |W| quick!(|M| call_indirect::<W, Reg<0>, M>)),
+        _ => widths_wide!(f.size(0), |W| quick!(|M| call_indirect::<W, M, M>)),
     }
 }
 
 /// CALL: the target is checked before the push is made good. SDM 2A, "CALL".
 #[inline(always)]
-fn call<W: Width>(cpu: &mut Cpu, op: &Op, target: u64) -> Fallible {
+fn call<W: Width, M: Way>(cpu: &mut Cpu, op: &Op, target: u64) -> Fallible {
     let next = op.next(cpu);
     let start = cpu.regs[RIP];
     cpu.jump(target)?;
-    cpu.push(W::from_u64(next)).inspect_err(|_| cpu.regs[RIP] = start)
+    M::push(cpu, W::from_u64(next)).inspect_err(|_| cpu.regs[RIP] = start)
 }
 
-fn call_relative<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn call_relative<W: Width, M: Way>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let target = relative::<W>(cpu, op);
-    call::<W>(cpu, op, target)
+    call::<W, M>(cpu, op, target)
 }
 
-fn call_indirect<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn call_indirect<W: Width, S: Source, M: Way>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let target = S::get::<W>(cpu, op)?.u64();
-    call::<W>(cpu, op, target)
+    call::<W, M>(cpu, op, target)
 }
 
 fn return_form(f: &Form<'_>) -> Option<Handler> {
@@ -225,12 +226,12 @@ fn return_form(f: &Form<'_>) -> Option<Handler> {
         _ => 8,
     };
     // Without an operand the immediate is zero.
-    widths_wide!(size, |W| near_return::<W>)
+    widths_wide!(size, |W| quick!(|M| near_return::<W, M>))
 }
 
 /// RET. SDM 2B, "RET".
-fn near_return<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    let target = cpu.peek::<W>(0)?.u64();
+fn near_return<W: Width, M: Way>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let target = M::peek::<W>(cpu)?.u64();
     cpu.jump(target)?;
     cpu.drop_stack(W::BYTES + (op.imm & 0xffff));
     Ok(())

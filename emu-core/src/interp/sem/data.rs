@@ -3,7 +3,7 @@
 use iced_x86::{Mnemonic as M, OpKind};
 
 use crate::cpu::{Cpu, Fallible, RAX, RBX, RDX, Width};
-use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target};
+use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target, quick};
 use crate::interp::table::{Form, Kind, Row, row, widths, widths_wide};
 
 /// The rows of this family, less MOV to and from segment, control and debug registers.
@@ -84,10 +84,10 @@ fn mov(f: &Form<'_>) -> Option<Handler> {
     }
     match f.shape() {
         (Kind::Reg, Kind::Reg, n) => widths!(n, |W| movement::<W, Reg<0>, Reg<1>>),
-        (Kind::Reg, Kind::Mem, n) => widths!(n, |W| movement::<W, Reg<0>, Mem>),
+        (Kind::Reg, Kind::Mem, n) => widths!(n, |W| quick!(|M| movement::<W, Reg<0>, M>)),
         (Kind::Reg, Kind::Imm, n) => widths!(n, |W| movement::<W, Reg<0>, Imm>),
-        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| movement::<W, Mem, Reg<1>>),
-        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| movement::<W, Mem, Imm>),
+        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| quick!(|M| movement::<W, M, Reg<1>>)),
+        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| quick!(|M| movement::<W, M, Imm>)),
         _ => None,
     }
 }
@@ -104,9 +104,9 @@ fn extend<const SIGNED: bool>(f: &Form<'_>) -> Option<Handler> {
         (Kind::Reg, 1, n) => widths_wide!(n, |W| movx::<u8, W, Reg<1>, SIGNED>),
         (Kind::Reg, 2, n) => widths_wide!(n, |W| movx::<u16, W, Reg<1>, SIGNED>),
         (Kind::Reg, _, n) => widths_wide!(n, |W| movx::<u32, W, Reg<1>, SIGNED>),
-        (_, 1, n) => widths_wide!(n, |W| movx::<u8, W, Mem, SIGNED>),
-        (_, 2, n) => widths_wide!(n, |W| movx::<u16, W, Mem, SIGNED>),
-        (_, _, n) => widths_wide!(n, |W| movx::<u32, W, Mem, SIGNED>),
+        (_, 1, n) => widths_wide!(n, |W| quick!(|M| movx::<u8, W, M, SIGNED>)),
+        (_, 2, n) => widths_wide!(n, |W| quick!(|M| movx::<u16, W, M, SIGNED>)),
+        (_, _, n) => widths_wide!(n, |W| quick!(|M| movx::<u32, W, M, SIGNED>)),
     }
 }
 

@@ -5,7 +5,7 @@ use iced_x86::Mnemonic as M;
 use super::arith::{Binary, binary};
 use crate::cpu::eflags::Writer;
 use crate::cpu::{Cpu, Fallible, Width};
-use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target};
+use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Target, quick};
 use crate::interp::table::{Form, Kind, Row, row, widths};
 
 /// The rows of this family.
@@ -60,8 +60,8 @@ fn test_form(f: &Form<'_>) -> Option<Handler> {
     match f.shape() {
         (Kind::Reg, Kind::Reg, n) => widths!(n, |W| test::<W, Reg<0>, Reg<1>>),
         (Kind::Reg, Kind::Imm, n) => widths!(n, |W| test::<W, Reg<0>, Imm>),
-        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| test::<W, Mem, Reg<1>>),
-        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| test::<W, Mem, Imm>),
+        (Kind::Mem, Kind::Reg, n) => widths!(n, |W| quick!(|M| test::<W, M, Reg<1>>)),
+        (Kind::Mem, Kind::Imm, n) => widths!(n, |W| quick!(|M| test::<W, M, Imm>)),
         _ => None,
     }
 }

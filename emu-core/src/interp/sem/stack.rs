@@ -3,7 +3,7 @@
 use iced_x86::{Code, Mnemonic as M, OpKind};
 
 use crate::cpu::{Cpu, Fallible, RBP, RSP, SS, Width, eflags};
-use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source};
+use crate::interp::op::{Handler, Imm, Mem, Op, Reg, Source, Way, quick};
 use crate::interp::table::{Form, Kind, Row, row, widths_wide};
 
 /// The rows of this family.
@@ -30,16 +30,16 @@ fn push_form(f: &Form<'_>) -> Option<Handler> {
         return widths_wide!(size, |W| push_segment::<W>);
     }
     match f.kind(0) {
-        Kind::Reg => widths_wide!(size, |W| push::<W, Reg<0>>),
-        Kind::Mem => widths_wide!(size, |W| push::<W, Mem>),
-        _ => widths_wide!(size, |W| push::<W, Imm>),
+        Kind::Reg => widths_wide!(size, |W| quick!(|M| push::<W, Reg<0>, M>)),
+        Kind::Mem => widths_wide!(size, |W| push::<W, Mem, Mem>),
+        _ => widths_wide!(size, |W| quick!(|M| push::<W, Imm, M>)),
     }
 }
 
 /// PUSH: the operand is read first, so PUSH SP stores the old SP. SDM 2B, "PUSH".
-fn push<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn push<W: Width, S: Source, M: Way>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let value = S::get::<W>(cpu, op)?;
-    cpu.push(value)
+    M::push(cpu, value)
 }
 
 /// PUSH of a segment register: with a 32- or 64-bit operand Intel silicon writes the low 16 bits only in
@@ -61,14 +61,15 @@ fn pop_form(f: &Form<'_>) -> Option<Handler> {
         return widths_wide!(size, |W| pop_segment::<W>);
     }
     match f.kind(0) {
-        Kind::Reg => widths_wide!(size, |W| pop_register::<W>),
+        Kind::Reg => widths_wide!(size, |W| quick!(|M| pop_register::<W, M>)),
         _ => widths_wide!(size, |W| pop_memory::<W>),
     }
 }
 
 /// POP to a register: POP SP ends with the popped value. SDM 2B, "POP".
-fn pop_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
-    let value = cpu.pop::<W>()?;
+fn pop_register<W: Width, M: Way>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let value = M::peek::<W>(cpu)?;
+    cpu.drop_stack(W::BYTES);
     cpu.set_register(op.reg[0], value);
     Ok(())
 }
