@@ -125,7 +125,7 @@ impl Drop for Bochs {
 /// When there is no such process, or the host is no Linux.
 pub fn processor_seconds(process: u32) -> io::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks = fields.skip(11).next().and_then(|field| field.parse::<f64>().ok());
+    let mut fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks = fields.nth(11).and_then(|field| field.parse::<f64>().ok());
     ticks.map(|ticks| ticks / 100.0).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

@@ -222,7 +222,7 @@ pub struct Reg<const N: usize>;
 pub struct Mem;
 
 /// The memory operand, when it is [`NEAR`] and the translation cache knows the way; [`Fault::NotQuick`] otherwise.
-/// See [`quick`].
+/// See `quick`.
 #[derive(Clone, Copy, Debug)]
 pub struct Near;
 
