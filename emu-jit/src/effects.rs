@@ -72,18 +72,18 @@ pub fn effect(insn: &Instruction) -> Option<Effect> {
         M::Adc | M::Sbb | M::Xadd | M::Cmpxchg | M::Popcnt => Effect::Whole(OSZAPC),
         M::Shl | M::Sal | M::Shr | M::Sar => match count(insn) {
             Count::None => Effect::None,
-            Count::Some(_) => Effect::Whole(OSZAPC & !AF),
+            Count::Known => Effect::Whole(OSZAPC & !AF),
             Count::Cl => Effect::Counted(OSZAPC & !AF),
         },
         M::Rol | M::Ror => match count(insn) {
             Count::None => Effect::None,
-            Count::Some(_) => Effect::Partial(CF | OF),
+            Count::Known => Effect::Partial(CF | OF),
             Count::Cl => return None,
         },
         M::Shld | M::Shrd if insn.op0_kind() == OpKind::Register && insn.op0_register().size() > 2 => {
             match count(insn) {
                 Count::None => Effect::None,
-                Count::Some(_) => Effect::Whole(OSZAPC & !AF),
+                Count::Known => Effect::Whole(OSZAPC & !AF),
                 Count::Cl => return None,
             }
         }
@@ -110,13 +110,13 @@ pub fn effect(insn: &Instruction) -> Option<Effect> {
     })
 }
 
+/// The count of a shift, as far as translating needs it: zero changes nothing.
 enum Count {
     None,
-    Some(#[allow(dead_code)] u8),
+    Known,
     Cl,
 }
 
-/// The count of a shift, if it is known.
 fn count(insn: &Instruction) -> Count {
     let last = insn.op_count() - 1;
     let wide = insn.op_kind(0) == OpKind::Register && insn.op0_register().size() == 8
@@ -125,7 +125,7 @@ fn count(insn: &Instruction) -> Count {
         OpKind::Register => Count::Cl,
         _ => match insn.immediate(last) as u8 & if wide { 63 } else { 31 } {
             0 => Count::None,
-            n => Count::Some(n),
+            _ => Count::Known,
         },
     }
 }
