@@ -1,4 +1,4 @@
-//! One Linux kernel, one session in its shell, and what its log may say.
+//! One Linux kernel on one machine, one session in its shell, and what its log may say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ grep -c ^processor /proc/cpuinfo
 cat /proc/cpuinfo
 free | grep Mem
 cat /sys/devices/system/clocksource/clocksource0/current_clocksource
+echo processors-$(nproc)-
 echo log-$((6*7)); dmesg -r; echo end-$((6*7))
 ";
 
@@ -61,6 +62,41 @@ pub enum End {
     PowerOff,
     /// A reset, which ends the run.
     Restart,
+}
+
+/// The machine to boot on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// What `--accel` is given; the default engine when there is none.
+    pub engine: Option<&'static str>,
+    /// The firmware.
+    pub firmware: Firmware,
+    /// Processors.
+    pub cpus: u32,
+    /// How the session ends.
+    pub end: End,
+}
+
+impl Setup {
+    /// One processor on the default engine, switched off in the end.
+    pub const fn new(firmware: Firmware) -> Self {
+        Self { engine: None, firmware, cpus: 1, end: End::PowerOff }
+    }
+
+    /// On the interpreter.
+    pub const fn interpreted(self) -> Self {
+        Self { engine: Some("interp"), ..self }
+    }
+
+    /// With so many processors.
+    pub const fn cpus(self, cpus: u32) -> Self {
+        Self { cpus, ..self }
+    }
+
+    /// Ends with a reset.
+    pub const fn restarts(self) -> Self {
+        Self { end: End::Restart, ..self }
+    }
 }
 
 /// The files of a guest.
@@ -96,10 +132,10 @@ impl Guest {
 }
 
 /// Boots a guest, has it answer the session and end, and checks all that.
-pub fn check(guest: &Guest, firmware: Firmware, end: End) {
-    let scratch = Scratch::new(&format!("{}-{firmware:?}", guest.package));
+pub fn check(guest: &Guest, setup: Setup) {
+    let scratch = Scratch::new(&format!("{}-{setup:?}", guest.package));
     let Some(files) = guest.files(&scratch) else { return };
-    let bios = match firmware {
+    let bios = match setup.firmware {
         Firmware::Ours => None,
         Firmware::SeaBios => match seabios() {
             Some(path) => Some(path),
@@ -109,44 +145,48 @@ pub fn check(guest: &Guest, firmware: Firmware, end: End) {
     if !qemu() {
         return;
     }
-    let expected = complaints_on_qemu(guest, &files);
-    let (ended, seconds) = session(on_emu(&files, bios.as_deref()), end);
+    let expected = complaints_on_qemu(guest, &files, setup.cpus);
+    let (ended, seconds) = session(on_emu(&files, setup, bios.as_deref()), setup.end);
     let text = ended.text();
-    let wanted = match end {
+    let wanted = match setup.end {
         End::PowerOff => 0,
         End::Restart => 3,
     };
     assert_eq!(ended.code(), Some(wanted), "{}", ended.story());
-    for line in [&format!("\n{}\r", guest.machine), "model name\t: emu", "\nMem:", "end-42"] {
+    let (machine, processors) = (format!("\n{}\r", guest.machine), format!("\nprocessors-{}-\r", setup.cpus));
+    for line in [&machine, &processors, "model name\t: emu", "\nMem:", "end-42"] {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
     let new: Vec<_> = complaints(&text).difference(&expected).cloned().collect();
     assert!(new.is_empty(), "not on QEMU:\n{}\nin:\n{text}", new.join("\n"));
-    eprintln!("{} with {firmware:?}: shell after {seconds:.1} s", guest.package);
+    eprintln!("{} on {setup:?}: shell after {seconds:.1} s", guest.package);
 }
 
-fn on_emu(files: &Files, bios: Option<&Path>) -> Command {
-    let mut command = emu(["--append", "console=ttyS0", "--no-reboot", "--kernel"]);
-    command.arg(&files.kernel).arg("--initrd").arg(&files.initrd);
+fn on_emu(files: &Files, setup: Setup, bios: Option<&Path>) -> Command {
+    let mut command = emu(["--append", "console=ttyS0", "--no-reboot", "--smp", &setup.cpus.to_string()]);
+    command.arg("--kernel").arg(&files.kernel).arg("--initrd").arg(&files.initrd);
     bios.into_iter().for_each(|bios| {
         command.arg("--bios").arg(bios);
+    });
+    setup.engine.into_iter().for_each(|engine| {
+        command.args(["--accel", engine]);
     });
     command
 }
 
 /// What the same kernel complains of on QEMU, which is asked once.
-fn complaints_on_qemu(guest: &Guest, files: &Files) -> BTreeSet<String> {
-    static KNOWN: Mutex<BTreeMap<&str, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+fn complaints_on_qemu(guest: &Guest, files: &Files, cpus: u32) -> BTreeSet<String> {
+    static KNOWN: Mutex<BTreeMap<(&str, u32), BTreeSet<String>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.entry(guest.package).or_insert_with(|| complaints(&on_qemu(files))).clone()
+    known.entry((guest.package, cpus)).or_insert_with(|| complaints(&on_qemu(files, cpus))).clone()
 }
 
 /// What the same kernel prints on QEMU.
-fn on_qemu(files: &Files) -> String {
+fn on_qemu(files: &Files, cpus: u32) -> String {
     let mut command = Command::new(QEMU);
     command.args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot"]);
     command
-        .args(["-append", "console=ttyS0", "-kernel"])
+        .args(["-smp", &cpus.to_string(), "-append", "console=ttyS0", "-kernel"])
         .arg(&files.kernel)
         .arg("-initrd")
         .arg(&files.initrd);

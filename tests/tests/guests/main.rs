@@ -1,60 +1,154 @@
-//! Linux kernels from Debian's packages, booted directly to a shell on the serial port, with both firmwares.
+//! Linux kernels from Debian's packages, booted directly to a shell on the serial port, with both firmwares, on both
+//! engines, and with more than one processor.
 //!
-//! Each is given the same session, and what its log complains of is held against what it complains of on QEMU.
-//! Two boots and the shortest in 32 bits run always, the others by name: `cargo test --release -p emu-tests --test
-//! guests -- --ignored`.
+//! Each is given the same session, and what its log complains of is held against what it complains of on QEMU with as
+//! many processors. The short ones run always, the others by name: `cargo test --release -p emu-tests --test guests --
+//! --ignored`.
 
 mod linux;
 
 use emu_tests::debian::Arch;
-use linux::{End, Firmware, Guest, check};
+use linux::{Firmware, Guest, Setup, check};
 
 const CLOUD: Guest = Guest { package: "linux-image-cloud-amd64", arch: Arch::Amd64, machine: "x86_64" };
 const AMD64: Guest = Guest { package: "linux-image-amd64", arch: Arch::Amd64, machine: "x86_64" };
 const I686: Guest = Guest { package: "linux-image-686", arch: Arch::I386, machine: "i686" };
 const I686_PAE: Guest = Guest { package: "linux-image-686-pae", arch: Arch::I386, machine: "i686" };
 
+const OURS: Setup = Setup::new(Firmware::Ours);
+const SEABIOS: Setup = Setup::new(Firmware::SeaBios);
+
 #[test]
 fn cloud_kernel_with_our_bios() {
-    check(&CLOUD, Firmware::Ours, End::PowerOff);
+    check(&CLOUD, OURS);
 }
 
 #[test]
 fn cloud_kernel_with_seabios() {
-    check(&CLOUD, Firmware::SeaBios, End::PowerOff);
+    check(&CLOUD, SEABIOS);
+}
+
+#[test]
+fn cloud_kernel_on_the_interpreter() {
+    check(&CLOUD, OURS.interpreted());
+}
+
+#[test]
+fn cloud_kernel_on_two_processors() {
+    check(&CLOUD, OURS.cpus(2));
 }
 
 #[test]
 fn kernel_without_pae_with_our_bios() {
-    check(&I686, Firmware::Ours, End::Restart);
+    check(&I686, OURS.restarts());
 }
 
 #[test]
-#[ignore = "takes half a minute; the cloud kernel takes the same ways"]
+#[ignore = "takes half a minute; the short ones take the same ways"]
+fn cloud_kernel_on_four_processors_with_both_firmwares() {
+    check(&CLOUD, OURS.cpus(4));
+    check(&CLOUD, SEABIOS.cpus(4).restarts());
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
+fn cloud_kernel_on_two_and_four_processors_on_the_interpreter() {
+    check(&CLOUD, OURS.cpus(2).interpreted());
+    check(&CLOUD, SEABIOS.cpus(4).interpreted());
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
+fn cloud_kernel_with_seabios_on_the_interpreter() {
+    check(&CLOUD, SEABIOS.interpreted().restarts());
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
 fn kernel_without_pae_with_seabios() {
-    check(&I686, Firmware::SeaBios, End::PowerOff);
+    check(&I686, SEABIOS);
 }
 
 #[test]
-#[ignore = "takes half a minute; the cloud kernel takes the same ways"]
+#[ignore = "takes minutes"]
+fn kernel_without_pae_on_the_interpreter_with_both_firmwares() {
+    check(&I686, OURS.interpreted());
+    check(&I686, SEABIOS.interpreted());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn kernel_without_pae_on_two_and_four_processors() {
+    check(&I686, OURS.cpus(2));
+    check(&I686, SEABIOS.cpus(4));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn kernel_without_pae_on_two_processors_on_the_interpreter() {
+    check(&I686, OURS.cpus(2).interpreted());
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
 fn kernel_with_pae_with_our_bios() {
-    check(&I686_PAE, Firmware::Ours, End::PowerOff);
+    check(&I686_PAE, OURS);
 }
 
 #[test]
-#[ignore = "takes half a minute; the cloud kernel takes the same ways"]
+#[ignore = "takes half a minute; the short ones take the same ways"]
 fn kernel_with_pae_with_seabios() {
-    check(&I686_PAE, Firmware::SeaBios, End::Restart);
+    check(&I686_PAE, SEABIOS.restarts());
 }
 
 #[test]
-#[ignore = "takes half a minute; the cloud kernel takes the same ways"]
+#[ignore = "takes minutes"]
+fn kernel_with_pae_on_the_interpreter_with_both_firmwares() {
+    check(&I686_PAE, OURS.interpreted());
+    check(&I686_PAE, SEABIOS.interpreted());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn kernel_with_pae_on_two_and_four_processors() {
+    check(&I686_PAE, OURS.cpus(2));
+    check(&I686_PAE, SEABIOS.cpus(4));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn kernel_with_pae_on_two_processors_on_the_interpreter() {
+    check(&I686_PAE, OURS.cpus(2).interpreted());
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
 fn full_kernel_with_our_bios() {
-    check(&AMD64, Firmware::Ours, End::PowerOff);
+    check(&AMD64, OURS);
 }
 
 #[test]
-#[ignore = "takes half a minute; the cloud kernel takes the same ways"]
+#[ignore = "takes half a minute; the short ones take the same ways"]
 fn full_kernel_with_seabios() {
-    check(&AMD64, Firmware::SeaBios, End::Restart);
+    check(&AMD64, SEABIOS.restarts());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn full_kernel_on_the_interpreter_with_both_firmwares() {
+    check(&AMD64, OURS.interpreted());
+    check(&AMD64, SEABIOS.interpreted());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn full_kernel_on_two_and_four_processors() {
+    check(&AMD64, OURS.cpus(2));
+    check(&AMD64, SEABIOS.cpus(4));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn full_kernel_on_two_processors_on_the_interpreter() {
+    check(&AMD64, OURS.cpus(2).interpreted());
 }
