@@ -47,6 +47,10 @@ pub struct InfoArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+
+    /// List the encodings of all instruction sets that a processor model has, and whether each is implemented
+    #[arg(long)]
+    pub instructions: bool,
 }
 
 /// Options of `emu run`.

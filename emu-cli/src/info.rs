@@ -1,5 +1,7 @@
 //! `emu info`: what is built in and what the host can do.
 
+mod instructions;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -43,8 +45,12 @@ struct Host {
 /// # Errors
 /// When standard output cannot be written.
 pub fn run(args: &InfoArgs) -> Result<Outcome> {
-    let info = gather();
-    let text = if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { in_words(&info) };
+    let text = if args.instructions {
+        instructions::list(args.json)?
+    } else {
+        let info = gather();
+        if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { in_words(&info) }
+    };
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
         result => result.map(|()| Outcome::Done).context("standard output"),

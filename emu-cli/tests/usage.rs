@@ -143,6 +143,23 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn info_lists_the_instructions() {
+    let output = emu(&["info", "--instructions"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let add = lines.iter().find(|line| line.starts_with("Add_rm8_r8 ")).expect("ADD is there");
+    assert!(add.contains("ADD r/m8, r8") && add.ends_with("implemented"), "{add}");
+    let number = lines.len() - 1;
+    assert_eq!(lines[number], format!("{number} encodings, {number} implemented, 0 missing"));
+    let output = emu(&["info", "--instructions", "--json"]);
+    let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list.len(), number);
+    assert!(
+        list.iter().any(|line| line["code"] == "VEX_Vpgatherqq_ymm_vm64y_ymm" && line["sets"][0] == "AVX2")
+    );
+}
+
+#[test]
 fn info_tells_what_is_built_in() {
     let output = emu(&["info"]);
     let text = String::from_utf8(output.stdout).unwrap();

@@ -7,8 +7,7 @@ pub mod gate;
 use std::cell::Cell;
 
 use iced_x86::{
-    CodeSize, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction,
-    Mnemonic, OpKind, Register,
+    CodeSize, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 
 use crate::cpu::model::Features;
@@ -147,56 +146,9 @@ fn unimplemented(_: &mut Cpu, _: &Op) -> Fallible {
     Err(Fault::Unimplemented)
 }
 
-/// The same for an instruction with a VEX or EVEX prefix, which real and virtual-8086 mode do not have.
-/// SDM 2A, "VEX Encoding".
-fn unimplemented_vex(cpu: &mut Cpu, _: &Op) -> Fallible {
-    Err(if cpu.paragraphs() { Fault::UD } else { Fault::Unimplemented })
-}
-
-/// Does it belong to an extension that this processor does not have and does not report, so that it is #UD?
-fn of_absent_extension(insn: &Instruction) -> bool {
-    use CpuidFeature as F;
-    const ABSENT: [F; 23] = [
-        F::VMX,
-        F::INVEPT,
-        F::INVVPID,
-        F::SVM,
-        F::SKINIT,
-        F::SKINIT_or_SVM,
-        F::SMX,
-        F::SGX1,
-        F::SEV_ES,
-        F::SEV_SNP,
-        F::RTM,
-        F::HLE_or_RTM,
-        F::RDPRU,
-        F::CLZERO,
-        F::MCOMMIT,
-        F::MONITORX,
-        F::SSE4A,
-        F::D3NOW,
-        F::D3NOWEXT,
-        F::XOP,
-        F::TBM,
-        F::FMA4,
-        F::LWP,
-    ];
-    insn.cpuid_features().iter().any(|feature| ABSENT.contains(feature))
-}
-
 fn translate(insn: &Instruction, mode: CodeMode, start: u16) -> Op {
     let form = Form { insn, code_size: mode.size };
-    let missing = if of_absent_extension(insn) {
-        invalid_opcode
-    } else if insn.encoding() == EncodingKind::Legacy {
-        unimplemented
-    } else {
-        unimplemented_vex
-    };
-    // No encoding with an EVEX or XOP prefix is implemented; they share mnemonics with those that are.
-    let known = matches!(insn.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
-    let run =
-        table::lookup(insn.mnemonic()).filter(|_| known).and_then(|select| select(&form)).unwrap_or(missing);
+    let run = table::handler(&form).unwrap_or(unimplemented);
     let end = start + insn.len() as u16;
     let mut op = blank(run, start, end);
     op.flags = flow_flags(insn);

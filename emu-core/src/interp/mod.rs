@@ -1,6 +1,7 @@
 //! The interpreter: portable, safe, and the reference for every other engine.
 
 pub mod events;
+pub mod listing;
 pub mod op;
 pub mod sem;
 pub mod table;

@@ -209,6 +209,13 @@ pub fn lookup(mnemonic: Mnemonic) -> Option<Select> {
     index[mnemonic as usize]
 }
 
+/// The handler of a form; `None` when it is not implemented.
+pub fn handler(form: &Form<'_>) -> Option<Handler> {
+    // No encoding with an EVEX or XOP prefix is implemented; they share mnemonics with those that are.
+    let known = matches!(form.insn.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
+    lookup(form.insn.mnemonic()).filter(|_| known).and_then(|select| select(form))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

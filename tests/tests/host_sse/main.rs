@@ -55,7 +55,7 @@ fn is_subject(code: Code, encoding: EncodingKind, bits: u32, features: &[C]) -> 
 
 fn is_implemented(insn: &Instruction, bits: u32) -> bool {
     let form = Form { insn, code_size: bits };
-    table::lookup(insn.mnemonic()).and_then(|select| select(&form)).is_some()
+    table::handler(&form).is_some()
 }
 
 /// What differs between two states after an instruction.
@@ -267,7 +267,7 @@ fn every_vex_encoding_of_the_reported_features_is_implemented() {
             for code_size in [16, 32, 64] {
                 forms += 1;
                 let form = Form { insn: &insn, code_size };
-                if table::lookup(insn.mnemonic()).and_then(|select| select(&form)).is_none() {
+                if table::handler(&form).is_none() {
                     missing.push(format!("{code:?}"));
                 }
             }

@@ -34,6 +34,11 @@ pub const ROWS: &[Row] = &[
     row(M::Prefetcht0, |_| Some(nop)),
     row(M::Prefetcht1, |_| Some(nop)),
     row(M::Prefetcht2, |_| Some(nop)),
+    row(M::Prefetchit0, |_| Some(nop)),
+    row(M::Prefetchit1, |_| Some(nop)),
+    // Without shadow stacks they leave their register as it is. SDM 2B, "RDSSPD/RDSSPQ".
+    row(M::Rdsspd, |_| Some(nop)),
+    row(M::Rdsspq, |_| Some(nop)),
     row(M::Cmovo, |f| cmov::<0>(f)),
     row(M::Cmovno, |f| cmov::<1>(f)),
     row(M::Cmovb, |f| cmov::<2>(f)),

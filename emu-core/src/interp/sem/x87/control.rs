@@ -1,4 +1,4 @@
-//! FNINIT, FNCLEX, FNOP, FLDCW, FNSTCW, FNSTSW, WAIT, EMMS.
+//! FNINIT, FNCLEX, FNOP, FNENI, FNDISI, FNSETPM, FLDCW, FNSTCW, FNSTSW, WAIT, EMMS.
 
 use iced_x86::Mnemonic as M;
 
@@ -14,6 +14,10 @@ pub const ROWS: &[Row] = &[
     row(M::Fninit, |_| Some(fninit)),
     row(M::Fnclex, |_| Some(fnclex)),
     row(M::Fnop, |_| Some(super::begin)),
+    // Of the 8087 and the 80287: without effect since. SDM 3B, "FENI and FDISI", "FSETPM".
+    row(M::Fneni, |_| Some(|cpu, _| check_no_wait(cpu))),
+    row(M::Fndisi, |_| Some(|cpu, _| check_no_wait(cpu))),
+    row(M::Fnsetpm, |_| Some(|cpu, _| check_no_wait(cpu))),
     row(M::Fldcw, |_| Some(fldcw)),
     row(M::Fnstcw, |_| Some(fnstcw)),
     row(M::Fnstsw, fnstsw_form),
