@@ -39,6 +39,45 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Tell what is built in and what the host can do
     Info(InfoArgs),
+    /// Compare two machines and find the first instruction after which they differ
+    Diff(DiffArgs),
+}
+
+/// Options of `emu diff`.
+#[derive(Clone, Debug, Args)]
+#[command(arg_required_else_help = false)]
+pub struct DiffArgs {
+    /// What is compared.
+    #[command(subcommand)]
+    pub what: DiffCommand,
+}
+
+/// What `emu diff` compares.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DiffCommand {
+    /// Boot the same machine twice and compare the runs
+    Run(Box<DiffRunArgs>),
+}
+
+/// Options of `emu diff run`.
+#[derive(Clone, Debug, Args)]
+pub struct DiffRunArgs {
+    /// The machine. Disks are opened as with snapshot=on.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// What to compare with
+    #[arg(long, value_name = "REFERENCE")]
+    pub against: Against,
+}
+
+/// `--against`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Against {
+    /// The interpreter.
+    Interp,
+    /// The binary translator.
+    Jit,
 }
 
 /// Options of `emu info`.
@@ -285,7 +324,7 @@ mod tests {
         let cli = Cli::try_parse_from([&["emu"], args].concat()).map_err(|error| one_line(&error))?;
         match cli.command {
             Some(Command::Run(run)) => Ok(*run),
-            Some(Command::Info(_)) => Err("info".into()),
+            Some(Command::Info(_) | Command::Diff(_)) => Err("another command".into()),
             None => Ok(cli.run),
         }
     }

@@ -12,16 +12,17 @@ use emu_core::cpu::model::Model;
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
+use emu_core::mem::Memory;
 use emu_devices::block::{BlockBackend, MemoryDisk};
 use emu_devices::direct_boot::BootKernel;
 use emu_devices::keys::Key;
 use emu_devices::pc::{BootDevice, Pc, PcConfig};
+use emu_devices::uart16550::ByteSource;
 use emu_devices::vga::{Image, TextScreen};
 
 use crate::args::Accel;
 use crate::disk_file::DiskFile;
 use crate::drive::MAX_DRIVES;
-use crate::piped::PipedInput;
 
 /// Serial ports of the board.
 pub const PORTS: usize = 2;
@@ -61,7 +62,6 @@ pub fn read_bios(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// What a machine is made of.
-#[derive(Debug)]
 pub struct Parts {
     /// The engine.
     pub accel: Accel,
@@ -87,8 +87,8 @@ pub struct Parts {
     pub time: TimeSource,
     /// Port of the debug-exit device.
     pub debug_exit: Option<u16>,
-    /// Standard input, for this serial port.
-    pub source: Option<(usize, PipedInput)>,
+    /// What is typed, for this serial port.
+    pub source: Option<(usize, Box<dyn ByteSource>)>,
 }
 
 fn engine(accel: Accel) -> Result<Box<dyn Engine>> {
@@ -107,6 +107,37 @@ fn engine(accel: Accel) -> Result<Box<dyn Engine>> {
     }
 }
 
+/// The board and its memory, out of what `parts` has for it.
+///
+/// # Errors
+/// When the host has no memory for it.
+pub fn board(parts: &mut Parts) -> Result<(Pc, Memory)> {
+    let mut disks =
+        std::mem::take(&mut parts.disks).map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>));
+    let nothing =
+        parts.kernel.is_none() && parts.cdrom.is_none() && parts.floppies.iter().all(Option::is_none);
+    if nothing && disks.iter().all(Option::is_none) {
+        disks[0] = Some(Box::new(MemoryDisk::from(emu_guest::DISK_IMAGE)));
+    }
+    let config = PcConfig {
+        ram_size: parts.memory,
+        cpus: parts.processors,
+        bios: parts.bios.take().unwrap_or_else(|| emu_roms::BIOS.to_vec()),
+        vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
+        debug_exit_port: parts.debug_exit,
+        disks,
+        floppies: std::mem::take(&mut parts.floppies)
+            .map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>)),
+        cdrom: parts.cdrom.take().map(|disc| Box::new(disc) as Box<dyn BlockBackend>),
+        boot_order: parts.boot.first(),
+        kernel: parts.kernel.take().map(|kernel| (kernel, emu_roms::KERNEL_BOOT.to_vec())),
+        start_time: start_time(parts.time),
+    };
+    let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;
+    pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
+    Ok((pc, mem))
+}
+
 /// A PC with what the main loop needs to know of it.
 pub struct Guest {
     machine: Machine,
@@ -123,35 +154,28 @@ impl Guest {
     ///
     /// # Errors
     /// When the host has no memory for it.
-    pub fn assemble(parts: Parts) -> Result<Self> {
-        let mut disks = parts.disks.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>));
-        let nothing =
-            parts.kernel.is_none() && parts.cdrom.is_none() && parts.floppies.iter().all(Option::is_none);
-        if nothing && disks.iter().all(Option::is_none) {
-            disks[0] = Some(Box::new(MemoryDisk::from(emu_guest::DISK_IMAGE)));
-        }
-        let config = PcConfig {
-            ram_size: parts.memory,
-            cpus: parts.processors,
-            bios: parts.bios.unwrap_or_else(|| emu_roms::BIOS.to_vec()),
-            vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
-            debug_exit_port: parts.debug_exit,
-            disks,
-            floppies: parts.floppies.map(|disk| disk.map(|disk| Box::new(disk) as Box<dyn BlockBackend>)),
-            cdrom: parts.cdrom.map(|disc| Box::new(disc) as Box<dyn BlockBackend>),
-            boot_order: parts.boot.first(),
-            kernel: parts.kernel.map(|kernel| (kernel, emu_roms::KERNEL_BOOT.to_vec())),
-            start_time: start_time(parts.time),
-        };
-        let (mut pc, mem) = Pc::new(config).context("the machine cannot be set up")?;
-        pc.set_disks_wait_for_host(parts.time == TimeSource::Virtual);
+    pub fn assemble(mut parts: Parts) -> Result<Self> {
         let engine = engine(parts.accel)?;
+        Self::assemble_on(engine, &mut parts)
+    }
+
+    /// The same with this engine.
+    ///
+    /// # Errors
+    /// When the host has no memory for it.
+    pub fn assemble_on(engine: Box<dyn Engine>, parts: &mut Parts) -> Result<Self> {
+        let (pc, mem) = board(parts)?;
         let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
         machine.set_model(parts.cpu);
-        if let Some((port, source)) = parts.source {
-            machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, Box::new(source)));
+        if let Some((port, source)) = parts.source.take() {
+            machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, source));
         }
         Ok(Self { machine })
+    }
+
+    /// The machine behind it.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
     }
 
     fn with_pc<R>(&mut self, f: impl FnOnce(&mut Pc, &mut Access<'_>) -> R) -> R {

@@ -7,6 +7,7 @@ mod cdrom;
 mod clock;
 mod console;
 mod cpu_model;
+mod diff;
 mod disk_file;
 mod display;
 mod drive;
@@ -40,6 +41,7 @@ fn main() {
     terminal::install_panic_hook();
     let result = Cli::try_parse().map_err(anyhow::Error::new).and_then(|cli| match cli.command {
         Some(Command::Info(args)) => info::run(&args),
+        Some(Command::Diff(args)) => diff::run(&args.what),
         Some(Command::Run(args)) => run::run(&args),
         None => run::run(&cli.run),
     });

@@ -19,6 +19,8 @@ pub enum Outcome {
     Timeout,
     /// The guest wrote this value to the debug-exit port.
     DebugExit(u32),
+    /// `emu diff` found a difference.
+    Different,
     /// Whoever reads our standard output has gone away.
     OutputClosed,
     /// A signal asked us to end.
@@ -38,6 +40,7 @@ impl Outcome {
             Self::OutputClosed => STATUS_HOST,
             Self::Reset => 3,
             Self::InstructionLimit => 4,
+            Self::Different => 5,
             Self::Timeout => 124,
             Self::DebugExit(value) => (value << 1 | 1) as u8 as i32,
             Self::Signal(signal) => 128 + signal,

@@ -72,7 +72,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let (lines, listening) = open_lines(&plan, &mut files.serial, &events_in)?;
     outputs.keep()?;
 
-    let source = plan.piped.map(|port| PipedInput::start().map(|input| (port, input))).transpose()?;
+    let source =
+        plan.piped.map(|port| PipedInput::start().map(|input| (port, Box::new(input) as _))).transpose()?;
     if let Some(note) = cpu.note() {
         report!("{note}");
     }

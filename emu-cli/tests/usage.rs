@@ -48,6 +48,11 @@ fn wrong_options_are_status_2() {
         (&["--drive", "a.img,index=7"], "index=3"),
         (&["--drive", "a.img,index=1", "--drive", "b.img,index=1"], "b.img"),
         (&["--drive", ""], "disk image"),
+        (&["diff"], "subcommand"),
+        (&["diff", "run"], "--against"),
+        (&["diff", "run", "--against", "vax"], "interp"),
+        (&["diff", "run", "--against", "jit", "--time", "host"], "virtual"),
+        (&["diff", "run", "--against", "jit", "--floppy", "a.img"], "--floppy"),
     ] {
         refused(args, 2, &[part]);
     }

@@ -1,6 +1,8 @@
-//! From linear to physical addresses: the page walk ([`paging`]) and the cache of its results ([`tlb`]).
+//! From linear to physical addresses: the page walk ([`paging`]), the cache of its results ([`tlb`]), and a look
+//! from outside that changes nothing ([`peek`]).
 
 pub mod paging;
+pub mod peek;
 pub mod tlb;
 
 /// What an access wants.

@@ -1,0 +1,27 @@
+//! `emu diff`: two machines side by side.
+
+mod engines;
+mod progress;
+mod recipe;
+
+use anyhow::Result;
+
+use crate::args::{Accel, Against, DiffCommand};
+use crate::outcome::Outcome;
+use recipe::Recipe;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// Wrong usage, or what the host could not do.
+pub fn run(what: &DiffCommand) -> Result<Outcome> {
+    match what {
+        DiffCommand::Run(args) => {
+            let recipe = Recipe::new(&args.run)?;
+            match args.against {
+                Against::Interp => engines::compare(&recipe, args.run.accel, Accel::Interp),
+                Against::Jit => engines::compare(&recipe, args.run.accel, Accel::Jit),
+            }
+        }
+    }
+}
