@@ -191,6 +191,9 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
 
 fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option<(Want, u32)>) -> Kind {
     let plain = insn.flow_control() == FlowControl::Next;
+    if repeats(insn) {
+        return Kind::CallOut;
+    }
     if insn.is_invalid() || plain && op.flags & ENDS_BLOCK != 0 {
         return Kind::Last;
     }
@@ -228,6 +231,12 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
         _ => {}
     }
     if native(insn, mode, memories, access) { Kind::Native } else { Kind::CallOut }
+}
+
+/// A string instruction with a REP prefix that has nothing to do with ports.
+pub fn repeats(insn: &Instruction) -> bool {
+    let port = matches!(insn.mnemonic(), M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd);
+    insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix()) && !port
 }
 
 fn branch(insn: &Instruction, mode: Mode) -> Kind {
@@ -271,7 +280,6 @@ fn system(insn: &Instruction) -> bool {
     insn.is_privileged()
         || insn.op_count() > 0 && segment(0)
         || first_two.into_iter().any(special)
-        || insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix())
         || matches!(
             insn.mnemonic(),
             M::Popf

@@ -13,7 +13,8 @@ use crate::frame::{Exchange, StackFrame};
 use crate::thunks::Callees;
 
 /// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
-/// index of the instruction, and whether its flags are wanted as LAHF and SETO leave them.
+/// index of the instruction, whether its flags are wanted as LAHF and SETO leave them, and whether it is a repeated
+/// string instruction, behind which the block may go on although it writes RIP.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub struct Place(pub u32);
@@ -35,6 +36,15 @@ impl Place {
 
     fn index(self) -> u32 {
         self.0 >> 20 & 0xff
+    }
+
+    /// The same place, of a repeated string instruction.
+    pub fn repeating(self) -> Self {
+        Self(self.0 | 1 << 30)
+    }
+
+    fn repeats(self) -> bool {
+        self.0 >> 30 & 1 != 0
     }
 
     fn split(self) -> bool {
@@ -63,9 +73,9 @@ pub fn enter(exchange: &mut Exchange, cpu: &mut Cpu, thunk: usize, code: usize, 
     token
 }
 
-/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. Returns 0
-/// when the block goes on.
-extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remaining: i64) -> u32 {
+/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. When the
+/// block goes on, returns how many instructions may still retire beside its own, else a negative number.
+extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remaining: i64) -> i64 {
     let frame = &mut stack.frame;
     // SAFETY: `enter` put the address of the processor there, which it borrows exclusively until the thunk returns; no
     // other reference to it is in use.
@@ -73,10 +83,14 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     frame.store(cpu);
     let start = frame.page.wrapping_add(place.offset());
     cpu.regs[RIP] = if cpu.linear_mask == u64::MAX { start } else { start & 0xffff_ffff };
-    cpu.retired = cpu.deadline.wrapping_sub((remaining as u64).wrapping_add(place.count()));
+    let before = cpu.deadline.wrapping_sub((remaining as u64).wrapping_add(place.count()));
+    cpu.retired = before;
     cpu.done = place.index();
     cpu.stop = false;
+    let next = op.next(cpu);
     let result = (op.run)(cpu, op);
+    // A repeated string instruction has retired more than one.
+    let remaining = remaining.wrapping_sub(cpu.retired.wrapping_sub(before) as i64);
     let goes_on = match result {
         Err(Fault::Jumped) => false,
         Err(fault) => {
@@ -86,9 +100,11 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
             cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(u64::from(op.start()));
             false
         }
-        Ok(()) if op.flags & WRITES_RIP != 0 => false,
+        Ok(()) if op.flags & WRITES_RIP != 0 => {
+            place.repeats() && cpu.regs[RIP] == next && !cpu.stop && remaining >= 0
+        }
         Ok(()) if cpu.stop => {
-            cpu.regs[RIP] = op.next(cpu);
+            cpu.regs[RIP] = next;
             false
         }
         Ok(()) => true,
@@ -101,7 +117,7 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
         cpu.retired += u64::from(place.index()) + u64::from(matches!(result, Ok(()) | Err(Fault::Jumped)));
     }
     frame.load(cpu);
-    u32::from(!goes_on)
+    if goes_on { remaining } else { -1 }
 }
 
 /// The arithmetic flags as LAHF and SETO leave them in AX.

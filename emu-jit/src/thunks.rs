@@ -103,8 +103,9 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     emit_call(&mut asm, callees.call_out, vectors_out);
     dynasm!(asm
         ; .arch x64
-        ; test eax, eax
-        ; jnz >out
+        ; test rax, rax
+        ; js >out
+        ; mov r15, rax
     );
     load_registers(&mut asm, 8);
     dynasm!(asm

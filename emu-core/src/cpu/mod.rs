@@ -154,6 +154,8 @@ pub struct Cpu {
     pub retired: u64,
     /// Retired-instruction count at which control must return.
     pub deadline: u64,
+    /// The same for the iterations of a repeated instruction, which keeps RF until its last one.
+    pub repeat_deadline: u64,
     /// Changes whenever instruction fetch may mean something else: mode, privilege, translations.
     pub fetch_generation: u64,
     /// Last offset that may be fetched.

@@ -21,6 +21,7 @@ impl Cpu {
             attention: 0,
             retired: 0,
             deadline: 0,
+            repeat_deadline: 0,
             fetch_generation: 0,
             fetch_limit: 0xffff,
             linear_mask: 0xffff_ffff,

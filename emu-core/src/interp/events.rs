@@ -111,6 +111,7 @@ impl Cpu {
         if self.inhibit_at == self.retired {
             self.deadline = self.retired + 1;
         }
+        self.repeat_deadline = self.deadline;
         if self.flags.system() & eflags::RF != 0 {
             // Every instruction but the ones that load it clears RF when it has retired.
             self.deadline = self.retired + 1;
@@ -118,6 +119,7 @@ impl Cpu {
         }
         if self.flags.system() & eflags::TF != 0 {
             self.deadline = self.retired + 1;
+            self.repeat_deadline = self.deadline;
             self.trap_pending = self.retired;
             self.debug.branched = false;
             self.attention |= attention::TRAP;

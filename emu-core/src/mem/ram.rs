@@ -153,6 +153,28 @@ impl Ram {
         // SAFETY: the target range lies in the mapping; `bytes` is a Rust slice, which never lies there.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), pointer, bytes.len()) }
     }
+
+    /// Copies `len` bytes inside the mapping, as if by way of a buffer when the ranges overlap.
+    ///
+    /// # Panics
+    /// When a range leaves the mapping.
+    pub fn copy(&self, from: usize, to: usize, len: usize) {
+        assert!(len <= self.len, "range is larger than guest memory");
+        let (from, to) = (self.checked(from, len), self.checked(to, len));
+        // SAFETY: both ranges lie in the mapping, which is mapped readable and writable.
+        unsafe { std::ptr::copy(from, to, len) }
+    }
+
+    /// Fills `len` bytes.
+    ///
+    /// # Panics
+    /// When the range leaves the mapping.
+    pub fn fill(&self, to: usize, len: usize, byte: u8) {
+        assert!(len <= self.len, "range is larger than guest memory");
+        let to = self.checked(to, len);
+        // SAFETY: the range lies in the mapping, which is mapped writable.
+        unsafe { std::ptr::write_bytes(to, byte, len) }
+    }
 }
 
 #[cold]
@@ -171,6 +193,24 @@ mod tests {
         ram.store(ram.host(1), 0x1122_3344u32);
         assert_eq!(ram.load::<u8>(ram.host(1)), 0x44);
         assert_eq!(ram.load::<u16>(ram.host(3)), 0x1122);
+    }
+
+    #[test]
+    fn ranges_are_filled_and_copied_also_onto_themselves() {
+        let ram = Ram::new(4096).unwrap();
+        ram.write_slice(ram.host(0), b"abcdef");
+        ram.copy(ram.host(0), ram.host(2), 4);
+        ram.fill(ram.host(6), 2, b'z');
+        let mut out = [0; 9];
+        ram.read_slice(ram.host(0), &mut out);
+        assert_eq!(&out, b"ababcdzz\0");
+    }
+
+    #[test]
+    #[should_panic(expected = "outside guest memory")]
+    fn a_copy_over_the_end_panics() {
+        let ram = Ram::new(4096).unwrap();
+        ram.copy(ram.host(0), ram.host(4090), 7);
     }
 
     #[test]

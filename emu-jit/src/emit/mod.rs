@@ -17,7 +17,7 @@ use emu_core::interp::op::Op;
 use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Encoder, Instruction, Register};
 
-use crate::analysis::{Guest, Kind};
+use crate::analysis::{Guest, Kind, repeats};
 use crate::effects::Effect;
 use crate::enter::Place;
 use crate::frame::{HIGH, PAGE, PINNED};
@@ -208,7 +208,8 @@ impl Emitter<'_> {
     fn place(&self, index: usize) -> Place {
         let guest = &self.block[index];
         let split = matches!(guest.effect, Effect::Whole(_) | Effect::Partial(_)) && guest.live != 0;
-        Place::new(self.offset, self.block.len(), index, split)
+        let place = Place::new(self.offset, self.block.len(), index, split);
+        if repeats(&guest.insn) { place.repeating() } else { place }
     }
 
     /// Has the interpreter's handler run an instruction, in the middle of the block.

@@ -135,6 +135,40 @@ fn engines_agree_on_random_programs_of_32_bit_code() {
     agree(32, setting("EMU_PROGRAMS", 400));
 }
 
+/// Iterations that are done at once leave what they leave one by one.
+#[test]
+fn repeated_strings_do_not_depend_on_where_slices_end() {
+    for n in 0..setting("EMU_PROGRAMS", 400) / 4 {
+        let bits = if n % 2 == 0 { 64 } else { 32 };
+        let mut random = Random::new(setting("EMU_SEED", 1).wrapping_add(n));
+        let program = Program::strings(bits, 12, &mut random);
+        let start = Start {
+            bits,
+            code: program.code(),
+            data: program::data(&mut random),
+            regs: program::registers(bits, &mut random),
+            vectors: [[0; 4]; 16],
+            flags: 2,
+        };
+        let run = |slice: u64, engine: Box<dyn Engine>| {
+            let mut machine = machine::machine(engine, &start);
+            for until in (slice..=INSTRUCTIONS).step_by(slice as usize) {
+                assert_eq!(machine.run(until), Stop::Limit);
+            }
+            (machine::registers(&machine), machine::data(&machine), machine.state_hash())
+        };
+        let one_by_one = run(1, Box::<Interpreter>::default());
+        for slice in [INSTRUCTIONS, 100] {
+            let translator = Translator::with_limits(1, MOST).expect("the host has memory");
+            for engine in [Box::<Interpreter>::default() as Box<dyn Engine>, Box::new(translator)] {
+                let name = engine.name();
+                let at_once = run(slice, engine);
+                assert!(one_by_one == at_once, "{name}, slices of {slice}\n{}", listing(&program));
+            }
+        }
+    }
+}
+
 /// MOV EAX, imm32 over the end of a page, in a loop that changes the part of it in the next page.
 #[test]
 fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {

@@ -208,6 +208,16 @@ impl Program {
         Self { bits, slots }
     }
 
+    /// One of string instructions, and of those that change their direction.
+    pub fn strings(bits: u32, length: usize, random: &mut Random) -> Self {
+        let slot = |random: &mut Random| match random.below(8) {
+            0 => vec![0xfc], // cld
+            1 => vec![0xfd], // std
+            _ => string(bits, random),
+        };
+        Self { bits, slots: (0..length).map(|_| slot(random)).collect() }
+    }
+
     /// The code: a counter, the slots, and back.
     pub fn code(&self) -> Vec<u8> {
         let mut code = vec![NOP; SLOT];
@@ -232,7 +242,8 @@ impl Program {
 /// Jumps forward, counters in memory, and changes to the program itself.
 fn special(bits: u32, at: usize, length: usize, random: &mut Random) -> Vec<u8> {
     let slots = random.below((length - at).min(4) as u64) as usize;
-    match random.below(12) {
+    match random.below(15) {
+        12..=14 => string(bits, random),
         0..=5 => {
             // Jcc over some slots.
             let distance = (slots * SLOT + SLOT - 2) as u8;
@@ -262,6 +273,30 @@ fn special(bits: u32, at: usize, length: usize, random: &mut Random) -> Vec<u8> 
             bytes
         }
     }
+}
+
+/// A string instruction, mostly repeated, on the data: RSI and RDI are set first, the count too.
+fn string(bits: u32, random: &mut Random) -> Vec<u8> {
+    let wide: &[u8] = if bits == 64 { &[0x48] } else { &[] };
+    let mut bytes = wide.to_vec();
+    bytes.extend([0x89, 0xde]); // mov rsi, rbx
+    bytes.extend(wide);
+    bytes.extend([0x8d, 0x7b, [0, 1, 4, 12, 0xf8, 0x40, random.word() as u8][random.below(7) as usize]]); // lea rdi, [rbx + n]
+    bytes.extend([0x6a, random.below(128) as u8, 0x59]); // push n; pop rcx
+    if random.below(8) != 0 {
+        bytes.push([0xf3, 0xf2][random.below(2) as usize]);
+    }
+    let operation = [0xa4u8, 0xa6, 0xaa, 0xac, 0xae][random.below(5) as usize];
+    match random.below(4) {
+        0 => bytes.push(operation),
+        1 => bytes.extend([0x66, operation | 1]),
+        2 => bytes.push(operation | 1),
+        _ => {
+            bytes.extend(wide);
+            bytes.push(operation | 1);
+        }
+    }
+    bytes
 }
 
 /// Random registers that suit every program.

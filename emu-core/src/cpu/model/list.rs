@@ -121,7 +121,13 @@ const X86_64_V2: Model = Model {
     physical_bits: 40,
     // FFh: leaf 4 has the caches.
     descriptors: [0x00ff_0001, 0, 0, 0],
-    caches: &[cache(1, Data, 32, 8), cache(1, Code, 32, 8), cache(2, Unified, 256, 8)],
+    // C libraries copy past the caches what is larger than most of the last one.
+    caches: &[
+        cache(1, Data, 32, 8),
+        cache(1, Code, 32, 8),
+        cache(2, Unified, 256, 8),
+        cache(3, Unified, 32768, 16),
+    ],
 };
 
 const X86_64_V3: Model = Model {

@@ -97,12 +97,13 @@ fn repeat<W: Width, A: Width, I: Iteration>(cpu: &mut Cpu, op: &Op) -> Fallible 
         return Ok(());
     }
     let until_zero = op.flags & REPNE != 0;
-    let mut budget = cpu.deadline.saturating_sub(cpu.instructions()).max(1);
+    let mut budget = cpu.repeat_deadline.saturating_sub(cpu.instructions()).max(1);
     cpu.stop = false;
     // The instruction itself counts as one of its iterations when it ends; a fault ends it without that.
     let mut total = 0;
     let done = loop {
-        let at_once = I::run::<W, A>(cpu, op, count.min(budget));
+        let most = count.min(budget);
+        let at_once = if most < 2 || cpu.stepping() { 0 } else { I::run::<W, A>(cpu, op, most) };
         let did = if at_once != 0 {
             at_once
         } else {
@@ -137,7 +138,7 @@ fn repeat<W: Width, A: Width, I: Iteration>(cpu: &mut Cpu, op: &Op) -> Fallible 
 /// The step of an index register: its width, down when DF is set.
 #[inline(always)]
 fn step<W: Width>(cpu: &Cpu) -> u64 {
-    if cpu.flags.system() & eflags::DF != 0 { W::BYTES.wrapping_neg() } else { W::BYTES }
+    if down(cpu) { W::BYTES.wrapping_neg() } else { W::BYTES }
 }
 
 #[inline(always)]
@@ -151,24 +152,96 @@ fn index<A: Width>(cpu: &Cpu, register: usize) -> u64 {
     cpu.register::<A>(register as u8).u64()
 }
 
-/// The longest run from `offset` upwards that stays in one page, in the segment and within the address size.
+/// Iterations that can be done at once in one place: where they begin, and how many there are room for.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Host address of the first element.
+    host: usize,
+    count: u64,
+}
+
+/// The longest run from `offset` on that stays in one page, in the segment and within the address size, up or down.
 fn run_in_page<W: Width, A: Width>(
     cpu: &Cpu,
     segment: usize,
     offset: u64,
     most: u64,
     write: bool,
-) -> Option<(usize, u64)> {
+) -> Option<Run> {
     let linear = cpu.linear(segment, offset, W::BYTES, write).ok()?;
     let entry = if write { cpu.tlb.write(cpu.context, linear) } else { cpu.tlb.read(cpu.context, linear) };
     let within = linear.wrapping_sub(entry.tag);
-    if within >= PAGE_SIZE {
+    if within > PAGE_SIZE - W::BYTES {
         return None;
     }
-    let last = if write { cpu.seg[segment].write.1 } else { cpu.seg[segment].read.1 };
-    let room =
-        (PAGE_SIZE - within).min((last - offset).saturating_add(1)).min((A::MASK - offset).saturating_add(1));
-    Some(((entry.host + within) as usize, most.min(room / W::BYTES)))
+    let (first, last) = if write { cpu.seg[segment].write } else { cpu.seg[segment].read };
+    let room = if down(cpu) {
+        // The last element may begin where the page, the segment or the address range does.
+        within.min(offset - first) / W::BYTES + 1
+    } else {
+        let beyond = (last - offset).min(A::MASK - offset);
+        (PAGE_SIZE - within).min(beyond.saturating_add(1)) / W::BYTES
+    };
+    (room != 0).then(|| Run { host: (entry.host + within) as usize, count: most.min(room) })
+}
+
+/// DF: strings go down.
+#[inline(always)]
+fn down(cpu: &Cpu) -> bool {
+    cpu.flags.system() & eflags::DF != 0
+}
+
+/// Host address of the lowest byte of `count` elements from `host` on.
+fn lowest<W: Width>(cpu: &Cpu, host: usize, count: u64) -> usize {
+    if down(cpu) { host - ((count - 1) * W::BYTES) as usize } else { host }
+}
+
+/// Moves an index register over `count` elements.
+fn advance_over<W: Width, A: Width>(cpu: &mut Cpu, register: usize, count: u64) {
+    let by = step::<W>(cpu).wrapping_mul(count);
+    advance::<A>(cpu, register, by);
+}
+
+/// What elements in memory are compared with.
+enum Left<W> {
+    /// The accumulator.
+    Value(W),
+    /// Elements from this host address on.
+    At(usize),
+}
+
+/// Compares up to `count` elements at the host address `b` until a pair is equal, or is not. Leaves the flags of the
+/// last comparison and returns how many there were.
+fn compare_run<W: Width>(cpu: &mut Cpu, a: Left<W>, b: usize, count: u64, until_equal: bool) -> u64 {
+    const CHUNK: usize = 64;
+    let width = W::BYTES as usize;
+    let (mut left, mut right) = ([0; CHUNK], [0; CHUNK]);
+    if let Left::Value(value) = a {
+        for element in left.chunks_exact_mut(width) {
+            element.copy_from_slice(&value.u64().to_le_bytes()[..width]);
+        }
+    }
+    let at = |bytes: &[u8; CHUNK], n: usize| {
+        let mut word = [0; 8];
+        word[..width].copy_from_slice(&bytes[n * width..][..width]);
+        W::from_u64(u64::from_le_bytes(word))
+    };
+    let mut done = 0;
+    loop {
+        let some = (count as usize - done).min(CHUNK / width);
+        let from = done * width;
+        if let Left::At(a) = a {
+            cpu.ram.read_slice(a + from, &mut left[..some * width]);
+        }
+        cpu.ram.read_slice(b + from, &mut right[..some * width]);
+        let found = (0..some).find(|&n| (at(&left, n) == at(&right, n)) == until_equal);
+        done += found.map_or(some, |n| n + 1);
+        if found.is_some() || done as u64 == count {
+            let last = found.unwrap_or(some - 1);
+            cpu.flags.record(Writer::Sub, at(&left, last), at(&right, last));
+            return done as u64;
+        }
+    }
 }
 
 struct Movs;
@@ -185,24 +258,29 @@ impl Iteration for Movs {
     }
 
     fn run<W: Width, A: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> u64 {
-        if most < 2 || cpu.flags.system() & (eflags::DF | eflags::TF) != 0 {
-            return 0;
-        }
         let (from, to) = (index::<A>(cpu, RSI), index::<A>(cpu, RDI));
-        let Some((source, most)) = run_in_page::<W, A>(cpu, op.segment(), from, most, false) else {
-            return 0;
-        };
-        let Some((target, count)) = run_in_page::<W, A>(cpu, ES, to, most, true) else { return 0 };
+        let Some(source) = run_in_page::<W, A>(cpu, op.segment(), from, most, false) else { return 0 };
+        let Some(target) = run_in_page::<W, A>(cpu, ES, to, source.count, true) else { return 0 };
+        let count = target.count;
         let bytes = (count * W::BYTES) as usize;
-        // A target a little above its source repeats a pattern: that is left to one by one.
-        if count < 2 || target.wrapping_sub(source) < bytes {
+        let (source, target) = (lowest::<W>(cpu, source.host, count), lowest::<W>(cpu, target.host, count));
+        // How far elements are written ahead of where the same bytes are read later.
+        let ahead = if down(cpu) { source.wrapping_sub(target) } else { target.wrapping_sub(source) };
+        if ahead == 0 || ahead >= bytes {
+            cpu.ram.copy(source, target, bytes);
+        } else if down(cpu) || ahead < W::BYTES as usize {
             return 0;
+        } else {
+            // A target a little above its source repeats what lies between: each round doubles it.
+            let mut done = 0;
+            while done < bytes {
+                let some = (ahead + done).min(bytes - done);
+                cpu.ram.copy(source, target + done, some);
+                done += some;
+            }
         }
-        let mut buffer = [0; PAGE_SIZE as usize];
-        cpu.ram.read_slice(source, &mut buffer[..bytes]);
-        cpu.ram.write_slice(target, &buffer[..bytes]);
-        advance::<A>(cpu, RSI, bytes as u64);
-        advance::<A>(cpu, RDI, bytes as u64);
+        advance_over::<W, A>(cpu, RSI, count);
+        advance_over::<W, A>(cpu, RDI, count);
         count
     }
 }
@@ -220,22 +298,24 @@ impl Iteration for Stos {
     }
 
     fn run<W: Width, A: Width>(cpu: &mut Cpu, _: &Op, most: u64) -> u64 {
-        if most < 2 || cpu.flags.system() & (eflags::DF | eflags::TF) != 0 {
-            return 0;
-        }
         let to = index::<A>(cpu, RDI);
-        let Some((target, count)) = run_in_page::<W, A>(cpu, ES, to, most, true) else { return 0 };
-        if count < 2 {
-            return 0;
-        }
+        let Some(target) = run_in_page::<W, A>(cpu, ES, to, most, true) else { return 0 };
+        let count = target.count;
+        let host = lowest::<W>(cpu, target.host, count);
+        let (bytes, width) = ((count * W::BYTES) as usize, W::BYTES as usize);
         let pattern = cpu.regs[RAX].to_le_bytes();
-        let mut buffer = [0; PAGE_SIZE as usize];
-        let bytes = (count * W::BYTES) as usize;
-        for chunk in buffer[..bytes].chunks_exact_mut(W::BYTES as usize) {
-            chunk.copy_from_slice(&pattern[..W::BYTES as usize]);
+        if pattern[1..width].iter().all(|&byte| byte == pattern[0]) {
+            cpu.ram.fill(host, bytes, pattern[0]);
+        } else {
+            cpu.ram.write_slice(host, &pattern[..width]);
+            let mut done = width;
+            while done < bytes {
+                let some = done.min(bytes - done);
+                cpu.ram.copy(host, host + done, some);
+                done += some;
+            }
         }
-        cpu.ram.write_slice(target, &buffer[..bytes]);
-        advance::<A>(cpu, RDI, bytes as u64);
+        advance_over::<W, A>(cpu, RDI, count);
         count
     }
 }
@@ -267,6 +347,18 @@ impl Iteration for Scas {
         advance::<A>(cpu, RDI, by);
         Ok(())
     }
+
+    fn run<W: Width, A: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> u64 {
+        let at = index::<A>(cpu, RDI);
+        let Some(run) = run_in_page::<W, A>(cpu, ES, at, most, false) else { return 0 };
+        if down(cpu) {
+            return 0;
+        }
+        let value = cpu.register::<W>(RAX as u8);
+        let did = compare_run(cpu, Left::Value(value), run.host, run.count, op.flags & REPNE != 0);
+        advance_over::<W, A>(cpu, RDI, did);
+        did
+    }
 }
 
 struct Cmps;
@@ -283,6 +375,19 @@ impl Iteration for Cmps {
         advance::<A>(cpu, RSI, by);
         advance::<A>(cpu, RDI, by);
         Ok(())
+    }
+
+    fn run<W: Width, A: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> u64 {
+        if down(cpu) {
+            return 0;
+        }
+        let (from, to) = (index::<A>(cpu, RSI), index::<A>(cpu, RDI));
+        let Some(a) = run_in_page::<W, A>(cpu, op.segment(), from, most, false) else { return 0 };
+        let Some(b) = run_in_page::<W, A>(cpu, ES, to, a.count, false) else { return 0 };
+        let did = compare_run(cpu, Left::<W>::At(a.host), b.host, b.count, op.flags & REPNE != 0);
+        advance_over::<W, A>(cpu, RSI, did);
+        advance_over::<W, A>(cpu, RDI, did);
+        did
     }
 }
 
