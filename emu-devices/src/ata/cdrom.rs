@@ -1,20 +1,17 @@
-//! A CD-ROM drive on the cable: its registers and the packet protocol. What the packets ask for is in `packet.rs`.
+//! A CD-ROM drive on the cable: the packet protocol. What the packets ask for is in `packet.rs`, what the drive shares
+//! with disks in `unit.rs`.
 //!
 //! ATA/ATAPI-6, "PACKET feature set", "PACKET command protocol"; SFF-8020i for what it left to the drive.
 //! Left out: overlapped and queued commands; data towards the drive (MODE SELECT); SLEEP is taken for STANDBY.
 //! Where the standard leaves it open: a byte count of 0 aborts a PIO command that has data; bit 4 of Status stays
 //! DSC, as SFF-8020i has it.
 
-use emu_core::bus::{NEVER, Tick};
-
-use super::disk::TaskFile;
-use super::drive::Drive;
+use emu_core::bus::Tick;
 
 use super::sense::Sense;
+use super::unit::{Device, Phase, Step, Unit, set_transfer_mode};
 use super::{device, error, status, timing};
 use crate::block::{BlockBackend, BlockRequest, BlockResult, SECTOR_SIZE};
-use crate::dma::DmaDirection;
-use crate::requests::Requests;
 
 /// Bytes in a block of a data CD.
 pub const BLOCK_SIZE: usize = 2048;
@@ -33,34 +30,13 @@ const DMA: u8 = 1 << 0;
 const DEVICE_RESET: u8 = 0x08;
 const PACKET: u8 = 0xa0;
 
-/// What the drive is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Waiting for a command.
-    Idle,
-    /// BSY is set until then.
-    Busy { until: Tick, step: Step },
-    /// DRQ: the host writes the packet.
-    Packet,
-    /// DRQ: the host reads data.
-    PioIn,
-    /// DMARQ towards memory.
-    DmaIn,
-}
-
 /// What follows when BSY ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// The command ends with these error bits and an interrupt.
-    Finish { error: u8 },
+pub(super) enum CdromStep {
     /// A packet command ends with this sense.
     Complete(Sense),
-    /// EXECUTE DEVICE DIAGNOSTIC or a reset ends.
-    Ready { interrupt: bool },
     /// The drive takes the packet.
     TakePacket,
-    /// The next data, which are here already.
-    Offer,
     /// Blocks have come from the backend.
     Fetched { blocks: u32 },
 }
@@ -79,16 +55,9 @@ struct Reading {
 /// A CD-ROM drive with a disc of blocks of 2048 bytes, one data track.
 #[derive(Debug)]
 pub struct Cdrom {
-    backend: Requests,
-    pub(super) model: String,
-    pub(super) serial: String,
-    pub(super) file: TaskFile,
-    phase: Phase,
-    /// CHK of the Status register.
-    failed: bool,
+    pub(super) unit: Unit<CdromStep>,
     /// DRDY: set by the first command after a reset.
     ready: bool,
-    interrupt: bool,
     /// What REQUEST SENSE tells.
     pub(super) sense: Sense,
     /// A condition that the next command is told of.
@@ -107,24 +76,14 @@ pub struct Cdrom {
     /// The data are IDENTIFY PACKET DEVICE's, which end as those of a disk do.
     identifying: bool,
     reading: Option<Reading>,
-    /// Data for the host, the next byte of it, and where the DRQ block ends.
-    buffer: Vec<u8>,
-    position: usize,
-    block_end: usize,
 }
 
 impl Cdrom {
     /// A drive with a disc in it. The disc ends at the last whole block of 2048 bytes.
     pub fn new(backend: Box<dyn BlockBackend>, model: &str, serial: &str) -> Self {
         let mut drive = Self {
-            backend: Requests::new(backend),
-            model: model.to_owned(),
-            serial: serial.to_owned(),
-            file: TaskFile::default(),
-            phase: Phase::Idle,
-            failed: false,
+            unit: Unit::new(backend, model, serial),
             ready: false,
-            interrupt: false,
             sense: Sense::NONE,
             attention: None,
             locked: false,
@@ -136,79 +95,20 @@ impl Cdrom {
             byte_limit: 0,
             identifying: false,
             reading: None,
-            buffer: Vec::new(),
-            position: 0,
-            block_end: 0,
         };
-        drive.power_on();
+        drive.restore();
         drive
-    }
-
-    fn power_on(&mut self) {
-        self.sign();
-        self.sense = Sense::NONE;
-        self.attention = Some(Sense::POWERED_ON);
-        (self.locked, self.tray_open, self.event) = (false, false, 0);
-        self.dma_mode = Some(2);
     }
 
     /// Blocks on the disc.
     pub(super) fn blocks(&self) -> u32 {
-        (self.backend.sectors() / SECTORS_A_BLOCK).min(u64::from(u32::MAX)) as u32
-    }
-
-    /// The signature of a packet device, and the diagnostic code "passed".
-    fn sign(&mut self) {
-        self.file = TaskFile { count: [1, 0], lba: [[1, 0], [0x14, 0], [0xeb, 0]], ..TaskFile::default() };
-        self.file.error = error::PASSED;
-        (self.failed, self.ready) = (false, false);
-    }
-
-    fn abandon(&mut self) {
-        self.backend.abandon();
-        self.reading = None;
-        self.packet.clear();
-        self.buffer = Vec::new();
-        (self.position, self.block_end) = (0, 0);
-        self.phase = Phase::Idle;
-    }
-
-    fn busy(&mut self, now: Tick, time: Tick, step: Step) {
-        self.phase = Phase::Busy { until: now.saturating_add(time), step };
-    }
-
-    fn step(&mut self, step: Step, answer: BlockResult, now: Tick) {
-        match step {
-            Step::Finish { error } => self.finish(error),
-            Step::Complete(sense) => self.complete(sense),
-            Step::Ready { interrupt } => {
-                self.phase = Phase::Idle;
-                self.sign();
-                self.interrupt = interrupt;
-            }
-            Step::TakePacket => {
-                self.file.count[0] = COMMAND;
-                self.packet.clear();
-                self.phase = Phase::Packet;
-            }
-            Step::Offer => self.offer(),
-            Step::Fetched { blocks } => self.fetched(blocks, answer, now),
-        }
-    }
-
-    fn finish(&mut self, error: u8) {
-        self.phase = Phase::Idle;
-        self.reading = None;
-        self.buffer = Vec::new();
-        self.file.error = error;
-        self.failed = error != 0;
-        self.interrupt = true;
+        (self.unit.backend.sectors() / SECTORS_A_BLOCK).min(u64::from(u32::MAX)) as u32
     }
 
     /// The status phase of a packet command.
     fn complete(&mut self, sense: Sense) {
         self.sense = sense;
-        self.file.count[0] = COMMAND | TO_HOST;
+        self.unit.file.count[0] = COMMAND | TO_HOST;
         self.finish(sense.error_register());
     }
 
@@ -216,18 +116,20 @@ impl Cdrom {
     fn packet_complete(&mut self, now: Tick) {
         let packet = std::array::from_fn(|at| self.packet.get(at).copied().unwrap_or(0));
         match self.answer(&packet) {
-            Err(sense) => self.busy(now, timing::COMMAND, Step::Complete(sense)),
-            Ok(Answer::Nothing) => self.busy(now, timing::COMMAND, Step::Complete(Sense::NONE)),
+            Err(sense) => self.unit.busy(now, timing::COMMAND, Step::Own(CdromStep::Complete(sense))),
+            Ok(Answer::Nothing) => {
+                self.unit.busy(now, timing::COMMAND, Step::Own(CdromStep::Complete(Sense::NONE)))
+            }
             Ok(Answer::Data(data)) if data.is_empty() => {
-                self.busy(now, timing::COMMAND, Step::Complete(Sense::NONE));
+                self.unit.busy(now, timing::COMMAND, Step::Own(CdromStep::Complete(Sense::NONE)));
             }
             Ok(_) if !self.dma && self.byte_limit == 0 => {
-                self.busy(now, timing::COMMAND, Step::Finish { error: error::ABRT });
+                self.unit.busy(now, timing::COMMAND, Step::Finish { error: error::ABRT });
             }
             Ok(Answer::Data(data)) => {
-                self.buffer = data;
-                self.position = 0;
-                self.busy(now, timing::COMMAND, Step::Offer);
+                self.unit.buffer = data;
+                self.unit.position = 0;
+                self.unit.busy(now, timing::COMMAND, Step::Offer);
             }
             Ok(Answer::Blocks { lba, count }) => {
                 self.reading = Some(Reading { lba, left: count, chunk: CHUNK });
@@ -241,10 +143,10 @@ impl Cdrom {
             Some(Reading { lba, left, chunk }) if left > 0 => {
                 let blocks = left.min(chunk);
                 let (first, count) = (u64::from(lba) * SECTORS_A_BLOCK, u64::from(blocks) * SECTORS_A_BLOCK);
-                self.backend.submit(BlockRequest::Read { lba: first, count: count as u32 });
-                self.busy(now, timing::READ, Step::Fetched { blocks });
+                self.unit.backend.submit(BlockRequest::Read { lba: first, count: count as u32 });
+                self.unit.busy(now, timing::READ, Step::Own(CdromStep::Fetched { blocks }));
             }
-            _ => self.busy(now, timing::COMMAND, Step::Complete(Sense::NONE)),
+            _ => self.unit.busy(now, timing::COMMAND, Step::Own(CdromStep::Complete(Sense::NONE))),
         }
     }
 
@@ -254,8 +156,8 @@ impl Cdrom {
             Ok(data) if data.len() == blocks as usize * BLOCK_SIZE => {
                 reading.lba = reading.lba.saturating_add(blocks);
                 reading.left -= blocks;
-                self.buffer = data;
-                self.position = 0;
+                self.unit.buffer = data;
+                self.unit.position = 0;
                 self.offer();
             }
             Err(_) if blocks > 1 => {
@@ -273,65 +175,22 @@ impl Cdrom {
         }
     }
 
-    /// Data for the host: by PIO up to the byte limit, with an interrupt; by DMA all that is here.
-    fn offer(&mut self) {
-        if self.dma {
-            self.block_end = self.buffer.len();
-            self.phase = Phase::DmaIn;
-            return;
-        }
-        let left = self.buffer.len() - self.position;
-        // Only the last block may have an odd number of bytes.
-        let bytes = if left > self.byte_limit { self.byte_limit & !1 } else { left };
-        self.block_end = self.position + bytes;
-        if !self.identifying {
-            self.file.lba[1][0] = bytes as u8;
-            self.file.lba[2][0] = (bytes >> 8) as u8;
-            self.file.count[0] = TO_HOST;
-        }
-        self.phase = Phase::PioIn;
-        self.interrupt = true;
-    }
-
-    /// Bytes for the host, up to the end of the block.
-    fn take(&mut self, out: &mut [u8], now: Tick) -> usize {
-        let Some(ready) = self.buffer.get(self.position..self.block_end) else { return 0 };
-        let taken = ready.len().min(out.len());
-        out[..taken].copy_from_slice(&ready[..taken]);
-        self.position += taken;
-        if self.position == self.block_end {
-            if self.position < self.buffer.len() {
-                self.busy(now, timing::NEXT_BLOCK, Step::Offer);
-            } else if self.identifying {
-                let pending = self.interrupt;
-                self.finish(0);
-                self.interrupt = pending;
-            } else {
-                self.fetch_or_complete(now);
-            }
-        }
-        taken
-    }
-
     fn begin_packet(&mut self, now: Tick) {
-        self.dma = self.file.features & DMA != 0;
-        let limit = usize::from(u16::from_le_bytes([self.file.lba[1][0], self.file.lba[2][0]]));
+        self.dma = self.unit.file.features & DMA != 0;
+        let limit = usize::from(u16::from_le_bytes([self.unit.file.lba[1][0], self.unit.file.lba[2][0]]));
         // A whole block has an even number of bytes, so the largest count means one less.
         self.byte_limit = if limit == 0xffff { 0xfffe } else { limit };
         if limit == 1 {
             self.byte_limit = 2;
         }
-        self.busy(now, timing::COMMAND, Step::TakePacket);
+        self.unit.busy(now, timing::COMMAND, Step::Own(CdromStep::TakePacket));
     }
 
     fn set_features(&mut self) -> u8 {
-        match (self.file.features, self.file.count[0]) {
-            // PIO default mode, and modes 0 to 4 with flow control; multiword DMA.
-            (0x03, 0x00 | 0x01 | 0x08..=0x0c) | (0x66 | 0xcc, _) => 0,
-            (0x03, mode @ 0x20..=0x22) => {
-                self.dma_mode = Some(mode & 0b111);
-                0
-            }
+        let count = self.unit.file.count[0];
+        match self.unit.file.features {
+            0x66 | 0xcc => 0,
+            0x03 if set_transfer_mode(count, &mut self.dma_mode) => 0,
             _ => error::ABRT,
         }
     }
@@ -348,51 +207,52 @@ pub(super) enum Answer {
     Blocks { lba: u32, count: u32 },
 }
 
-impl Drive for Cdrom {
-    fn file(&self) -> &TaskFile {
-        &self.file
+impl Device for Cdrom {
+    type Own = CdromStep;
+
+    fn unit(&self) -> &Unit<CdromStep> {
+        &self.unit
     }
 
-    fn file_mut(&mut self) -> &mut TaskFile {
-        &mut self.file
+    fn unit_mut(&mut self) -> &mut Unit<CdromStep> {
+        &mut self.unit
     }
 
-    fn status(&self) -> u8 {
-        let ready = if self.ready { status::DRDY | status::DSC } else { 0 };
-        match self.phase {
-            Phase::Idle => ready | if self.failed { status::ERR } else { 0 },
-            Phase::Busy { .. } => ready | status::BSY,
-            Phase::Packet | Phase::PioIn | Phase::DmaIn => ready | status::DRQ,
-        }
-    }
-
-    fn interrupt(&self) -> bool {
-        self.interrupt
-    }
-
-    fn clear_interrupt(&mut self) {
-        self.interrupt = false;
-    }
-
-    fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Busy { .. })
+    fn ready(&self) -> u8 {
+        if self.ready { status::DRDY | status::DSC } else { 0 }
     }
 
     fn hears_while_busy(&self, command: u8) -> bool {
         command == DEVICE_RESET
     }
 
-    fn command(&mut self, command: u8, now: Tick) {
-        self.abandon();
-        self.interrupt = false;
-        self.failed = false;
+    /// The signature of a packet device.
+    fn sign(&mut self) {
+        self.unit.sign([0x14, 0xeb]);
+        self.ready = false;
+    }
+
+    fn restore(&mut self) {
+        self.sign();
+        self.sense = Sense::NONE;
+        self.attention = Some(Sense::POWERED_ON);
+        (self.locked, self.tray_open, self.event) = (false, false, 0);
+        self.dma_mode = Some(2);
+    }
+
+    fn soft_reset(&mut self) {}
+
+    fn forget(&mut self) {
+        self.reading = None;
+        self.packet.clear();
+    }
+
+    fn begin_command(&mut self, command: u8, now: Tick) {
         self.identifying = false;
-        self.file.error = 0;
         if command == DEVICE_RESET {
-            self.file.device &= device::DEV;
-            let selected = self.file.device;
+            let selected = self.unit.file.device & device::DEV;
             self.sign();
-            self.file.device = selected;
+            self.unit.file.device = selected;
             return;
         }
         self.ready = true;
@@ -404,102 +264,81 @@ impl Drive for Cdrom {
                 self.identifying = true;
                 self.dma = false;
                 self.byte_limit = SECTOR_SIZE;
-                self.buffer = self.identify_packet_device();
-                return self.busy(now, timing::COMMAND, Step::Offer);
+                self.unit.buffer = self.identify_packet_device();
+                return self.unit.busy(now, timing::COMMAND, Step::Offer);
             }
             // IDENTIFY DEVICE, READ SECTOR(S): the host is told what it talks to.
             0xec | 0x20 => {
-                let device = self.file.device;
+                let device = self.unit.file.device;
                 self.sign();
-                self.file.device = device;
+                self.unit.file.device = device;
                 self.ready = true;
                 error = error::ABRT;
             }
             0xef => error = self.set_features(),
             // CHECK POWER MODE: active
-            0xe5 | 0x98 => self.file.count[0] = 0xff,
+            0xe5 | 0x98 => self.unit.file.count[0] = 0xff,
             // IDLE IMMEDIATE, STANDBY IMMEDIATE, SLEEP
             0xe1 | 0x95 | 0xe0 | 0x94 | 0xe6 | 0x99 => {}
             // NOP ends like this by definition, and so does all that the drive does not know.
             _ => error = error::ABRT,
         }
-        self.busy(now, timing::COMMAND, Step::Finish { error });
+        self.unit.busy(now, timing::COMMAND, Step::Finish { error });
     }
 
-    fn diagnose(&mut self, now: Tick, interrupt: bool) {
-        self.abandon();
-        self.interrupt = false;
-        self.file.device &= !device::DEV;
-        self.busy(now, timing::RESET, Step::Ready { interrupt });
-    }
-
-    fn hard_reset(&mut self, now: Tick) {
-        self.begin_reset();
-        self.power_on();
-        self.end_reset(now);
-    }
-
-    fn begin_reset(&mut self) {
-        self.abandon();
-        self.interrupt = false;
-        self.file.device &= !device::DEV;
-        self.phase = Phase::Busy { until: NEVER, step: Step::Ready { interrupt: false } };
-    }
-
-    fn end_reset(&mut self, now: Tick) {
-        self.busy(now, timing::RESET, Step::Ready { interrupt: false });
-    }
-
-    fn next_event(&self) -> Tick {
-        match self.phase {
-            Phase::Busy { until, .. } => until,
-            _ => NEVER,
-        }
-    }
-
-    fn advance(&mut self, now: Tick) {
-        while let Phase::Busy { until, step } = self.phase {
-            if until > now {
-                return;
+    fn step(&mut self, step: CdromStep, answer: BlockResult, now: Tick) {
+        match step {
+            CdromStep::Complete(sense) => self.complete(sense),
+            CdromStep::TakePacket => {
+                self.unit.file.count[0] = COMMAND;
+                self.packet.clear();
+                self.unit.phase = Phase::Packet;
             }
-            let Some(answer) = self.backend.collect() else {
-                self.phase = Phase::Busy { until: now.saturating_add(timing::ASK_AGAIN), step };
-                return;
-            };
-            self.step(step, answer, until);
+            CdromStep::Fetched { blocks } => self.fetched(blocks, answer, now),
         }
     }
 
-    fn read_data(&mut self, now: Tick) -> u16 {
-        let mut word = [0; 2];
-        if self.phase == Phase::PioIn {
-            self.take(&mut word, now);
+    /// Data for the host: by PIO up to the byte limit, with an interrupt; by DMA all that is here.
+    fn offer(&mut self) {
+        if self.dma {
+            self.unit.block_end = self.unit.buffer.len();
+            self.unit.phase = Phase::DmaIn;
+            return;
         }
-        u16::from_le_bytes(word)
+        let left = self.unit.buffer.len() - self.unit.position;
+        // Only the last block may have an odd number of bytes.
+        let bytes = if left > self.byte_limit { self.byte_limit & !1 } else { left };
+        self.unit.block_end = self.unit.position + bytes;
+        if !self.identifying {
+            self.unit.file.lba[1][0] = bytes as u8;
+            self.unit.file.lba[2][0] = (bytes >> 8) as u8;
+            self.unit.file.count[0] = TO_HOST;
+        }
+        self.unit.phase = Phase::PioIn;
+        self.unit.interrupt = true;
     }
 
-    fn write_data(&mut self, word: u16, now: Tick) {
-        if self.phase == Phase::Packet {
-            self.packet.extend(word.to_le_bytes());
-            if self.packet.len() >= PACKET_SIZE {
-                self.packet_complete(now);
-            }
+    fn block_taken(&mut self, now: Tick) {
+        if self.unit.position < self.unit.buffer.len() {
+            self.unit.busy(now, timing::NEXT_BLOCK, Step::Offer);
+        } else if self.identifying {
+            self.finish_silently();
+        } else {
+            self.fetch_or_complete(now);
         }
     }
 
-    fn dma_request(&self) -> Option<DmaDirection> {
-        (self.phase == Phase::DmaIn).then_some(DmaDirection::ToMemory)
+    /// Bytes of a packet.
+    fn give(&mut self, bytes: &[u8], now: Tick) -> usize {
+        self.packet.extend(bytes);
+        if self.packet.len() >= PACKET_SIZE {
+            self.packet_complete(now);
+        }
+        bytes.len()
     }
 
-    fn dma_take(&mut self, out: &mut [u8], now: Tick) -> usize {
-        if self.phase == Phase::DmaIn { self.take(out, now) } else { 0 }
-    }
-
-    fn dma_give(&mut self, _bytes: &[u8], _now: Tick) -> usize {
-        0
-    }
-
-    fn set_wait_for_host(&mut self, wait: bool) {
-        self.backend.wait_for_host = wait;
+    fn finish(&mut self, error: u8) {
+        self.reading = None;
+        self.unit.end(error);
     }
 }

@@ -2,9 +2,10 @@
 
 use emu_core::bus::Tick;
 
-use super::disk::{AtaDisk, Step};
+use super::disk::{AtaDisk, DiskStep};
 use super::geometry::Geometry;
 use super::transfer::Kind;
+use super::unit::{Step, set_transfer_mode};
 use super::{device, error, timing};
 use crate::block::BlockRequest;
 
@@ -12,12 +13,8 @@ use crate::block::BlockRequest;
 pub const MAX_MULTIPLE: u8 = 16;
 
 impl AtaDisk {
-    /// Writes the Command register. EXECUTE DEVICE DIAGNOSTIC is the channel's business.
-    pub(super) fn begin_command(&mut self, command: u8, now: Tick) {
-        self.abandon();
-        self.interrupt = false;
-        self.failed = false;
-        self.file.error = 0;
+    /// Begins a command. EXECUTE DEVICE DIAGNOSTIC is the channel's business.
+    pub(super) fn start(&mut self, command: u8, now: Tick) {
         let multiple = u32::from(self.settings.multiple);
         match command {
             // READ SECTOR(S), READ SECTOR(S) EXT
@@ -50,19 +47,19 @@ impl AtaDisk {
             0xef => self.set_features(now),
             // IDENTIFY DEVICE
             0xec => {
-                self.buffer = self.identify_device();
-                self.busy(now, timing::COMMAND, Step::OfferBlock);
+                self.unit.buffer = self.identify_device();
+                self.unit.busy(now, timing::COMMAND, Step::Offer);
             }
             // FLUSH CACHE, FLUSH CACHE EXT
             0xe7 | 0xea => {
-                self.backend.submit(BlockRequest::Flush);
-                self.busy(now, timing::FLUSH, Step::Flushed);
+                self.unit.backend.submit(BlockRequest::Flush);
+                self.unit.busy(now, timing::FLUSH, Step::Own(DiskStep::Flushed));
             }
             // STANDBY IMMEDIATE, STANDBY, SLEEP
             0xe0 | 0x94 | 0xe2 | 0x96 | 0xe6 | 0x99 => {
                 self.settings.power = 0x00;
-                self.backend.submit(BlockRequest::Flush);
-                self.busy(now, timing::FLUSH, Step::Flushed);
+                self.unit.backend.submit(BlockRequest::Flush);
+                self.unit.busy(now, timing::FLUSH, Step::Own(DiskStep::Flushed));
             }
             // IDLE IMMEDIATE, IDLE
             0xe1 | 0x95 | 0xe3 | 0x97 => {
@@ -71,7 +68,7 @@ impl AtaDisk {
             }
             // CHECK POWER MODE
             0xe5 | 0x98 => {
-                self.file.count[0] = self.settings.power;
+                self.unit.file.count[0] = self.settings.power;
                 self.end(0, now);
             }
             // READ NATIVE MAX ADDRESS, READ NATIVE MAX ADDRESS EXT
@@ -83,13 +80,13 @@ impl AtaDisk {
     }
 
     fn end(&mut self, error: u8, now: Tick) {
-        self.busy(now, timing::COMMAND, Step::Finish { error });
+        self.unit.busy(now, timing::COMMAND, Step::Finish { error });
     }
 
     fn seek(&mut self, now: Tick) {
-        let address = self.file.address(self.file.form(false), self.settings.geometry);
+        let address = self.unit.file.address(self.unit.file.form(false), self.settings.geometry);
         let error = match address {
-            Ok(lba) if lba < self.backend.sectors() => 0,
+            Ok(lba) if lba < self.unit.backend.sectors() => 0,
             _ => error::IDNF,
         };
         self.end(error, now);
@@ -97,18 +94,18 @@ impl AtaDisk {
 
     /// Sector Count: sectors per track; Device: number of the last head.
     fn initialize_device_parameters(&mut self, now: Tick) {
-        let heads = (self.file.device & device::HEAD) + 1;
-        let sectors_per_track = self.file.count[0];
+        let heads = (self.unit.file.device & device::HEAD) + 1;
+        let sectors_per_track = self.unit.file.count[0];
         if sectors_per_track == 0 {
             return self.end(error::ABRT, now);
         }
-        self.settings.geometry = Geometry::with_heads(self.backend.sectors(), heads, sectors_per_track);
+        self.settings.geometry = Geometry::with_heads(self.unit.backend.sectors(), heads, sectors_per_track);
         self.end(0, now);
     }
 
     /// Sector Count: sectors in a block, a power of two; 0 (and what is refused) disables the commands.
     fn set_multiple_mode(&mut self, now: Tick) {
-        let sectors = self.file.count[0];
+        let sectors = self.unit.file.count[0];
         let good = sectors == 0 || sectors.is_power_of_two() && sectors <= MAX_MULTIPLE;
         self.settings.multiple = if good { sectors } else { 0 };
         self.end(if good { 0 } else { error::ABRT }, now);
@@ -116,24 +113,19 @@ impl AtaDisk {
 
     fn set_features(&mut self, now: Tick) {
         let settings = &mut self.settings;
-        match self.file.features {
+        match self.unit.file.features {
             0x02 => settings.write_cache = true,
             0x82 => {
                 settings.write_cache = false;
                 // What the cache holds goes to the disk now.
-                self.backend.submit(BlockRequest::Flush);
-                return self.busy(now, timing::FLUSH, Step::Flushed);
+                self.unit.backend.submit(BlockRequest::Flush);
+                return self.unit.busy(now, timing::FLUSH, Step::Own(DiskStep::Flushed));
             }
             0xaa => settings.look_ahead = true,
             0x55 => settings.look_ahead = false,
             0x66 => settings.revert = false,
             0xcc => settings.revert = true,
-            0x03 => match self.file.count[0] {
-                // PIO default mode, and modes 0 to 4 with flow control.
-                0x00 | 0x01 | 0x08..=0x0c => {}
-                mode @ 0x20..=0x22 => settings.dma_mode = Some(mode & 0b111),
-                _ => return self.end(error::ABRT, now),
-            },
+            0x03 if set_transfer_mode(self.unit.file.count[0], &mut settings.dma_mode) => {}
             _ => return self.end(error::ABRT, now),
         }
         self.end(0, now);
@@ -141,12 +133,12 @@ impl AtaDisk {
 
     /// Leaves the address of the last sector in the registers.
     fn read_native_max(&mut self, ext: bool, now: Tick) {
-        if self.file.device & device::LBA == 0 {
+        if self.unit.file.device & device::LBA == 0 {
             return self.end(error::ABRT, now);
         }
-        let last = self.backend.sectors().saturating_sub(1);
+        let last = self.unit.backend.sectors().saturating_sub(1);
         let last = if ext { last } else { last.min(0x0fff_ffff) };
-        self.file.set_address(self.file.form(ext), self.settings.geometry, last);
+        self.unit.file.set_address(self.unit.file.form(ext), self.settings.geometry, last);
         self.end(0, now);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use emu_core::bus::Tick;
 
-use super::disk::TaskFile;
+use super::unit::TaskFile;
 use crate::dma::DmaDirection;
 
 /// A device on the cable: a disk, or a drive that takes packets.

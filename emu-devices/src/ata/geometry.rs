@@ -1,6 +1,6 @@
 //! Where a command's registers point: CHS, 28-bit and 48-bit addresses.
 
-use super::disk::TaskFile;
+use super::unit::TaskFile;
 use super::{device, error};
 
 /// How a command names its first sector.

@@ -10,7 +10,7 @@ const FIRMWARE: &str = "1.0";
 
 impl AtaDisk {
     pub(super) fn identify_device(&self) -> Vec<u8> {
-        let sectors = self.backend.sectors();
+        let sectors = self.unit.backend.sectors();
         let settings = &self.settings;
         let default = super::geometry::Geometry::default_of(sectors);
         let mut words = [0u16; 256];
@@ -19,9 +19,9 @@ impl AtaDisk {
         words[1] = default.cylinders;
         words[3] = u16::from(default.heads);
         words[6] = u16::from(default.sectors_per_track);
-        put_text(&mut words[10..20], &self.serial);
+        put_text(&mut words[10..20], &self.unit.serial);
         put_text(&mut words[23..27], FIRMWARE);
-        put_text(&mut words[27..47], &self.model);
+        put_text(&mut words[27..47], &self.unit.model);
         words[47] = 0x8000 | u16::from(MAX_MULTIPLE);
         words[49] = 0x0f00; // IORDY may be disabled, IORDY, LBA, DMA
         words[50] = 0x4000;
@@ -61,9 +61,9 @@ impl Cdrom {
     pub(super) fn identify_packet_device(&self) -> Vec<u8> {
         let mut words = [0u16; 256];
         words[0] = 0x85c0; // ATAPI, CD-ROM, removable, DRQ within 50 microseconds, packets of 12 bytes
-        put_text(&mut words[10..20], &self.serial);
+        put_text(&mut words[10..20], &self.unit.serial);
         put_text(&mut words[23..27], FIRMWARE);
-        put_text(&mut words[27..47], &self.model);
+        put_text(&mut words[27..47], &self.unit.model);
         words[49] = 0x0f00; // IORDY may be disabled, IORDY, LBA, DMA
         words[50] = 0x4000;
         words[51] = 0x0200; // PIO data transfer mode 2 without flow control

@@ -20,9 +20,9 @@ mod drive;
 mod geometry;
 mod identify;
 mod packet;
-
 mod sense;
 mod transfer;
+mod unit;
 
 pub use cdrom::Cdrom;
 pub use channel::AtaChannel;

@@ -50,7 +50,7 @@ impl Cdrom {
         match packet[0] {
             0x00 => self.medium().map(|()| Answer::Nothing), // TEST UNIT READY
             0x03 => self.request_sense(packet),
-            0x12 => inquiry(packet, &self.model),
+            0x12 => inquiry(packet, &self.unit.model),
             0x1b => self.start_stop_unit(packet),
             0x1e => {
                 self.locked = packet[4] & 1 != 0; // PREVENT ALLOW MEDIUM REMOVAL

@@ -2,8 +2,9 @@
 
 use emu_core::bus::Tick;
 
-use super::disk::{AtaDisk, Phase, Step, read_error, write_error};
+use super::disk::{AtaDisk, DiskStep, read_error, write_error};
 use super::geometry::Form;
+use super::unit::{Device, Phase, Step};
 use super::{error, timing};
 use crate::block::{BlockRequest, BlockResult, SECTOR_SIZE};
 
@@ -37,32 +38,32 @@ pub struct Transfer {
 impl AtaDisk {
     /// Begins a command that moves `file.sectors` sectors in DRQ blocks of `block`.
     pub(super) fn begin(&mut self, kind: Kind, ext: bool, dma: bool, block: u32, now: Tick) {
-        let form = self.file.form(ext);
-        let lba = match self.file.address(form, self.settings.geometry) {
+        let form = self.unit.file.form(ext);
+        let lba = match self.unit.file.address(form, self.settings.geometry) {
             Ok(lba) => lba,
-            Err(error) => return self.busy(now, timing::COMMAND, Step::Finish { error }),
+            Err(error) => return self.unit.busy(now, timing::COMMAND, Step::Finish { error }),
         };
-        let left = self.file.sectors(ext);
+        let left = self.unit.file.sectors(ext);
         self.settings.power = 0xff;
         self.transfer = Some(Transfer { kind, form, dma, lba, left, block, chunk: CHUNK });
         match kind {
             Kind::Read | Kind::Verify => self.fetch(now),
             // At once, where a drive may take its time: xv6 sends the data without a look at the status.
             Kind::Write if !dma => self.ask_for_data(false),
-            Kind::Write => self.busy(now, timing::NEXT_BLOCK, Step::AskForData),
+            Kind::Write => self.unit.busy(now, timing::NEXT_BLOCK, Step::Own(DiskStep::AskForData)),
         }
     }
 
     /// Asks the backend for the next sectors.
     fn fetch(&mut self, now: Tick) {
         let Some(transfer) = self.transfer else { return };
-        let there = self.backend.sectors().saturating_sub(transfer.lba);
+        let there = self.unit.backend.sectors().saturating_sub(transfer.lba);
         let sectors = u64::from(transfer.left.min(transfer.chunk)).min(there) as u32;
         if sectors == 0 {
-            return self.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
+            return self.unit.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
         }
-        self.backend.submit(BlockRequest::Read { lba: transfer.lba, count: sectors });
-        self.busy(now, timing::READ, Step::Fetched { sectors });
+        self.unit.backend.submit(BlockRequest::Read { lba: transfer.lba, count: sectors });
+        self.unit.busy(now, timing::READ, Step::Own(DiskStep::Fetched { sectors }));
     }
 
     pub(super) fn fetched(&mut self, sectors: u32, answer: BlockResult, now: Tick) {
@@ -73,8 +74,8 @@ impl AtaDisk {
                     self.sectors_done(sectors);
                     return self.fetch_or_finish(now);
                 }
-                self.buffer = data;
-                self.position = 0;
+                self.unit.buffer = data;
+                self.unit.position = 0;
                 self.offer_block();
             }
             Err(_) if sectors > 1 => {
@@ -88,33 +89,28 @@ impl AtaDisk {
 
     /// Data for the host: by PIO one DRQ block with an interrupt, by DMA all that is here.
     pub(super) fn offer_block(&mut self) {
-        self.block_start = self.position;
-        self.block_end = self.buffer.len();
+        self.block_start = self.unit.position;
+        self.unit.block_end = self.unit.buffer.len();
         match self.transfer {
-            Some(transfer) if transfer.dma => self.phase = Phase::DmaIn,
+            Some(transfer) if transfer.dma => self.unit.phase = Phase::DmaIn,
             transfer => {
                 let block = transfer.map_or(1, |transfer| transfer.block) as usize * SECTOR_SIZE;
-                self.block_end = self.block_end.min(self.position + block);
-                self.phase = Phase::PioIn;
-                self.interrupt = true;
+                self.unit.block_end = self.unit.block_end.min(self.unit.position + block);
+                self.unit.phase = Phase::PioIn;
+                self.unit.interrupt = true;
             }
         }
     }
 
     /// The host has taken a whole block (or, by DMA, everything).
-    fn block_taken(&mut self, sectors: u32, now: Tick) {
-        self.sectors_done(sectors);
+    pub(super) fn sectors_taken(&mut self, now: Tick) {
+        self.sectors_done(((self.unit.block_end - self.block_start) / SECTOR_SIZE) as u32);
         match self.transfer {
-            Some(transfer) if transfer.left > 0 && self.position < self.buffer.len() => {
-                self.busy(now, timing::NEXT_BLOCK, Step::OfferBlock);
+            Some(transfer) if transfer.left > 0 && self.unit.position < self.unit.buffer.len() => {
+                self.unit.busy(now, timing::NEXT_BLOCK, Step::Offer);
             }
             Some(transfer) if transfer.dma || transfer.left > 0 => self.fetch_or_finish(now),
-            _ => {
-                // The last block of a PIO read ends the command without a further interrupt.
-                let pending = self.interrupt;
-                self.finish(0);
-                self.interrupt = pending;
-            }
+            _ => self.finish_silently(),
         }
     }
 
@@ -136,29 +132,29 @@ impl AtaDisk {
     pub(super) fn ask_for_data(&mut self, interrupt: bool) {
         let Some(transfer) = self.transfer else { return };
         let sectors = transfer.left.min(if transfer.dma { CHUNK } else { transfer.block });
-        self.buffer.clear();
-        self.block_end = sectors as usize * SECTOR_SIZE;
-        self.phase = if transfer.dma { Phase::DmaOut } else { Phase::PioOut };
-        self.interrupt |= interrupt && !transfer.dma;
+        self.unit.buffer.clear();
+        self.unit.block_end = sectors as usize * SECTOR_SIZE;
+        self.unit.phase = if transfer.dma { Phase::DmaOut } else { Phase::PioOut };
+        self.unit.interrupt |= interrupt && !transfer.dma;
     }
 
     /// The host has sent the whole block.
     fn block_given(&mut self, now: Tick) {
         let Some(transfer) = self.transfer else { return };
-        let there = self.backend.sectors().saturating_sub(transfer.lba);
-        let sent = (self.buffer.len() / SECTOR_SIZE) as u64;
+        let there = self.unit.backend.sectors().saturating_sub(transfer.lba);
+        let sent = (self.unit.buffer.len() / SECTOR_SIZE) as u64;
         let sectors = sent.min(there) as u32;
         if sectors == 0 {
-            return self.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
+            return self.unit.busy(now, timing::COMMAND, Step::Finish { error: error::IDNF });
         }
-        let mut data = std::mem::take(&mut self.buffer);
+        let mut data = std::mem::take(&mut self.unit.buffer);
         data.truncate(sectors as usize * SECTOR_SIZE);
-        self.backend.submit(BlockRequest::Write { lba: transfer.lba, data });
+        self.unit.backend.submit(BlockRequest::Write { lba: transfer.lba, data });
         if !self.settings.write_cache {
-            self.backend.submit(BlockRequest::Flush);
+            self.unit.backend.submit(BlockRequest::Flush);
         }
         let all = u64::from(sectors) == sent;
-        self.busy(now, timing::WRITE, Step::Written { sectors, all });
+        self.unit.busy(now, timing::WRITE, Step::Own(DiskStep::Written { sectors, all }));
     }
 
     pub(super) fn written(&mut self, sectors: u32, all: bool, answer: BlockResult) {
@@ -173,24 +169,12 @@ impl AtaDisk {
         }
     }
 
-    /// Bytes for the host, up to the end of the block.
-    pub(super) fn take(&mut self, out: &mut [u8], now: Tick) -> usize {
-        let Some(ready) = self.buffer.get(self.position..self.block_end) else { return 0 };
-        let taken = ready.len().min(out.len());
-        out[..taken].copy_from_slice(&ready[..taken]);
-        self.position += taken;
-        if self.position == self.block_end {
-            self.block_taken(((self.block_end - self.block_start) / SECTOR_SIZE) as u32, now);
-        }
-        taken
-    }
-
     /// Bytes of the host, up to the end of the block.
-    pub(super) fn give(&mut self, bytes: &[u8], now: Tick) -> usize {
-        let room = self.block_end.saturating_sub(self.buffer.len());
+    pub(super) fn take_from_host(&mut self, bytes: &[u8], now: Tick) -> usize {
+        let room = self.unit.block_end.saturating_sub(self.unit.buffer.len());
         let given = room.min(bytes.len());
-        self.buffer.extend_from_slice(&bytes[..given]);
-        if self.buffer.len() == self.block_end {
+        self.unit.buffer.extend_from_slice(&bytes[..given]);
+        if self.unit.buffer.len() == self.unit.block_end {
             self.block_given(now);
         }
         given
