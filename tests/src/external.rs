@@ -36,6 +36,16 @@ pub fn qemu() -> bool {
     found
 }
 
+/// The folder that a variable of the environment names, with a build of something that cannot be fetched as a package;
+/// `None` when the test was skipped.
+pub fn named_folder(variable: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        skip(&format!("{variable} names no folder with a build of this suite"));
+    }
+    folder
+}
+
 /// SeaBIOS; `None` when the test was skipped.
 pub fn seabios() -> Option<PathBuf> {
     let found = SEABIOS.iter().map(PathBuf::from).find(|path| path.is_file());

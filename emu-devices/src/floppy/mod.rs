@@ -304,6 +304,12 @@ impl Floppy {
         self.sense[number].is_some() && self.seeks[number] == NEVER
     }
 
+    /// A seek that has ended interrupts when the one before it was explained. What polling after a reset has found is
+    /// told after one interrupt for all drives: Linux's driver takes a second one for a failure.
+    fn interrupts_again(&self, number: usize) -> bool {
+        self.has_to_tell(number) && self.sense[number] != Some(commands::POLLING | number as u8)
+    }
+
     fn write_dor(&mut self, value: u8, now: Tick) {
         let changed = self.dor ^ value;
         self.dor = value;
@@ -328,7 +334,7 @@ impl Floppy {
                 let byte = self.results.pop_front().unwrap_or(0);
                 if self.results.is_empty() {
                     self.phase = Phase::Command;
-                    self.interrupt = (0..self.sense.len()).any(|number| self.has_to_tell(number));
+                    self.interrupt = (0..self.sense.len()).any(|number| self.interrupts_again(number));
                 }
                 byte
             }

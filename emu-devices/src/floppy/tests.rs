@@ -127,6 +127,19 @@ fn a_transfer_of_both_heads_ends_with_the_cylinder() {
 }
 
 #[test]
+fn a_reset_interrupts_once_for_all_drives() {
+    let mut host = Host::new();
+    host.out(0x3f2, 0x18);
+    host.out(0x3f2, 0x1c);
+    host.settle();
+    assert!(host.floppy.irq());
+    for drive in 0..4 {
+        assert_eq!(host.command(&[0x08], 2)[0], 0xc0 | drive);
+        assert!(!host.floppy.irq(), "after drive {drive}");
+    }
+}
+
+#[test]
 fn seeks_end_with_an_interrupt_that_sense_interrupt_explains() {
     let mut host = Host::new();
     assert_eq!(host.read(0x3f7) & 0x80, 0x80, "the diskette was put in");

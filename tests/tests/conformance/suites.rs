@@ -5,11 +5,11 @@
 //! i386. `docs/conformance.md` says which versions were run, how, and with what result.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use emu_tests::emulator::emu;
-use emu_tests::external::skip;
+use emu_tests::external::named_folder;
 use emu_tests::process::run;
 use emu_tests::scratch::Scratch;
 
@@ -17,18 +17,10 @@ use emu_tests::scratch::Scratch;
 const PASSED: i32 = 1;
 const SKIPPED: i32 = 77;
 
-fn folder(variable: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_dir());
-    if folder.is_none() {
-        skip(&format!("{variable} names no folder with a build of this suite"));
-    }
-    folder
-}
-
 #[test]
 #[ignore = "needs a build of test386, named by EMU_TEST386"]
 fn test386_writes_all_lines_of_its_reference() {
-    let Some(folder) = folder("EMU_TEST386") else { return };
+    let Some(folder) = named_folder("EMU_TEST386") else { return };
     let scratch = Scratch::new("test386");
     let log = scratch.path("log");
     let mut command =
@@ -122,7 +114,7 @@ fn run_programs(folder: &Path, programs: &[(&str, &str, u32)]) {
 #[test]
 #[ignore = "takes an hour and needs a build of KVM's unit tests, named by EMU_KVM_UNIT_TESTS"]
 fn kvm_unit_tests_pass() {
-    if let Some(folder) = folder("EMU_KVM_UNIT_TESTS") {
+    if let Some(folder) = named_folder("EMU_KVM_UNIT_TESTS") {
         run_programs(&folder, &PROGRAMS);
     }
 }
@@ -130,7 +122,7 @@ fn kvm_unit_tests_pass() {
 #[test]
 #[ignore = "needs a build of KVM's unit tests for i386, named by EMU_KVM_UNIT_TESTS_32"]
 fn kvm_unit_tests_of_32_bits_pass() {
-    if let Some(folder) = folder("EMU_KVM_UNIT_TESTS_32") {
+    if let Some(folder) = named_folder("EMU_KVM_UNIT_TESTS_32") {
         run_programs(&folder, &PROGRAMS_32);
     }
 }

@@ -5,7 +5,10 @@
 //! many processors. The short ones run always, the others by name: `cargo test --release -p emu-tests --test guests --
 //! --ignored`.
 
+mod debian;
+mod floppy;
 mod linux;
+mod xv6;
 
 use emu_tests::debian::Arch;
 use linux::{Firmware, Guest, Setup, check};
