@@ -172,7 +172,7 @@ impl Session {
         }
         self.log_hash()?;
         match stop {
-            Stop::Limit => Ok(None),
+            Stop::Limit | Stop::Observed => Ok(None),
             Stop::PowerOff => Ok(Some(Outcome::PowerOff)),
             Stop::DebugExit(value) => Ok(Some(Outcome::DebugExit(value))),
             Stop::Reset if self.limits.no_reboot => Ok(Some(Outcome::Reset)),

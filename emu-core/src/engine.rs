@@ -33,6 +33,8 @@ pub enum Exit {
     Halted,
     /// PAUSE where there are several processors: the others' turn.
     Paused,
+    /// An observer wants a look.
+    Observed,
     /// The board wants something.
     Request(Request),
     /// A triple fault; `fault_chain` tells the story.

@@ -11,5 +11,6 @@ pub mod interp;
 pub mod machine;
 pub mod mem;
 pub mod mmu;
+pub mod observe;
 pub mod softfloat;
 pub mod turns;

@@ -5,10 +5,11 @@ use std::fmt;
 
 use crate::bus::{Access, Bus, NEVER, Request, Tick};
 use crate::cpu::model::Model;
-use crate::cpu::{Clock, Cpu, RIP, Segment, System};
+use crate::cpu::{Cpu, RIP, Segment, System};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::hash::StateHash;
 use crate::mem::{Memory, PAGE_SIZE};
+use crate::observe::{Hooks, Observer};
 use crate::turns::Turns;
 
 /// Where guest time comes from.
@@ -36,6 +37,8 @@ pub enum Stop {
     /// The count was reached; or, in virtual time, a halted guest has slept through [`MOST_SKIPS`] events of the
     /// board without being woken, and the driver should have a look around before it goes on.
     Limit,
+    /// An observer asked for it.
+    Observed,
     /// The guest switched itself off.
     PowerOff,
     /// The guest asked for a reset; [`Machine::reset`] does it.
@@ -101,7 +104,7 @@ impl Machine {
         engine: Box<dyn Engine>,
         time: TimeSource,
     ) -> Self {
-        let system = Box::new(System { mem, bus, clock: Clock::default() });
+        let system = Box::new(System::new(mem, bus));
         Self { turns: Turns::new(count, system), engine, time }
     }
 
@@ -128,6 +131,7 @@ impl Machine {
                         return Stop::Limit;
                     }
                 }
+                Exit::Observed => return Stop::Observed,
                 Exit::Request(Request::PowerOff) => return Stop::PowerOff,
                 Exit::Request(Request::Reset) => return Stop::Reset,
                 Exit::Request(Request::DebugExit(value)) => return Stop::DebugExit(value),
@@ -198,6 +202,19 @@ impl Machine {
                 (bus as &mut dyn Any).downcast_mut::<T>().expect("the machine was built with this board");
             touch(board, at)
         })
+    }
+
+    /// Has `observer` look on from now, with the hooks that it wants, and gives the one before back.
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) -> Option<Box<dyn Observer>> {
+        let cpu = self.cpu_mut();
+        cpu.set_hooks(observer.as_ref().map_or(Hooks::NONE, |observer| observer.hooks()));
+        std::mem::replace(&mut cpu.system_mut().observer, observer)
+    }
+
+    /// Reaches the observer, as what it really is, between two runs; `None` when there is none, or another one.
+    pub fn observer<T: Observer>(&mut self) -> Option<&mut T> {
+        let observer = self.cpu_mut().system_mut().observer.as_deref_mut()?;
+        (observer as &mut dyn Any).downcast_mut()
     }
 
     /// The processor whose turn it is: the one that reaches memory and the board.

@@ -360,8 +360,9 @@ impl Engine for Translator {
                 return exit;
             }
             self.drop_overwritten();
-            let code = if cpu.attention == 0 { self.ready(cpu) } else { None };
+            let code = if cpu.attention == 0 && !cpu.observed() { self.ready(cpu) } else { None };
             let exit = match code {
+                _ if cpu.observed() => self.cold.step_observed(cpu),
                 Some(code) => self.run_code(cpu, code),
                 // Translating may have changed what is to be looked at.
                 None if cpu.attention & !emu_core::cpu::attention::TRAP != 0 => None,

@@ -1,5 +1,6 @@
 //! A PC in this process, on the interpreter in virtual time: tests look at its screen and press its keys.
 
+use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_devices::block::{BlockBackend, MemoryDisk};
@@ -22,6 +23,18 @@ impl std::fmt::Debug for Board {
 /// An image as a disk in memory.
 pub fn memory_disk(image: Vec<u8>) -> Option<Box<dyn BlockBackend>> {
     Some(Box::new(MemoryDisk::from(image)))
+}
+
+/// The machine of a plain `emu`: the bundled kernel on its disk, in virtual time.
+///
+/// # Panics
+/// When the host has no memory for it.
+pub fn bundled(engine: Box<dyn Engine>) -> Machine {
+    let disks = [memory_disk(emu_guest::DISK_IMAGE.to_vec()), None, None, None];
+    let config = PcConfig { bios: emu_roms::BIOS.to_vec(), disks, ..PcConfig::default() };
+    let config = PcConfig { vga_rom: Some(emu_roms::VGA_BIOS.to_vec()), ..config };
+    let (pc, mem) = Pc::new(config).expect("there is such a PC");
+    Machine::new(mem, Box::new(pc), engine, TimeSource::Virtual)
 }
 
 impl Board {

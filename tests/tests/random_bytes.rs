@@ -58,7 +58,7 @@ fn run(config: PcConfig, instructions: u64) {
             });
             assert!(output as u64 <= 2 * SLICE, "{output} bytes from {SLICE} instructions");
             match stop {
-                Stop::Limit => {}
+                Stop::Limit | Stop::Observed => {}
                 Stop::Reset | Stop::TripleFault(_) => {
                     machine.reset();
                     break;

@@ -173,7 +173,7 @@ pub fn advance(guest: &mut Guest, until: u64, no_reboot: bool) -> End {
         }
         guest.take_debugcon();
         match stop {
-            Stop::Limit => {}
+            Stop::Limit | Stop::Observed => {}
             Stop::Reset | Stop::TripleFault(_) if !no_reboot => guest.reset(),
             Stop::Reset => return End::Stopped("the guest reset itself".into()),
             Stop::TripleFault(chain) => return End::Stopped(chain.to_string()),

@@ -9,6 +9,7 @@ use super::{Cpu, Fallible, Fault, SS, Width};
 use crate::mem::PAGE_SIZE;
 use crate::mmu::Want;
 use crate::mmu::tlb::Context;
+use crate::observe::Kind;
 
 /// A place that was found writable: where a read-modify-write puts its result.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +169,9 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn read_for_write_missed(&mut self, segment: usize, linear: u64, size: u64) -> Fallible {
-        self.check_write(segment, linear, size)?;
+        if !self.writable_observed(linear, size) {
+            self.check_write(segment, linear, size)?;
+        }
         self.missed = self.read_slow(segment, linear, size)?;
         Ok(())
     }
@@ -231,7 +234,7 @@ impl Cpu {
     /// Canonical and alignment checks.
     fn check_linear(&self, segment: usize, linear: u64, size: u64) -> Fallible {
         self.check_canonical(segment, linear, size)?;
-        if self.context == Context::Watched
+        if self.permissions == Context::Watched
             && self.cpl == 3
             && self.flags.system() & eflags::AC != 0
             && linear & (size - 1) != 0
@@ -249,8 +252,11 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub fn read_slow(&mut self, segment: usize, linear: u64, size: u64) -> Fallible<u64> {
+        if let Some(value) = self.read_observed(linear, size) {
+            return Ok(value);
+        }
         self.check_linear(segment, linear, size)?;
-        self.read_slow_at_any_alignment(segment, linear, size)
+        self.read_unknown(segment, linear, size)
     }
 
     /// [`read_slow`](Self::read_slow) for an access that alignment checks do not concern.
@@ -259,6 +265,14 @@ impl Cpu {
     /// #GP(0) or #SS(0) for an address that is not canonical, #PF.
     #[cold]
     pub fn read_slow_at_any_alignment(&mut self, segment: usize, linear: u64, size: u64) -> Fallible<u64> {
+        match self.read_observed(linear, size) {
+            Some(value) => Ok(value),
+            None => self.read_unknown(segment, linear, size),
+        }
+    }
+
+    /// Reads what the translation cache does not know.
+    fn read_unknown(&mut self, segment: usize, linear: u64, size: u64) -> Fallible<u64> {
         self.counters.slow_accesses += 1;
         self.check_canonical(segment, linear, size)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
@@ -266,13 +280,13 @@ impl Cpu {
         if room >= size {
             self.fill_read(linear, low);
             self.note_data(linear, size, false);
-            return Ok(self.read_physical(low, size));
+            return Ok(self.read_within(linear, low, size));
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
         let high = self.translate(next, Want::Read)?.physical;
         self.note_data(linear, size, false);
-        let low_value = self.read_bytes_physical(low, room);
-        let high_value = self.read_bytes_physical(high, size - room);
+        let low_value = self.read_bytes_physical(linear, low, room);
+        let high_value = self.read_bytes_physical(next, high, size - room);
         Ok(low_value | high_value << (8 * room))
     }
 
@@ -283,8 +297,11 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub fn write_slow(&mut self, segment: usize, linear: u64, size: u64, value: u64) -> Fallible {
+        if self.write_observed(linear, size, value) {
+            return Ok(());
+        }
         self.check_linear(segment, linear, size)?;
-        self.write_slow_at_any_alignment(segment, linear, size, value)
+        self.write_unknown(segment, linear, size, value)
     }
 
     /// [`write_slow`](Self::write_slow) for an access that alignment checks do not concern.
@@ -299,21 +316,29 @@ impl Cpu {
         size: u64,
         value: u64,
     ) -> Fallible {
+        if self.write_observed(linear, size, value) {
+            return Ok(());
+        }
+        self.write_unknown(segment, linear, size, value)
+    }
+
+    /// Writes where the translation cache does not know the way.
+    fn write_unknown(&mut self, segment: usize, linear: u64, size: u64, value: u64) -> Fallible {
         self.counters.slow_accesses += 1;
         self.check_canonical(segment, linear, size)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
         let low = self.translate(linear, Want::Write)?.physical;
         if room >= size {
             self.note_data(linear, size, true);
-            self.write_physical(low, size, value);
+            self.write_within(linear, low, size, value);
             self.fill_write(linear, low);
             return Ok(());
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
         let high = self.translate(next, Want::Write)?.physical;
         self.note_data(linear, size, true);
-        self.write_bytes_physical(low, room, value);
-        self.write_bytes_physical(high, size - room, value >> (8 * room));
+        self.write_bytes_physical(linear, low, room, value);
+        self.write_bytes_physical(next, high, size - room, value >> (8 * room));
         Ok(())
     }
 
@@ -325,7 +350,7 @@ impl Cpu {
         let physical = mem.gate_a20(physical);
         if let Some(frame) = mem.page(physical).read_frame() {
             let host = mem.host_of(frame);
-            self.tlb.fill(self.context, linear, host, false);
+            self.tlb.fill(self.permissions, linear, host, false);
         }
     }
 
@@ -341,7 +366,7 @@ impl Cpu {
             && mem.frame(frame).fast_write()
         {
             let host = mem.host_of(frame);
-            self.tlb.fill(self.context, linear, host, true);
+            self.tlb.fill(self.permissions, linear, host, true);
         }
     }
 
@@ -387,14 +412,30 @@ impl Cpu {
     }
 
     /// Part of an access that crosses a page: chips see it byte by byte.
-    fn read_bytes_physical(&mut self, physical: u64, size: u64) -> u64 {
-        (0..size).fold(0, |value, n| value | self.read_physical(physical + n, 1) << (8 * n))
+    fn read_bytes_physical(&mut self, linear: u64, physical: u64, size: u64) -> u64 {
+        let read = |value, n| value | self.read_physical(physical + n, 1) << (8 * n);
+        let value = (0..size).fold(0, read);
+        self.tell_memory(linear, physical, size, Kind::Read, value);
+        value
     }
 
-    fn write_bytes_physical(&mut self, physical: u64, size: u64, value: u64) {
+    pub(super) fn write_bytes_physical(&mut self, linear: u64, physical: u64, size: u64, value: u64) {
         for n in 0..size {
             self.write_physical(physical + n, 1, value >> (8 * n) & 0xff);
         }
+        self.tell_memory(linear, physical, size, Kind::Write, value & u64::MAX >> (64 - 8 * size));
+    }
+
+    /// An access within one page, of which observers are told.
+    fn read_within(&mut self, linear: u64, physical: u64, size: u64) -> u64 {
+        let value = self.read_physical(physical, size);
+        self.tell_memory(linear, physical, size, Kind::Read, value);
+        value
+    }
+
+    pub(super) fn write_within(&mut self, linear: u64, physical: u64, size: u64, value: u64) {
+        self.write_physical(physical, size, value);
+        self.tell_memory(linear, physical, size, Kind::Write, value);
     }
 
     /// Reads 1 to 8 bytes of a system structure (descriptor table, TSS) at a linear address, as supervisor.
@@ -407,12 +448,13 @@ impl Cpu {
         let low = self.translate_system(linear, Want::Read)?.physical;
         if room >= size {
             self.note_data(linear, size, false);
-            return Ok(self.read_physical(low, size));
+            return Ok(self.read_within(linear, low, size));
         }
         let next = self.system_address(linear.wrapping_add(room))?;
         let high = self.translate_system(next, Want::Read)?.physical;
         self.note_data(linear, size, false);
-        Ok(self.read_bytes_physical(low, room) | self.read_bytes_physical(high, size - room) << (8 * room))
+        let low_value = self.read_bytes_physical(linear, low, room);
+        Ok(low_value | self.read_bytes_physical(next, high, size - room) << (8 * room))
     }
 
     /// Writes 1 to 8 bytes of a system structure at a linear address, as supervisor.
@@ -425,14 +467,14 @@ impl Cpu {
         let low = self.translate_system(linear, Want::Write)?.physical;
         if room >= size {
             self.note_data(linear, size, true);
-            self.write_physical(low, size, value);
+            self.write_within(linear, low, size, value);
             return Ok(());
         }
         let next = self.system_address(linear.wrapping_add(room))?;
         let high = self.translate_system(next, Want::Write)?.physical;
         self.note_data(linear, size, true);
-        self.write_bytes_physical(low, room, value);
-        self.write_bytes_physical(high, size - room, value >> (8 * room));
+        self.write_bytes_physical(linear, low, room, value);
+        self.write_bytes_physical(next, high, size - room, value >> (8 * room));
         Ok(())
     }
 

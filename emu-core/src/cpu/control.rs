@@ -2,6 +2,7 @@
 //! SDM 3A, "Control Registers"; SDM 2B, "MOV—Move to/from Control Registers".
 
 use super::{Cpu, Fallible, Fault};
+use crate::observe::Control;
 
 /// Protection enable.
 pub const CR0_PE: u64 = 1 << 0;
@@ -115,6 +116,7 @@ impl Cpu {
             self.flush_tlb();
         }
         self.update_mode();
+        self.tell_control(Control::Cr(0), value);
         Ok(())
     }
 
@@ -133,6 +135,7 @@ impl Cpu {
         }
         self.cr3 = value;
         self.flush_tlb();
+        self.tell_control(Control::Cr(3), value);
         Ok(())
     }
 
@@ -164,6 +167,7 @@ impl Cpu {
             self.flush_tlb();
         }
         self.update_mode();
+        self.tell_control(Control::Cr(4), value);
         Ok(())
     }
 

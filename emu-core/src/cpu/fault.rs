@@ -27,6 +27,8 @@ pub enum Fault {
     Frozen,
     /// Three faults in a row: the processor shuts down.
     Shutdown,
+    /// No fault: an observer wants the run to end before the instruction. Never leaves the engine.
+    Stopped,
     /// No fault: a conditional jump was taken, RIP is written, and the block is left. Never leaves the engine.
     Jumped,
     /// No fault: the quick way to memory does not suffice. Never leaves the handler, which takes the thorough way

@@ -7,6 +7,7 @@ use std::fmt;
 use super::segment::{Descriptor, is_null, kind};
 use super::stack::NewStack;
 use super::{CS, Cpu, DS, ES, Exception, FS, Fallible, Fault, GS, RIP, RSP, SS, TR, eflags};
+use crate::observe::{Event, Hooks};
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,9 @@ impl Cpu {
         self.inhibit_traps_at = u64::MAX;
         self.attention &= !super::attention::TRAP;
         let from = self.linear_ip();
+        if self.hooks.has(Hooks::EVENTS) {
+            self.observe(|observer, cpu| observer.event(cpu, &Event { vector, source, error }));
+        }
         let done = if !self.protected() {
             self.deliver_real(vector)
         } else if self.long_mode() {

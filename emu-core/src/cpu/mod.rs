@@ -37,6 +37,7 @@ pub use width::Width;
 use crate::bus::{Access, Bus, Tick};
 use crate::mem::{Memory, Ram};
 use crate::mmu::tlb::{Context, Tlb};
+use crate::observe::{Hooks, Observer};
 use control::{CR0_AM, CR0_PE, CR4_SMAP, EFER_LMA};
 use eflags::Flags;
 
@@ -73,6 +74,8 @@ pub mod attention {
     pub const TRAP: u32 = 1 << 3;
     /// PAUSE: this processor's turn ends.
     pub const PAUSE: u32 = 1 << 4;
+    /// An observer wants the run to end.
+    pub const STOP: u32 = 1 << 5;
 }
 
 /// The table registers GDTR and IDTR.
@@ -92,6 +95,17 @@ pub struct System {
     pub bus: Box<dyn Bus>,
     /// Guest time.
     pub clock: Clock,
+    /// Who looks on.
+    pub observer: Option<Box<dyn Observer>>,
+    /// The hooks that are set, for every processor.
+    pub hooks: Hooks,
+}
+
+impl System {
+    /// A system that nobody observes, at time 0.
+    pub fn new(mem: Memory, bus: Box<dyn Bus>) -> Self {
+        Self { mem, bus, clock: Clock::default(), observer: None, hooks: Hooks::NONE }
+    }
 }
 
 /// Guest time as a function of retired instructions: one a nanosecond since a point that the driver moves.
@@ -144,7 +158,8 @@ pub struct Cpu {
     pub stop: bool,
     /// Current privilege level.
     pub cpl: u8,
-    /// Translation context of data accesses.
+    /// Translation context of data accesses: [`permissions`](Self::permissions), or [`Context::Watched`] while memory is
+    /// observed.
     pub context: Context,
     /// Index in its block of the instruction that runs.
     pub done: u32,
@@ -175,6 +190,10 @@ pub struct Cpu {
     /// The mapping behind guest memory.
     pub ram: Ram,
 
+    /// The translation context that follows from privilege and mode.
+    pub permissions: Context,
+    /// Hooks that are set.
+    pub hooks: Hooks,
     /// CR0.
     pub cr0: u64,
     /// CR2.
@@ -365,7 +384,7 @@ impl Cpu {
     /// Works out the translation context again.
     pub fn update_context(&mut self) {
         let ac = self.flags.system() & eflags::AC != 0;
-        self.context = if self.cpl == 3 && ac && self.cr0 & CR0_AM != 0 {
+        self.permissions = if self.cpl == 3 && ac && self.cr0 & CR0_AM != 0 {
             Context::Watched
         } else if self.cpl == 3 {
             Context::User
@@ -374,6 +393,7 @@ impl Cpu {
         } else {
             Context::Supervisor
         };
+        self.context = if self.hooks.has(Hooks::MEMORY) { Context::Watched } else { self.permissions };
     }
 
     /// Replaces EFLAGS (all writable bits) and what derives from it.

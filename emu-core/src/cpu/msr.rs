@@ -2,6 +2,7 @@
 
 use super::control::EFER_LMA;
 use super::{Cpu, FS, Fallible, Fault, GS};
+use crate::observe::Control;
 
 /// MSR numbers.
 pub mod number {
@@ -205,6 +206,12 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for a register that does not exist or cannot be written, and for values it cannot take.
     pub fn write_msr(&mut self, number: u32, value: u64) -> Fallible {
+        self.write_register(number, value)?;
+        self.tell_control(Control::Msr(number), value);
+        Ok(())
+    }
+
+    fn write_register(&mut self, number: u32, value: u64) -> Fallible {
         let check = |fits: bool| if fits { Ok(()) } else { Err(Fault::GP0) };
         check(self.model.has_msr(number))?;
         match number {

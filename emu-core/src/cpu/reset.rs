@@ -7,6 +7,7 @@ use super::msr::Msrs;
 use super::{CS, Cpu, LDTR, RDX, RIP, Rights, Segment, System, TR, TableRegister, eflags};
 use crate::mem::Ram;
 use crate::mmu::tlb::{Context, Tlb};
+use crate::observe::Hooks;
 
 impl Cpu {
     /// A processor at power-on. It does not hold the system yet.
@@ -17,6 +18,8 @@ impl Cpu {
             stop: false,
             cpl: 0,
             context: Context::Supervisor,
+            permissions: Context::Supervisor,
+            hooks: Hooks::NONE,
             done: 0,
             attention: 0,
             retired: 0,
@@ -150,7 +153,9 @@ impl Cpu {
             self.epoch = system.mem.epoch();
             self.flush_tlb();
         }
+        self.hooks = system.hooks;
         self.outside = Some(system);
+        self.update_context();
         self.apply_memory_view();
         self.attention |= super::attention::INTERRUPTS | super::attention::MEMORY;
     }

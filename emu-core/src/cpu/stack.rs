@@ -121,15 +121,13 @@ impl Cpu {
         let low = self.translate(linear, Want::Write)?.physical;
         self.note_data(linear, size, true);
         if (linear ^ last) & !0xfff == 0 {
-            self.write_physical(low, size, value);
+            self.write_within(linear, low, size, value);
             return Ok(());
         }
         let high = self.translate(last & !0xfff, Want::Write)?.physical;
         let room = 0x1000 - linear % 0x1000;
-        for n in 0..size {
-            let at = if n < room { low + n } else { high + n - room };
-            self.write_physical(at, 1, value >> (8 * n) & 0xff);
-        }
+        self.write_bytes_physical(linear, low, room, value);
+        self.write_bytes_physical(last & !0xfff, high, size - room, value >> (8 * room));
         Ok(())
     }
 }

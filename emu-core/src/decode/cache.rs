@@ -26,6 +26,8 @@ pub struct CodePage {
     /// For each offset: index of the first instruction of the block that starts there, plus one.
     starts: Box<[u16; PAGE_SIZE as usize]>,
     ops: Vec<Op>,
+    /// For the first instruction of each block: the block's serial number.
+    serials: Vec<u32>,
 }
 
 impl CodePage {
@@ -52,9 +54,22 @@ impl CodePage {
         self.first(offset).inspect(|&first| op.link.set(first))
     }
 
+    /// The frame that the page lies in.
+    #[inline(always)]
+    pub fn frame(&self) -> FrameNumber {
+        self.frame
+    }
+
+    /// A number that no other block has had, for the block whose first instruction is number `first`.
+    #[inline(always)]
+    pub fn serial(&self, first: u16) -> u32 {
+        self.serials[usize::from(first)]
+    }
+
     fn forget(&mut self) {
         self.starts.fill(0);
         self.ops = Vec::new();
+        self.serials = Vec::new();
     }
 }
 
@@ -130,6 +145,8 @@ impl CodeCache {
         page.ops[first].block = len as u8;
         page.ops[first].offset = offset as u16;
         page.starts[offset] = first as u16 + 1;
+        page.serials.resize(page.ops.len(), 0);
+        page.serials[first] = self.decoded as u32;
         true
     }
 
@@ -139,7 +156,7 @@ impl CodeCache {
             self.index.resize(key + CodeMode::COUNT, 0);
         }
         let starts = Box::new([0; PAGE_SIZE as usize]);
-        let fresh = CodePage { frame, mode, starts, ops: Vec::new() };
+        let fresh = CodePage { frame, mode, starts, ops: Vec::new(), serials: Vec::new() };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pages[number as usize] = fresh;
@@ -194,6 +211,7 @@ impl CodeCache {
                     debug_assert_eq!(page.frame, frame, "the index names a page of another frame");
                     self.total_ops -= page.ops.len();
                     page.ops = Vec::new();
+                    page.serials = Vec::new();
                     self.free.push(number - 1);
                 }
             }

@@ -17,6 +17,7 @@ use crate::mem::PAGE_SIZE;
 use crate::mem::page::FrameNumber;
 use crate::mmu::Want;
 use crate::mmu::tlb::Context;
+use crate::observe::{Block, Code};
 use op::{NO_TRAP, Op, WRITES_RIP};
 
 /// The interpreter.
@@ -46,7 +47,9 @@ impl Engine for Interpreter {
             {
                 return exit;
             }
-            if let Err(fault) = self.run_blocks::<false>(cpu)
+            let ran =
+                if cpu.observed() { self.run_observed(cpu) } else { self.run_blocks::<false, Unseen>(cpu) };
+            if let Err(fault) = ran
                 && let Some(exit) = take_fault(cpu, fault)
             {
                 return exit;
@@ -82,7 +85,18 @@ impl Interpreter {
     /// looked at [`Cpu::attention`] and the deadline before.
     #[inline]
     pub fn step(&mut self, cpu: &mut Cpu) -> Option<Exit> {
-        self.run_blocks::<true>(cpu).err().and_then(|fault| take_fault(cpu, fault))
+        self.run_blocks::<true, Unseen>(cpu).err().and_then(|fault| take_fault(cpu, fault))
+    }
+
+    /// Runs blocks while the hooks are called that [`Cpu::observed`] speaks of; otherwise as [`step`](Self::step).
+    #[inline(never)]
+    pub fn step_observed(&mut self, cpu: &mut Cpu) -> Option<Exit> {
+        self.run_observed(cpu).err().and_then(|fault| take_fault(cpu, fault))
+    }
+
+    #[inline(never)]
+    fn run_observed(&mut self, cpu: &mut Cpu) -> Fallible {
+        self.run_blocks::<false, Seen>(cpu)
     }
 
     /// Frames whose blocks were dropped since the last call, because their code was overwritten; `None` when
@@ -95,6 +109,11 @@ impl Interpreter {
     pub fn attend(&mut self, cpu: &mut Cpu, until: u64) -> Option<Exit> {
         loop {
             let what = cpu.attention;
+            if what & attention::STOP != 0 {
+                // Whatever else is due is looked at again when the next run begins.
+                cpu.attention = what & !attention::STOP;
+                return Some(Exit::Observed);
+            }
             cpu.attention = what & attention::TRAP;
             if what & attention::MEMORY != 0 {
                 self.cache.invalidate(&mut cpu.system_mut().mem);
@@ -125,17 +144,19 @@ impl Interpreter {
     /// Runs blocks of one page until another page, the deadline or something outside wants a look; only one when
     /// `ONE` is set.
     #[inline(always)]
-    fn run_blocks<const ONE: bool>(&mut self, cpu: &mut Cpu) -> Fallible {
+    fn run_blocks<const ONE: bool, S: Sight>(&mut self, cpu: &mut Cpu) -> Fallible {
         let linear = cpu.seg[CS].base.wrapping_add(cpu.regs[RIP]) & cpu.linear_mask;
         let known = &self.pages[number_of(linear)];
         let here = known.generation == cpu.fetch_generation && known.linear == linear & !(PAGE_SIZE - 1);
         if !here && !self.enter_page(cpu, linear)? {
-            return step_uncached(cpu, linear);
+            return step_uncached::<S>(cpu, linear);
         }
         let known = &self.pages[number_of(linear)];
-        match run_page::<ONE>(cpu, self.cache.page(known.page), known, linear % PAGE_SIZE)? {
+        match run_page::<ONE, S>(cpu, self.cache.page(known.page), known, linear % PAGE_SIZE)? {
             Left::Decoded => Ok(()),
-            Left::At(offset) => self.decode_here(cpu, known.linear | offset, known.page, offset as usize),
+            Left::At(offset) => {
+                self.decode_here::<S>(cpu, known.linear | offset, known.page, offset as usize)
+            }
         }
     }
 
@@ -160,10 +181,10 @@ impl Interpreter {
     /// Decodes the block at `offset` of a page, to be found there in the next round.
     #[cold]
     #[inline(never)]
-    fn decode_here(&mut self, cpu: &mut Cpu, linear: u64, page: u32, offset: usize) -> Fallible {
+    fn decode_here<S: Sight>(&mut self, cpu: &mut Cpu, linear: u64, page: u32, offset: usize) -> Fallible {
         let mem = &mut cpu.system_mut().mem;
         if !self.cache.decode_block(mem, page, offset) {
-            return step_uncached(cpu, linear);
+            return step_uncached::<S>(cpu, linear);
         }
         // A frame that got its first code loses its fast writes.
         cpu.note_memory_changes();
@@ -185,6 +206,10 @@ pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
             // The instruction does not end before the interrupt, so nothing can hold that off until then.
             (cpu.inhibit_at, cpu.inhibit_traps_at) = (u64::MAX, u64::MAX);
             cpu.attention |= attention::INTERRUPTS;
+            return None;
+        }
+        Fault::Stopped => {
+            cpu.request_stop();
             return None;
         }
         other => other,
@@ -228,7 +253,7 @@ enum Left {
 
 /// Runs blocks of a page, from the one at `offset` on.
 #[inline(never)]
-fn run_page<const ONE: bool>(
+fn run_page<const ONE: bool, S: Sight>(
     cpu: &mut Cpu,
     page: &CodePage,
     known: &KnownPage,
@@ -247,7 +272,13 @@ fn run_page<const ONE: bool>(
         if !known.whole {
             ops = fetchable(cpu, ops)?;
         }
-        let last = execute(cpu, ops)?;
+        let block = Block {
+            linear: known.linear | offset,
+            ops,
+            code: Code::Frame(page.frame(), offset as u16),
+            serial: if S::SEEN { page.serial(number) } else { 0 },
+        };
+        let last = execute::<S>(cpu, &block)?;
         // Whatever happened outside has set `stop`.
         if ONE || cpu.stop || cpu.retired >= cpu.deadline {
             return Ok(Left::Decoded);
@@ -273,9 +304,29 @@ fn fetchable<'a>(cpu: &Cpu, ops: &'a [Op]) -> Fallible<&'a [Op]> {
     }
 }
 
+/// Does anybody look on?
+trait Sight {
+    const SEEN: bool;
+}
+
+/// Nobody does.
+struct Unseen;
+
+impl Sight for Unseen {
+    const SEEN: bool = false;
+}
+
+/// An observer may.
+struct Seen;
+
+impl Sight for Seen {
+    const SEEN: bool = true;
+}
+
 /// Executes instructions one after the other until one leaves the block or asks to stop; returns that one.
 #[inline(always)]
-fn execute<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> Fallible<&'a Op> {
+fn execute<'a, S: Sight>(cpu: &mut Cpu, block: &Block<'a>) -> Fallible<&'a Op> {
+    let ops = block.ops;
     let start = cpu.regs[RIP];
     cpu.stop = false;
     let mut done = 0;
@@ -284,7 +335,10 @@ fn execute<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> Fallible<&'a Op> {
     for op in ops {
         cpu.done = done;
         last = op;
-        ended = (op.run)(cpu, op);
+        ended = if S::SEEN { cpu.tell_instruction(block, done as usize) } else { Ok(()) };
+        if ended.is_ok() {
+            ended = (op.run)(cpu, op);
+        }
         if ended.is_err() {
             break;
         }
@@ -333,28 +387,34 @@ pub fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
 /// Fetches, decodes and runs one instruction that cannot be cached: it crosses a page, or lies in no frame.
 #[cold]
 #[inline(never)]
-fn step_uncached(cpu: &mut Cpu, linear: u64) -> Fallible {
+fn step_uncached<S: Sight>(cpu: &mut Cpu, linear: u64) -> Fallible {
     if cpu.must_step(linear) {
-        return watched::step(cpu, linear);
+        return watched::step::<S>(cpu, linear);
     }
-    let op = fetch_op(cpu, linear)?;
+    let (op, bytes) = fetch_op(cpu, linear)?;
+    execute_alone::<S>(cpu, linear, op, bytes)
+}
+
+/// Executes an instruction that was fetched on its own, if CS permits to fetch all of it.
+fn execute_alone<S: Sight>(cpu: &mut Cpu, linear: u64, op: Op, bytes: [u8; MAX_LENGTH]) -> Fallible {
     if cpu.regs[RIP].wrapping_add(u64::from(op.end) - 1) > cpu.fetch_limit {
         return Err(Fault::GP0);
     }
-    execute(cpu, &[op]).map(|_| ())
+    execute::<S>(cpu, &Block { linear, ops: &[op], code: Code::Bytes(bytes), serial: 0 }).map(|_| ())
 }
 
-fn fetch_op(cpu: &mut Cpu, linear: u64) -> Fallible<Op> {
+/// Fetches and decodes an instruction; its bytes come with it.
+fn fetch_op(cpu: &mut Cpu, linear: u64) -> Fallible<(Op, [u8; MAX_LENGTH])> {
     let mode = CodeMode::of(cpu);
     let mut bytes = [0; MAX_LENGTH];
     let room = ((PAGE_SIZE - linear % PAGE_SIZE) as usize).min(MAX_LENGTH);
     fetch_bytes(cpu, linear, &mut bytes[..room])?;
     match decode(&bytes[..room], mode, 0) {
-        Ok(op) => Ok(op),
+        Ok(op) => Ok((op, bytes)),
         Err(Undecoded::TooShort) => {
             let next = linear.wrapping_add(room as u64) & cpu.linear_mask;
             fetch_bytes(cpu, next, &mut bytes[room..])?;
-            decode(&bytes, mode, 0).map_err(|Undecoded::TooShort| Fault::GP0)
+            decode(&bytes, mode, 0).map(|op| (op, bytes)).map_err(|Undecoded::TooShort| Fault::GP0)
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Memory {
     /// The processor whose turn it is runs in system-management mode.
     management: bool,
     epoch: u64,
+    /// Changes of the map itself.
+    maps: u64,
     code_writes: Vec<FrameNumber>,
 }
 
@@ -99,6 +101,7 @@ impl Memory {
             smram: None,
             management: false,
             epoch: 1,
+            maps: 0,
             code_writes: Vec::new(),
         })
     }
@@ -152,6 +155,27 @@ impl Memory {
             }
         }
         self.epoch += 1;
+        self.maps += 1;
+    }
+
+    /// Changes whenever physical addresses may mean other frames.
+    pub fn map_version(&self) -> u64 {
+        self.maps
+    }
+
+    /// The lowest physical address of a page whose reads or writes reach `frame`; `None` when it is not mapped (SMRAM is
+    /// not looked at). Slow for frames that do not lie where their number says.
+    pub fn physical_of(&self, frame: FrameNumber) -> Option<u64> {
+        let is = |bits: u64| {
+            let page = PhysPage::from_bits(bits);
+            page.read_frame() == Some(frame) || page.write_frame() == Some(frame)
+        };
+        let number = if self.pages.get(frame as usize).is_some_and(|&bits| is(bits)) {
+            frame as usize
+        } else {
+            self.pages.iter().position(|&bits| is(bits))?
+        };
+        Some(number as u64 * PAGE_SIZE)
     }
 
     /// What data accesses of the processor find at a physical address, after the A20 gate.

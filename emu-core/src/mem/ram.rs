@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::PAGE_SIZE;
+use super::page::FrameNumber;
+
 mod sealed {
     pub trait Sealed {}
 }
@@ -97,6 +100,12 @@ impl Ram {
     pub fn host(&self, offset: usize) -> usize {
         assert!(offset < self.len, "offset {offset:#x} is outside guest memory");
         self.base as usize + offset
+    }
+
+    /// Number of the frame of a host address inside the mapping.
+    #[inline]
+    pub fn frame_at(&self, host: usize) -> FrameNumber {
+        (host.wrapping_sub(self.base as usize) / PAGE_SIZE as usize) as FrameNumber
     }
 
     #[inline(always)]

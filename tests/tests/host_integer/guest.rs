@@ -4,7 +4,7 @@ use emu_core::cpu::control::{
     CR0_AM, CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, EFER_LMA,
     EFER_LME, EFER_NXE, EFER_SCE,
 };
-use emu_core::cpu::{CS, Clock, Cpu, DS, ES, FS, Fault, GS, RIP, Rights, SS, Segment, System, TR};
+use emu_core::cpu::{CS, Cpu, DS, ES, FS, Fault, GS, RIP, Rights, SS, Segment, System, TR};
 use emu_core::decode::{CodeMode, decode};
 use emu_core::interp::op::WRITES_RIP;
 use emu_core::mem::Memory;
@@ -35,7 +35,7 @@ impl Guest {
         entry(0x3000 + 8 * (CODE >> 12 & 511), CODE | ALL & !2);
         entry(0x3000 + 8 * (DATA >> 12 & 511), DATA | ALL | 1 << 63);
         let mut cpu = Cpu::new(0, mem.ram().clone());
-        cpu.attach(Box::new(System { mem, bus: Box::new(NoChips), clock: Clock::default() }));
+        cpu.attach(Box::new(System::new(mem, Box::new(NoChips))));
         cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP | CR0_AM | CR0_PG | CR0_WP;
         cpu.cr3 = TABLES;
         cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;

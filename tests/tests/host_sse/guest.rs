@@ -5,7 +5,7 @@ use emu_core::cpu::control::{
     CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, EFER_LMA, EFER_LME,
 };
 use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
-use emu_core::cpu::{CS, Clock, Cpu, DS, ES, Fallible, RIP, Rights, SS, Segment, System};
+use emu_core::cpu::{CS, Cpu, DS, ES, Fallible, RIP, Rights, SS, Segment, System};
 use emu_core::decode::{CodeMode, decode};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
@@ -26,7 +26,7 @@ pub fn processor(bits: u32) -> Cpu {
     let mut mem = Memory::new(0x10000, 0).unwrap();
     mem.map(0, 0x10000, PhysPage::ram);
     let mut cpu = Cpu::new(0, mem.ram().clone());
-    cpu.attach(Box::new(System { mem, bus: Box::new(Nothing), clock: Clock::default() }));
+    cpu.attach(Box::new(System::new(mem, Box::new(Nothing))));
     cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP;
     cpu.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
     cpu.efer = EFER_LME | EFER_LMA;

@@ -5,16 +5,17 @@ use iced_x86::Mnemonic as M;
 use crate::cpu::smm::PortAccess;
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RDX, TR, Width};
 use crate::interp::op::{Handler, Op};
-use crate::interp::table::{Form, Kind, Row, row};
+use crate::interp::table::{self, Form, Row, row};
+use crate::observe::{Hooks, Kind, Port};
 
 /// The rows of this family (INS and OUTS stand in `string.rs`).
 pub const ROWS: &[Row] = &[row(M::In, in_form), row(M::Out, out_form)];
 
 fn in_form(f: &Form<'_>) -> Option<Handler> {
     match (f.kind(1), f.size(0)) {
-        (Kind::Imm, 1) => Some(input::<u8, true>),
-        (Kind::Imm, 2) => Some(input::<u16, true>),
-        (Kind::Imm, _) => Some(input::<u32, true>),
+        (table::Kind::Imm, 1) => Some(input::<u8, true>),
+        (table::Kind::Imm, 2) => Some(input::<u16, true>),
+        (table::Kind::Imm, _) => Some(input::<u32, true>),
         (_, 1) => Some(input::<u8, false>),
         (_, 2) => Some(input::<u16, false>),
         _ => Some(input::<u32, false>),
@@ -23,9 +24,9 @@ fn in_form(f: &Form<'_>) -> Option<Handler> {
 
 fn out_form(f: &Form<'_>) -> Option<Handler> {
     match (f.kind(0), f.size(1)) {
-        (Kind::Imm, 1) => Some(output::<u8, true>),
-        (Kind::Imm, 2) => Some(output::<u16, true>),
-        (Kind::Imm, _) => Some(output::<u32, true>),
+        (table::Kind::Imm, 1) => Some(output::<u8, true>),
+        (table::Kind::Imm, 2) => Some(output::<u16, true>),
+        (table::Kind::Imm, _) => Some(output::<u32, true>),
         (_, 1) => Some(output::<u8, false>),
         (_, 2) => Some(output::<u16, false>),
         _ => Some(output::<u32, false>),
@@ -83,7 +84,9 @@ impl Cpu {
         let PortAccess { port, size, .. } = access;
         self.note_port(port, size);
         self.note_io(op, access, true);
-        u64::from(self.with_bus(|bus, at| bus.port_read(at, port, size as u8)))
+        let value = self.with_bus(|bus, at| bus.port_read(at, port, size as u8));
+        self.tell_port(Port { port, size: size as u8, kind: Kind::Read, value });
+        u64::from(value)
     }
 
     /// Writes a port, after the check.
@@ -92,5 +95,12 @@ impl Cpu {
         self.note_port(port, size);
         self.note_io(op, access, false);
         self.with_bus(|bus, at| bus.port_write(at, port, size as u8, value as u32));
+        self.tell_port(Port { port, size: size as u8, kind: Kind::Write, value: value as u32 });
+    }
+
+    fn tell_port(&mut self, access: Port) {
+        if self.hooks.has(Hooks::PORTS) {
+            self.observe(|observer, cpu| observer.port(cpu, &access));
+        }
     }
 }

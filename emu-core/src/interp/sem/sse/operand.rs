@@ -159,7 +159,9 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn write_vector_slow(&mut self, segment: usize, offset: u64, linear: u64, value: u128) -> Fallible {
-        self.probe_write(segment, offset, 16)?;
+        if !self.writable_observed(linear, 16) {
+            self.probe_write(segment, offset, 16)?;
+        }
         self.write_slow(segment, linear, 8, value as u64)?;
         self.write_slow(segment, linear.wrapping_add(8) & self.linear_mask, 8, (value >> 64) as u64)
     }
@@ -167,7 +169,9 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn write_vex_vector_slow(&mut self, segment: usize, offset: u64, linear: u64, value: u128) -> Fallible {
-        self.probe_write_at_any_alignment(segment, offset, 16)?;
+        if !self.writable_observed(linear, 16) {
+            self.probe_write_at_any_alignment(segment, offset, 16)?;
+        }
         self.write_slow_at_any_alignment(segment, linear, 8, value as u64)?;
         let upper = linear.wrapping_add(8) & self.linear_mask;
         self.write_slow_at_any_alignment(segment, upper, 8, (value >> 64) as u64)
