@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
 use crate::console::SerialSpec;
 use crate::cpu_model::CpuSpec;
 use crate::drive::DriveSpec;
@@ -41,6 +42,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Compare two machines and find the first instruction after which they differ
     Diff(DiffArgs),
+    /// Measure guest workloads on our engines, the host and other emulators
+    Bench(BenchArgs),
 }
 
 /// Options of `emu diff`.
@@ -324,7 +327,7 @@ mod tests {
         let cli = Cli::try_parse_from([&["emu"], args].concat()).map_err(|error| one_line(&error))?;
         match cli.command {
             Some(Command::Run(run)) => Ok(*run),
-            Some(Command::Info(_) | Command::Diff(_)) => Err("another command".into()),
+            Some(Command::Info(_) | Command::Diff(_) | Command::Bench(_)) => Err("another command".into()),
             None => Ok(cli.run),
         }
     }

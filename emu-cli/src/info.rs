@@ -105,7 +105,7 @@ fn in_words(info: &Info) -> String {
 
 /// The processor's own name for itself (CPUID leaves 8000_0002h to 8000_0004h).
 #[cfg(target_arch = "x86_64")]
-fn cpu_brand() -> Option<String> {
+pub fn cpu_brand() -> Option<String> {
     use std::arch::x86_64::__cpuid;
     if __cpuid(0x8000_0000).eax < 0x8000_0004 {
         return None;
@@ -120,7 +120,7 @@ fn cpu_brand() -> Option<String> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn cpu_brand() -> Option<String> {
+pub fn cpu_brand() -> Option<String> {
     None
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod cdrom;
 mod clock;
 mod console;
@@ -43,6 +44,7 @@ fn main() {
         Some(Command::Info(args)) => info::run(&args),
         Some(Command::Diff(args)) => diff::run(&args.what),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         None => run::run(&cli.run),
     });
     terminal::restore();

@@ -5,7 +5,6 @@
 
 pub mod bare;
 pub mod board;
-pub mod cpio;
 pub mod debian;
 pub mod emulator;
 pub mod engine;
@@ -16,3 +15,5 @@ pub mod process;
 pub mod random;
 pub mod root_file_system;
 pub mod scratch;
+
+pub use emu_bench::cpio;

@@ -1,0 +1,17 @@
+//! Guest workloads, and measuring them on engines and peers: what `emu bench` does.
+//!
+//! Files of Debian's packages and archives for Linux guests, which tests use as well, are at home here too.
+
+#![forbid(unsafe_code)]
+
+pub mod cpio;
+pub mod debian;
+pub mod engine;
+pub mod error;
+pub mod guest;
+pub mod measure;
+pub mod peer;
+pub mod report;
+pub mod statistics;
+pub mod table;
+pub mod workload;
