@@ -11,6 +11,7 @@ use iced_x86::{
 };
 
 use crate::effects::{Effect, effect, eflags};
+use crate::groups::{self, Way};
 use crate::mode::Mode;
 
 /// Most instructions in a block.
@@ -83,16 +84,33 @@ pub struct Guest {
     pub read_later: u64,
     /// It works on vector registers.
     pub vector: bool,
+    /// How its memory operand is reached.
+    pub operand: Way,
+    /// How its stack slot is reached.
+    pub stack: Way,
+    /// Its memory operand is known to be aligned, if it has to be.
+    pub aligned: bool,
 }
 
 impl Guest {
     /// May control leave the block before the instruction has an effect, or does it run with all state in place?
     pub fn observes(&self) -> bool {
         match self.kind {
-            Kind::Native => self.access.is_some() || self.effect == Effect::Kept,
+            Kind::Native => {
+                let leaves = !self.operand.is_sure() || needs_alignment(&self.insn) && !self.aligned;
+                self.access.is_some() && leaves || self.effect == Effect::Kept
+            }
+            Kind::Push | Kind::Pop | Kind::Leave => !self.stack.is_sure(),
             Kind::Nothing => false,
             _ => true,
         }
+    }
+
+    /// Must its flags be noted? Somebody looks at them, or at others that its handler would move to another place.
+    pub fn flags_are_seen(&self) -> bool {
+        let moves =
+            self.access.is_some() && self.effect.changes() || matches!(self.effect, Effect::Counted(_));
+        self.live & self.effect.writes() != 0 || self.live != 0 && moves
     }
 
     /// Must the interpreter's handler be at hand?
@@ -111,13 +129,14 @@ impl Guest {
 }
 
 /// Decodes the block at `offset` of a page, up to `most` instructions. Empty when its first instruction leaves the
-/// page.
+/// page. With `merge`, one check may serve several memory accesses.
 pub fn block(
     bytes: &[u8],
     offset: usize,
     mode: Mode,
     features: Features,
     most: usize,
+    merge: bool,
     factory: &mut InstructionInfoFactory,
 ) -> Vec<Guest> {
     let options = gate::decoder_options(features);
@@ -132,14 +151,28 @@ pub fn block(
         at = offset + usize::from(op.end);
         let guest = classify(insn, op, mode, factory);
         exits += usize::from(guest.kind == Kind::Branch);
-        let last = guest.ends() || exits > MOST_EXITS;
+        let back = guest.kind == Kind::Branch && guest.insn.near_branch_target() == offset as u64;
+        let last = guest.ends() || back || exits > MOST_EXITS;
         block.push(guest);
         if last {
             break;
         }
     }
-    liveness(&mut block);
+    plan(&mut block, mode, merge);
     block
+}
+
+/// Decides what depends on the block as a whole.
+fn plan(block: &mut [Guest], mode: Mode, merge: bool) {
+    for guest in block.iter_mut() {
+        (guest.operand, guest.stack, guest.aligned) = (Way::Checked, Way::Checked, false);
+    }
+    // What is left to the interpreter is known before groups are made, and they only take observers away.
+    liveness(block);
+    if merge {
+        groups::merge(block, mode);
+        liveness(block);
+    }
 }
 
 fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfoFactory) -> Guest {
@@ -172,6 +205,9 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         live: 0,
         read_later: 0,
         vector: false,
+        operand: Way::Checked,
+        stack: Way::Checked,
+        aligned: false,
     };
     guest.kind = kind(&insn, &guest.op, mode, memories, access);
     if guest.kind == Kind::Native {
@@ -476,18 +512,45 @@ fn unsuited(insn: &Instruction) -> bool {
 }
 
 /// Leaves an instruction to the interpreter after all.
-pub fn demote(block: &mut [Guest], index: usize) {
+pub fn demote(block: &mut [Guest], index: usize, mode: Mode, merge: bool) {
     let guest = &mut block[index];
     guest.kind = if guest.ends() { Kind::Last } else { Kind::CallOut };
     guest.effect = Effect::None;
     guest.access = None;
     guest.all_reads = 0;
     guest.vector = false;
-    liveness(block);
+    plan(block, mode, merge);
+}
+
+/// Legacy SSE instructions want their 16-byte operands aligned, with a few exceptions; of VEX ones only the aligned
+/// and non-temporal moves. SDM vol. 1, "Alignment of Memory Operands".
+pub fn needs_alignment(insn: &Instruction) -> bool {
+    let aligned_move = matches!(
+        insn.mnemonic(),
+        M::Vmovaps | M::Vmovapd | M::Vmovdqa | M::Vmovntps | M::Vmovntpd | M::Vmovntdq | M::Vmovntdqa
+    );
+    let size = insn.memory_size().size();
+    match insn.encoding() {
+        EncodingKind::Legacy => {
+            size == 16
+                && !matches!(
+                    insn.mnemonic(),
+                    M::Movups
+                        | M::Movupd
+                        | M::Movdqu
+                        | M::Lddqu
+                        | M::Pcmpistri
+                        | M::Pcmpistrm
+                        | M::Pcmpestri
+                        | M::Pcmpestrm
+                )
+        }
+        _ => aligned_move && size >= 16,
+    }
 }
 
 /// Works backwards: which flags are looked at, by an instruction or because control may leave the block.
-fn liveness(block: &mut [Guest]) {
+pub fn liveness(block: &mut [Guest]) {
     let (mut live, mut read) = (OSZAPC, 0);
     for guest in block.iter_mut().rev() {
         guest.live = live;
@@ -500,7 +563,7 @@ fn liveness(block: &mut [Guest]) {
         let called = matches!(guest.kind, Kind::CallOut | Kind::Last);
         let reads = match guest.effect {
             _ if called => 0,
-            Effect::Partial(mask) if guest.live & mask == 0 => guest.all_reads & mask,
+            Effect::Partial(mask) if !guest.flags_are_seen() => guest.all_reads & mask,
             _ => guest.all_reads,
         };
         guest.reads = reads;

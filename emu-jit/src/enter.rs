@@ -8,8 +8,10 @@
 use emu_core::cpu::eflags::{OF, Writer};
 use emu_core::cpu::{Cpu, Fault, RIP};
 use emu_core::interp::op::{Op, WRITES_RIP};
+use emu_core::mem::PAGE_SIZE;
 
 use crate::frame::{Exchange, StackFrame};
+use crate::loops::Runs;
 use crate::thunks::Callees;
 
 /// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
@@ -52,12 +54,28 @@ impl Place {
     }
 }
 
+/// What a check for a group of memory accesses wanted, packed into 32 bits: distance of the access from the start of the
+/// stretch, length of the stretch, size of the access, and whether it is to be written.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Stretch(pub u32);
+
+impl Stretch {
+    /// Packs.
+    pub fn new(below: u32, span: u32, size: u32, write: bool) -> Self {
+        debug_assert!(below < 1 << 10 && span < 1 << 12 && size < 64, "groups are short");
+        Self(below | span << 10 | size << 22 | u32::from(write) << 28)
+    }
+}
+
 /// The functions that thunks call.
 pub fn callees() -> Callees {
     Callees {
         call_out: call_out as *const () as usize,
         flags: flags as *const () as usize,
         settle_carry: settle_carry as *const () as usize,
+        bring_in: bring_in as *const () as usize,
+        prepare: prepare as *const () as usize,
     }
 }
 
@@ -145,4 +163,29 @@ extern "sysv64" fn settle_carry(stack: &mut StackFrame) {
     let cpu = unsafe { &mut *stack.frame.cpu };
     stack.frame.store(cpu);
     stack.frame.flag_b = u64::from(cpu.flags.carry());
+}
+
+/// Brings the page of a stretch into the translation cache for the access that is about to be made in it. Returns 0 when
+/// the check will not fail again.
+extern "sysv64" fn bring_in(stack: &mut StackFrame, linear: u64, stretch: Stretch) -> u64 {
+    // SAFETY: as in `call_out`.
+    let cpu = unsafe { &mut *stack.frame.cpu };
+    let Stretch(packed) = stretch;
+    let (below, span) = (u64::from(packed & 0x3ff), u64::from(packed >> 10 & 0xfff));
+    let (size, write) = (u64::from(packed >> 22 & 0x3f), packed >> 28 & 1 != 0);
+    let linear = linear & cpu.linear_mask;
+    let access = linear.wrapping_add(below);
+    // Accesses that may want to be aligned are looked at first by their handlers.
+    let within = linear % PAGE_SIZE + span <= PAGE_SIZE && (size < 16 || access.is_multiple_of(size));
+    u64::from(!(within && cpu.bring_in(access, write)))
+}
+
+/// Prepares the fast copy of a loop, or says that it cannot run now.
+extern "sysv64" fn prepare(stack: &mut StackFrame, runs: &Runs, _: u32, remaining: i64) {
+    // SAFETY: as in `call_out`.
+    let cpu = unsafe { &mut *stack.frame.cpu };
+    let ready = runs.prepare(cpu, &stack.frame, remaining, &mut stack.distances);
+    stack.run = ready.rounds * runs.count;
+    stack.rest = remaining - stack.run;
+    stack.rounds = ready.patience;
 }

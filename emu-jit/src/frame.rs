@@ -57,7 +57,10 @@ pub struct Exchange {
     pub fault: Option<Fault>,
 }
 
-/// The frame on the stack, followed by the way back to its exchange.
+/// Groups of memory accesses that one block can know the page of, see [`crate::groups`].
+pub const GROUPS: usize = 8;
+
+/// The frame on the stack, followed by the way back to its exchange and what one block notes for itself.
 #[derive(Debug)]
 #[repr(C)]
 pub struct StackFrame {
@@ -65,6 +68,14 @@ pub struct StackFrame {
     pub frame: Frame,
     /// Where it came from.
     pub exchange: *mut Exchange,
+    /// Host minus guest address of the page that a group of accesses lies in.
+    pub distances: [u64; GROUPS],
+    /// While the fast copy of a loop runs: instructions that may retire after it.
+    pub rest: i64,
+    /// Instructions that the fast copy of a loop may retire now.
+    pub run: i64,
+    /// Rounds of a loop until its fast copy is tried.
+    pub rounds: u64,
 }
 
 /// Bytes of stack that the entry thunk takes; with six saved registers and the return address a multiple of 16.
@@ -99,6 +110,10 @@ offsets! {
     GS_BASE = offset_of!(Frame, gs_base);
     SPILL = offset_of!(Frame, spill);
     EXCHANGE = offset_of!(StackFrame, exchange);
+    DISTANCES = offset_of!(StackFrame, distances);
+    REST = offset_of!(StackFrame, rest);
+    RUN = offset_of!(StackFrame, run);
+    ROUNDS = offset_of!(StackFrame, rounds);
     REMAINING = offset_of!(Exchange, remaining);
 }
 

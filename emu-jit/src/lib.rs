@@ -5,7 +5,7 @@
 //! registers in host registers and their addresses looked up in the translation cache. Whatever has system meaning
 //! calls the interpreter's handler.
 //!
-//! * [`analysis`] and [`effects`] say what is known about guest code, [`emit`] makes host code of it,
+//! * [`analysis`], [`effects`], [`groups`] and [`loops`] say what is known about guest code, [`emit`] makes host code of it,
 //! * [`frame`], [`thunks`] and [`mod@enter`] are the way in and out, [`code_buffer`] the memory it lies in,
 //! * [`units`] and [`jumps`] find it again, and this file decides what runs next.
 
@@ -18,7 +18,9 @@ pub mod effects;
 pub mod emit;
 pub mod enter;
 pub mod frame;
+pub mod groups;
 pub mod jumps;
+pub mod loops;
 pub mod mode;
 pub mod thunks;
 pub mod units;
@@ -35,9 +37,11 @@ use iced_x86::InstructionInfoFactory;
 
 use analysis::{Guest, Kind};
 use code_buffer::CodeBuffer;
+use emit::Plan;
 use enter::enter;
 use frame::{Exchange, Frame};
 use jumps::Jumps;
+use loops::Loop;
 use mode::Mode;
 use thunks::{AFTER_CALL, FIRST_LINK, Thunks};
 use units::{Key, Place, Unit, Units};
@@ -182,11 +186,11 @@ impl Translator {
             per.exchange.frame.page = cpu.regs[RIP] & !(PAGE_SIZE - 1);
             return Some(code);
         }
-        self.find(cpu, mode)
+        self.find(cpu, mode, false)
     }
 
     /// The same, by way of the page and the heat of the place.
-    fn find(&mut self, cpu: &mut Cpu, mode: Mode) -> Option<usize> {
+    fn find(&mut self, cpu: &mut Cpu, mode: Mode, careful: bool) -> Option<usize> {
         let rip = cpu.regs[RIP];
         let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
         if mode.size() == 64 && near_the_gap(linear) {
@@ -195,9 +199,10 @@ impl Translator {
         // A fault is the interpreter's to raise.
         let frame = fetch_frame(cpu, linear).ok()??;
         let offset = (linear % PAGE_SIZE) as u16;
-        let key = Key { offset, mode };
+        let key = Key { offset, mode, careful };
         if self.units.get(frame, key).is_none() {
-            let place = (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4;
+            let place =
+                (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4 ^ usize::from(careful);
             let heat = &mut self.heat[place % PLACES];
             *heat = heat.saturating_add(1);
             if *heat < self.hot {
@@ -231,7 +236,7 @@ impl Translator {
         let code = unit.indirect;
         let per = &mut self.cpus[cpu.number];
         per.exchange.frame.page = rip.wrapping_sub(u64::from(offset));
-        if mode.flat_code() {
+        if mode.flat_code() && !careful {
             per.contexts[per.current].1.insert(rip, code);
         }
         Some(code)
@@ -246,7 +251,8 @@ impl Translator {
         let mem = &mut cpu.system_mut().mem;
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(frame), &mut bytes);
-        let block = analysis::block(&bytes, offset, key.mode, features, self.most, &mut self.factory);
+        let block =
+            analysis::block(&bytes, offset, key.mode, features, self.most, key.merges(), &mut self.factory);
         let Some(last) = block.last() else {
             self.units.start_crossing(frame, key);
             return;
@@ -254,7 +260,7 @@ impl Translator {
         mem.mark_code(frame, offset as u64, last.op.end.into());
         cpu.note_memory_changes();
         let unit = if block.len() > 1 || last.kind != Kind::Last {
-            Some(self.emit(block, frame, key))
+            Some(self.emit(block, frame, key, key.merges()))
         } else {
             None
         };
@@ -273,7 +279,7 @@ impl Translator {
         let (first, second) = bytes.split_at_mut(PAGE_SIZE as usize);
         mem.ram().read_slice(mem.host_of(frame), first);
         mem.ram().read_slice(mem.host_of(beyond), second);
-        let block = analysis::block(&bytes, offset, key.mode, features, 1, &mut self.factory);
+        let block = analysis::block(&bytes, offset, key.mode, features, 1, false, &mut self.factory);
         let unit = match block.last() {
             Some(only) => {
                 let len = u64::from(only.op.end);
@@ -281,7 +287,7 @@ impl Translator {
                 mem.mark_code(frame, offset as u64, room);
                 mem.mark_code(beyond, 0, len.saturating_sub(room).max(1));
                 cpu.note_memory_changes();
-                if only.kind == Kind::Last { None } else { Some(self.emit(block, frame, key)) }
+                if only.kind == Kind::Last { None } else { Some(self.emit(block, frame, key, false)) }
             }
             None => None,
         };
@@ -289,22 +295,25 @@ impl Translator {
     }
 
     /// Makes host code of a block.
-    fn emit(&mut self, mut block: Vec<Guest>, frame: FrameNumber, key: Key) -> Unit {
+    fn emit(&mut self, mut block: Vec<Guest>, frame: FrameNumber, key: Key, merge: bool) -> Unit {
         let ops: Box<[_]> = block.iter().map(|guest| guest.op.clone()).collect();
         let first_link = FIRST_LINK + self.units.next_link();
-        let emitted = loop {
+        let (emitted, fast) = loop {
             let base = self.code.next();
-            match emit::emit(&block, &ops, key.mode, key.offset, &self.thunks, base, first_link) {
-                Ok(emitted) => break emitted,
-                Err(failed) => analysis::demote(&mut block, failed.index),
+            let fast = if merge { Loop::of(&block, key.mode, key.offset) } else { None };
+            let plan = Plan { ops: &ops, fast: fast.as_ref() };
+            match emit::emit(&block, plan, key.mode, key.offset, &self.thunks, base, first_link) {
+                Ok(emitted) => break (emitted, fast),
+                Err(failed) => analysis::demote(&mut block, failed.index, key.mode, merge),
             }
         };
         let at = self.code.push(&emitted.code);
         for link in &emitted.links {
-            self.units.add_link(at + link.at, frame, Key { offset: link.target, mode: key.mode });
+            let to = Key { offset: link.target, mode: key.mode, careful: link.careful };
+            self.units.add_link(at + link.at, frame, to);
         }
         let len = block[block.len() - 1].op.end;
-        Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops }
+        Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops, fast }
     }
 
     /// Runs translated code. `Some` when the run must stop.
@@ -320,12 +329,27 @@ impl Translator {
         }
         cpu.retired = cpu.deadline.wrapping_sub(exchange.remaining as u64);
         if token >= FIRST_LINK {
-            self.units.link(token - FIRST_LINK, &mut self.code);
+            if self.units.link(token - FIRST_LINK, &mut self.code) {
+                return self.go_carefully(cpu);
+            }
         } else if cpu.retired == before {
             // The block does not fit in before the deadline.
             return self.cold.step(cpu);
         }
         None
+    }
+}
+
+impl Translator {
+    /// Goes on at an instruction whose group of memory accesses could not be checked at once. The block there has to be
+    /// a careful one: an ordinary one would fail in the same way.
+    #[cold]
+    fn go_carefully(&mut self, cpu: &mut Cpu) -> Option<Exit> {
+        match self.find(cpu, Mode::of(cpu), true) {
+            Some(code) => self.run_code(cpu, code),
+            None if cpu.attention != 0 => None,
+            None => self.cold.step(cpu),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use emu_core::cpu::fpu::{Fpu, Vector};
 use emu_core::cpu::{Cpu, RIP};
 
 use crate::code_buffer::CodeBuffer;
-use crate::frame::{COPIED, CPU, EXCHANGE, PINNED, REMAINING, SPILL, STACK, VECTORS_IN};
+use crate::frame::{COPIED, CPU, EXCHANGE, PINNED, REMAINING, RUN, SPILL, STACK, VECTORS_IN};
 
 const REGS: i32 = offset_of!(Cpu, regs) as i32;
 const VECTORS: i32 = (offset_of!(Cpu, fpu) + offset_of!(Fpu, vectors)) as i32;
@@ -35,6 +35,15 @@ pub struct Thunks {
     pub vectors_in: usize,
     /// What an empty entry of the jump table points to: leaves with token 0.
     pub no_target: usize,
+    /// Has the translation cache know the linear address in R14 as R13D ([`Stretch`](crate::enter::Stretch)) asks. The
+    /// frame's `run` is zero when it does. Changes R13, R14 and the host's flags; vector registers are in the
+    /// processor then.
+    pub bring_in: usize,
+    /// Prepares the fast copy of a loop: R14 points to its [`Runs`](crate::loops::Runs). R15 holds the instructions that
+    /// it may retire, zero for none, and the rest stands in the frame. Otherwise as `bring_in`.
+    pub prepare: usize,
+    /// The host has BMI2.
+    pub bmi2: bool,
 }
 
 /// The functions that thunks call, as addresses.
@@ -46,6 +55,10 @@ pub struct Callees {
     pub flags: usize,
     /// Works the carry out.
     pub settle_carry: usize,
+    /// Fills the translation cache.
+    pub bring_in: usize,
+    /// Prepares the fast copy of a loop.
+    pub prepare: usize,
 }
 
 /// Token: R13 was the next RIP and nothing is to be linked.
@@ -137,6 +150,15 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     emit_call(&mut asm, callees.settle_carry, vectors_out);
     load_registers(&mut asm, 8);
     dynasm!(asm; .arch x64; ret);
+    let bring_in = base + asm.offset().0;
+    emit_call(&mut asm, callees.bring_in, vectors_out);
+    dynasm!(asm; .arch x64; mov [rsp + 8 + RUN], rax);
+    load_registers(&mut asm, 8);
+    dynasm!(asm; .arch x64; ret);
+    let prepare = base + asm.offset().0;
+    emit_call(&mut asm, callees.prepare, vectors_out);
+    load_registers(&mut asm, 8);
+    dynasm!(asm; .arch x64; mov r15, [rsp + 8 + RUN]; ret);
     let no_target = base + asm.offset().0;
     dynasm!(asm
         ; .arch x64
@@ -145,7 +167,18 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     );
     let bytes = asm.finalize().expect("thunks refer to labels that exist");
     code.push(&bytes);
-    Thunks { enter, leave, call_out, load_flags, settle_carry, vectors_in, no_target }
+    Thunks {
+        enter,
+        leave,
+        call_out,
+        load_flags,
+        settle_carry,
+        vectors_in,
+        no_target,
+        bring_in,
+        prepare,
+        bmi2: is_x86_feature_detected!("bmi2"),
+    }
 }
 
 fn emit_enter(asm: &mut Assembler) {

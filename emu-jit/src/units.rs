@@ -7,6 +7,7 @@ use emu_core::interp::op::Op;
 use emu_core::mem::page::FrameNumber;
 
 use crate::code_buffer::CodeBuffer;
+use crate::loops::Loop;
 use crate::mode::Mode;
 
 /// What a block is found by.
@@ -16,6 +17,15 @@ pub struct Key {
     pub offset: u16,
     /// The mode it was translated for.
     pub mode: Mode,
+    /// Each of its memory accesses is checked by itself: it takes over where a check for several failed.
+    pub careful: bool,
+}
+
+impl Key {
+    /// May one check serve several memory accesses of the block?
+    pub fn merges(self) -> bool {
+        !self.careful && self.mode.flat_code()
+    }
 }
 
 /// A translated block.
@@ -29,6 +39,8 @@ pub struct Unit {
     pub len: u16,
     /// What its calls out run.
     pub ops: Box<[Op]>,
+    /// The loop that it is.
+    pub fast: Option<Loop>,
 }
 
 /// A jump that left translated code for want of a target.
@@ -129,13 +141,14 @@ impl Units {
         self.links.push(Link { site, frame, to });
     }
 
-    /// Links jump `number`, which was just taken, if its target is translated now.
-    pub fn link(&self, number: u64, code: &mut CodeBuffer) {
-        if let Some(&Link { site, frame, to }) = self.links.get(number as usize)
-            && let Some(Place::Unit(unit)) = self.get(frame, to)
-        {
+    /// Links jump `number`, which was just taken, if its target is translated now. Says whether it leads to a careful
+    /// block.
+    pub fn link(&self, number: u64, code: &mut CodeBuffer) -> bool {
+        let Some(&Link { site, frame, to }) = self.links.get(number as usize) else { return false };
+        if let Some(Place::Unit(unit)) = self.get(frame, to) {
             code.link(site, unit.direct);
         }
+        to.careful
     }
 
     /// Forgets the blocks of a frame. True when there were any.

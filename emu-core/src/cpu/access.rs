@@ -342,6 +342,26 @@ impl Cpu {
         Ok(())
     }
 
+    /// Has the translation cache know the page of `linear` for reads, or for writes, as an access there about to be made
+    /// would. False when it does not know it then: the access would fault, or needs a closer look each time. Accessed
+    /// and dirty bits are set as by the access.
+    pub fn bring_in(&mut self, linear: u64, write: bool) -> bool {
+        let canonical = self.linear_mask != u64::MAX || self.canonical(linear);
+        if !canonical || self.context == Context::Watched {
+            return false;
+        }
+        let want = if write { Want::Write } else { Want::Read };
+        let Ok(translation) = self.translate(linear, want) else { return false };
+        let entry = if write {
+            self.fill_write(linear, translation.physical);
+            self.tlb.write(self.context, linear)
+        } else {
+            self.fill_read(linear, translation.physical);
+            self.tlb.read(self.context, linear)
+        };
+        linear.wrapping_sub(entry.tag) < PAGE_SIZE
+    }
+
     fn fill_read(&mut self, linear: u64, physical: u64) {
         if self.watches_page(linear) {
             return;

@@ -1,10 +1,12 @@
 //! Jumps, calls, returns, and the stack.
 
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
-use emu_core::cpu::RSP;
-use iced_x86::{ConditionCode, OpKind, Register};
+use emu_core::cpu::{RBP, RSP};
+use emu_core::decode::MAX_LENGTH;
+use emu_core::mem::PAGE_SIZE;
+use iced_x86::{ConditionCode, OpKind};
 
-use super::native::load;
+use super::memory::Address;
 use super::{Cold, Emitter, Failed, LinkSite, R13, R14};
 use crate::analysis::{Guest, Kind, Want};
 use crate::frame::{JUMPS, PAGE, SPILL};
@@ -16,15 +18,6 @@ impl Emitter<'_> {
         self.mode.size() as i32 / 8
     }
 
-    /// The guest's RSP plus `distance` into R13, cut to the width of the stack.
-    fn stack_address(&mut self, distance: i32) {
-        if self.mode.size() == 64 {
-            dynasm!(self.asm; .arch x64; lea r13, [r12 + distance]);
-        } else {
-            dynasm!(self.asm; .arch x64; lea r13d, [r12 + distance]);
-        }
-    }
-
     fn move_stack(&mut self, distance: i32) {
         if self.mode.size() == 64 {
             dynasm!(self.asm; .arch x64; lea r12, [r12 + distance]);
@@ -33,71 +26,61 @@ impl Emitter<'_> {
         }
     }
 
-    /// Stores R14 at [R13], as wide as a stack slot.
-    fn store_slot(&mut self) {
-        if self.mode.size() == 64 {
-            dynasm!(self.asm; .arch x64; mov [r13], r14);
-        } else {
-            dynasm!(self.asm; .arch x64; mov [r13], r14d);
-        }
+    /// Finds the place of the stack slot of an instruction, `distance` from a register.
+    fn stack_slot(
+        &mut self,
+        guest: &Guest,
+        base: usize,
+        distance: i32,
+        want: Want,
+        miss: DynamicLabel,
+    ) -> Result<(), Failed> {
+        self.reach(Address::Stack(base as u8, distance), guest.stack, self.slot() as u32, want, miss)
     }
 
     pub(super) fn push(&mut self, guest: &Guest) -> Result<(), Failed> {
-        let (miss, back) = self.way_out();
+        let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
-        self.stack_address(-slot);
-        self.host_address(Register::SS, slot as u32, Want::Write, miss);
+        self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
         let insn = &guest.insn;
         if insn.op0_kind() == OpKind::Register {
             let register = self.in_register(Self::number(insn.op0_register()), R14);
-            if self.mode.size() == 64 {
-                dynasm!(self.asm; .arch x64; mov [r13], Rq(register));
-            } else {
-                dynasm!(self.asm; .arch x64; mov [r13], Rd(register));
-            }
+            self.store_slot(register)?;
         } else {
-            let value = insn.immediate(0) as i32;
-            if self.mode.size() == 64 {
-                dynasm!(self.asm; .arch x64; mov QWORD [r13], value);
-            } else {
-                dynasm!(self.asm; .arch x64; mov DWORD [r13], value);
-            }
+            self.store_number(insn.immediate(0) as i32)?;
         }
         self.move_stack(-slot);
         dynasm!(self.asm; .arch x64; =>back);
         Ok(())
     }
 
-    pub(super) fn pop(&mut self, guest: &Guest) {
-        let (miss, back) = self.way_out();
+    pub(super) fn pop(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
-        self.stack_address(0);
-        self.host_address(Register::SS, slot as u32, Want::Read, miss);
+        self.stack_slot(guest, RSP, 0, Want::Read, miss)?;
         let number = Self::number(guest.insn.op0_register());
         let register = Self::pinned(number).unwrap_or(R14);
-        load(self, register, slot as u32);
+        self.load(register, slot as u32)?;
         if register == R14 {
             dynasm!(self.asm; .arch x64; mov [rsp + Self::high(number)], r14);
         }
         self.move_stack(slot);
         dynasm!(self.asm; .arch x64; =>back);
+        Ok(())
     }
 
-    pub(super) fn leave_frame(&mut self) {
-        let (miss, back) = self.way_out();
+    pub(super) fn leave_frame(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
+        self.stack_slot(guest, RBP, 0, Want::Read, miss)?;
         if self.mode.size() == 64 {
-            dynasm!(self.asm; .arch x64; mov r13, rbp);
+            dynasm!(self.asm; .arch x64; lea r12, [rbp + slot]);
         } else {
-            dynasm!(self.asm; .arch x64; mov r13d, ebp);
+            dynasm!(self.asm; .arch x64; lea r12d, [rbp + slot]);
         }
-        self.host_address(Register::SS, slot as u32, Want::Read, miss);
-        if self.mode.size() == 64 {
-            dynasm!(self.asm; .arch x64; lea r12, [rbp + slot]; mov rbp, [r13]);
-        } else {
-            dynasm!(self.asm; .arch x64; lea r12d, [rbp + slot]; mov ebp, [r13]);
-        }
+        self.load(RBP as u8, slot as u32)?;
         dynasm!(self.asm; .arch x64; =>back);
+        Ok(())
     }
 
     /// Offset in the page that a near branch goes to.
@@ -109,36 +92,51 @@ impl Emitter<'_> {
     pub(super) fn branch(&mut self, guest: &Guest) {
         self.need_flags(guest.reads, true);
         let from = self.asm.new_dynamic_label();
+        self.jump_if(guest.insn.condition_code(), from);
         let target = self.target(guest);
         let left = (self.block.len() - self.index - 1) as i32;
-        match guest.insn.condition_code() {
-            ConditionCode::o => dynasm!(self.asm; .arch x64; jo =>from),
-            ConditionCode::no => dynasm!(self.asm; .arch x64; jno =>from),
-            ConditionCode::b => dynasm!(self.asm; .arch x64; jb =>from),
-            ConditionCode::ae => dynasm!(self.asm; .arch x64; jae =>from),
-            ConditionCode::e => dynasm!(self.asm; .arch x64; je =>from),
-            ConditionCode::ne => dynasm!(self.asm; .arch x64; jne =>from),
-            ConditionCode::be => dynasm!(self.asm; .arch x64; jbe =>from),
-            ConditionCode::a => dynasm!(self.asm; .arch x64; ja =>from),
-            ConditionCode::s => dynasm!(self.asm; .arch x64; js =>from),
-            ConditionCode::ns => dynasm!(self.asm; .arch x64; jns =>from),
-            ConditionCode::p => dynasm!(self.asm; .arch x64; jp =>from),
-            ConditionCode::np => dynasm!(self.asm; .arch x64; jnp =>from),
-            ConditionCode::l => dynasm!(self.asm; .arch x64; jl =>from),
-            ConditionCode::ge => dynasm!(self.asm; .arch x64; jge =>from),
-            ConditionCode::le => dynasm!(self.asm; .arch x64; jle =>from),
-            _ => dynasm!(self.asm; .arch x64; jg =>from),
-        }
         self.cold.push(Cold::Side { from, target, left, state: self.state });
+    }
+
+    /// The conditional jump that leads back to the start of a loop: the way out is the one that is not taken.
+    pub(super) fn branch_back(&mut self, guest: &Guest) {
+        self.need_flags(guest.reads, true);
+        let from = self.asm.new_dynamic_label();
+        let mut other = guest.insn;
+        other.negate_condition_code();
+        self.jump_if(other.condition_code(), from);
+        let target = i64::from(self.offset) + i64::from(guest.op.end);
+        self.cold.push(Cold::Side { from, target, left: 0, state: self.state });
+    }
+
+    fn jump_if(&mut self, condition: ConditionCode, to: DynamicLabel) {
+        match condition {
+            ConditionCode::o => dynasm!(self.asm; .arch x64; jo =>to),
+            ConditionCode::no => dynasm!(self.asm; .arch x64; jno =>to),
+            ConditionCode::b => dynasm!(self.asm; .arch x64; jb =>to),
+            ConditionCode::ae => dynasm!(self.asm; .arch x64; jae =>to),
+            ConditionCode::e => dynasm!(self.asm; .arch x64; je =>to),
+            ConditionCode::ne => dynasm!(self.asm; .arch x64; jne =>to),
+            ConditionCode::be => dynasm!(self.asm; .arch x64; jbe =>to),
+            ConditionCode::a => dynasm!(self.asm; .arch x64; ja =>to),
+            ConditionCode::s => dynasm!(self.asm; .arch x64; js =>to),
+            ConditionCode::ns => dynasm!(self.asm; .arch x64; jns =>to),
+            ConditionCode::p => dynasm!(self.asm; .arch x64; jp =>to),
+            ConditionCode::np => dynasm!(self.asm; .arch x64; jnp =>to),
+            ConditionCode::l => dynasm!(self.asm; .arch x64; jl =>to),
+            ConditionCode::ge => dynasm!(self.asm; .arch x64; jge =>to),
+            ConditionCode::le => dynasm!(self.asm; .arch x64; jle =>to),
+            _ => dynasm!(self.asm; .arch x64; jg =>to),
+        }
     }
 
     /// The instruction that ends the block.
     pub(super) fn last(&mut self, guest: &Guest) -> Result<(), Failed> {
         self.state_to_frame();
         match guest.kind {
-            Kind::Jump => self.jump_to(self.target(guest)),
-            Kind::Call => self.call(guest),
-            Kind::Return => self.ret(guest),
+            Kind::Jump => self.jump_to(self.target(guest), false),
+            Kind::Call => self.call(guest)?,
+            Kind::Return => self.ret(guest)?,
             Kind::JumpIndirect | Kind::CallIndirect => self.indirect(guest)?,
             _ => self.call_out(self.index),
         }
@@ -152,14 +150,17 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Goes on at an offset of the page, which may lie outside it. All state is in place, R13 and R14 are free.
-    pub(super) fn jump_to(&mut self, target: i64) {
-        if self.mode.flat_code() && (0..4096).contains(&target) {
+    /// Goes on at an offset of the page, which may lie outside it (not for a careful block). All state is in place, R13
+    /// and R14 are free.
+    pub(super) fn jump_to(&mut self, target: i64, careful: bool) {
+        // An instruction that may go on in the next page is not linked. Those of a careful block do not.
+        let last = if careful { PAGE_SIZE as usize - 1 } else { PAGE_SIZE as usize - MAX_LENGTH };
+        if self.mode.flat_code() && (0..=last as i64).contains(&target) {
             let token = (self.first_link + self.links.len() as u64) as i32;
             let stub = self.asm.new_dynamic_label();
             dynasm!(self.asm; .arch x64; jmp =>stub);
             let at = self.asm.offset().0 - 4;
-            self.links.push(LinkSite { at, target: target as u16 });
+            self.links.push(LinkSite { at, target: target as u16, careful });
             dynasm!(self.asm
                 ; .arch x64
                 ; =>stub
@@ -220,29 +221,29 @@ impl Emitter<'_> {
         );
     }
 
-    fn call(&mut self, guest: &Guest) {
-        let (miss, back) = self.way_out();
+    fn call(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
-        self.stack_address(-slot);
-        self.host_address(Register::SS, slot as u32, Want::Write, miss);
+        self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
         self.return_address(guest);
-        self.store_slot();
+        self.store_slot(R14)?;
         self.move_stack(-slot);
-        self.jump_to(self.target(guest));
+        self.jump_to(self.target(guest), false);
         // A call out that did not leave has set RIP, so it does leave.
         dynasm!(self.asm; .arch x64; =>back; ud2);
+        Ok(())
     }
 
-    fn ret(&mut self, guest: &Guest) {
+    fn ret(&mut self, guest: &Guest) -> Result<(), Failed> {
         let (miss, back) = self.way_out();
         let slot = self.slot();
-        self.stack_address(0);
-        self.host_address(Register::SS, slot as u32, Want::Read, miss);
-        load(self, R13, slot as u32);
+        self.stack_slot(guest, RSP, 0, Want::Read, miss)?;
+        self.load(R13, slot as u32)?;
         self.look_up(miss);
         let more = if guest.insn.op_count() == 1 { i32::from(guest.insn.immediate16()) } else { 0 };
         self.move_stack(slot + more);
         dynasm!(self.asm; .arch x64; jmp QWORD [r14 + 8]; =>back; ud2);
+        Ok(())
     }
 
     fn indirect(&mut self, guest: &Guest) -> Result<(), Failed> {
@@ -250,9 +251,8 @@ impl Emitter<'_> {
         let slot = self.slot();
         let insn = &guest.insn;
         if insn.op0_kind() == OpKind::Memory {
-            self.effective_address(insn)?;
-            self.host_address(insn.memory_segment(), slot as u32, Want::Read, miss);
-            load(self, R13, slot as u32);
+            self.reach(Address::Operand(insn), guest.operand, slot as u32, Want::Read, miss)?;
+            self.load(R13, slot as u32)?;
         } else {
             let register = self.in_register(Self::number(insn.op0_register()), R13);
             if self.mode.size() == 64 {
@@ -269,10 +269,9 @@ impl Emitter<'_> {
                 ; mov [rsp + SPILL], r13
                 ; mov [rsp + SPILL + 8], r14
             );
-            self.stack_address(-slot);
-            self.host_address(Register::SS, slot as u32, Want::Write, miss);
+            self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
             self.return_address(guest);
-            self.store_slot();
+            self.store_slot(R14)?;
             self.move_stack(-slot);
             dynasm!(self.asm
                 ; .arch x64

@@ -245,8 +245,20 @@ impl Emitter<'_> {
 
     /// Is `operand`, as it is right after the instruction at hand, still good wherever somebody looks at the flags?
     pub(super) fn stays(&self, operand: Operand) -> bool {
+        self.stays_after(operand, self.index + 1)
+    }
+
+    /// The same for both operands of what is known before instruction `index`.
+    pub(super) fn stays_from(&self, source: Source, index: usize) -> bool {
+        match source {
+            Source::Frame => true,
+            Source::Operands { a, b, .. } => self.stays_after(a, index) && self.stays_after(b, index),
+        }
+    }
+
+    fn stays_after(&self, operand: Operand, index: usize) -> bool {
         let mut changed = false;
-        for guest in &self.block[self.index + 1..] {
+        for guest in &self.block[index..] {
             if changed && (guest.observes() || guest.reads != 0 || guest.effect.changes()) {
                 return false;
             }
@@ -315,9 +327,7 @@ impl Emitter<'_> {
             ; mov [rsp + crate::frame::SPILL + 8], r13
             ; call extern self.thunks.settle_carry
         );
-        if self.vector {
-            dynasm!(self.asm; .arch x64; call extern self.thunks.vectors_in);
-        }
+        self.vectors_back();
         dynasm!(self.asm
             ; .arch x64
             ; mov r13, [rsp + crate::frame::SPILL + 8]

@@ -1,4 +1,4 @@
-//! The one way from a guest address to a host address.
+//! The one way from a guest address to a host address: into R13, or to a [`Spot`] relative to it.
 
 use std::mem::offset_of;
 
@@ -10,12 +10,218 @@ use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use super::{Emitter, Failed, R13, R14};
 use crate::analysis::Want;
-use crate::frame::{CPU, FS_BASE, GS_BASE, PAGE, TLB_READ, TLB_WRITE};
+use crate::enter::Stretch;
+use crate::frame::{CPU, DISTANCES, FS_BASE, GS_BASE, PAGE, TLB_READ, TLB_WRITE};
+use crate::groups::Way;
 
 /// Entries are 16 bytes: the page number times 16 is the address shifted by 8.
 const SLOT_MASK: i32 = ((ENTRIES - 1) * 16) as i32;
 
+/// What a guest address is computed from.
+#[derive(Clone, Copy)]
+pub(super) enum Address<'a> {
+    /// The memory operand of an instruction.
+    Operand(&'a Instruction),
+    /// A general register plus a distance, in the stack segment.
+    Stack(u8, i32),
+}
+
+/// Where a memory operand is on the host: at the address in R13 plus a host register and a number.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    index: Register,
+    scale: u32,
+    displacement: i64,
+}
+
+impl Spot {
+    /// At R13 itself.
+    pub(super) const R13: Self = Self { index: Register::None, scale: 1, displacement: 0 };
+
+    fn operand(self) -> MemoryOperand {
+        MemoryOperand::new(
+            Register::R13,
+            self.index,
+            self.scale,
+            self.displacement,
+            1, // as short as it fits
+            false,
+            Register::None,
+        )
+    }
+}
+
 impl Emitter<'_> {
+    /// Finds the host's place of a guest address, for [`load`](Self::load), [`at_place`](Self::at_place) and their like.
+    /// Jumps to `miss` when the access needs a closer look. Changes R13, R14 and, unless the way is sure, the host's flags.
+    pub(super) fn reach(
+        &mut self,
+        address: Address<'_>,
+        way: Way,
+        size: u32,
+        want: Want,
+        miss: DynamicLabel,
+    ) -> Result<(), Failed> {
+        match way {
+            Way::Checked => {
+                self.offset_of(address, 0)?;
+                self.host_address(address.segment(), size, want, miss);
+                self.place = Spot::R13;
+                Ok(())
+            }
+            Way::First { group, want, below, span } => {
+                let stretch = Stretch::new(below as u32, span as u32, size, want == Want::Write);
+                let careful = self.careful_exit(stretch);
+                self.offset_of(address, -below)?;
+                self.segment(address.segment(), 1, want, careful);
+                self.find_entry(span as u32, want, careful);
+                dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
+                match address {
+                    Address::Operand(insn) if insn.is_ip_rel_memory_operand() => {
+                        dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
+                    }
+                    Address::Operand(insn) if self.mode.size() == 64 => match insn.memory_segment() {
+                        Register::FS => dynasm!(self.asm; .arch x64; add r13, [rsp + FS_BASE]),
+                        Register::GS => dynasm!(self.asm; .arch x64; add r13, [rsp + GS_BASE]),
+                        _ => {}
+                    },
+                    _ => {}
+                }
+                let slot = DISTANCES + 8 * i32::from(group);
+                dynasm!(self.asm; .arch x64; mov [rsp + slot], r13);
+                self.member(address, group, self.mode.size() == 64)
+            }
+            Way::Member { group } => self.member(address, group, false),
+        }
+    }
+
+    /// The place of an access whose group knows the page. R13 may hold the distance already. Keeps the host's flags.
+    fn member(&mut self, address: Address<'_>, group: u8, loaded: bool) -> Result<(), Failed> {
+        let slot = DISTANCES + 8 * i32::from(group);
+        if self.mode.size() != 64 {
+            // Addresses wrap at 32 bits.
+            self.offset_of(address, 0)?;
+            dynasm!(self.asm; .arch x64; mov r14, [rsp + slot]; lea r13, [r13 + r14]);
+            self.place = Spot::R13;
+            return Ok(());
+        }
+        if !loaded {
+            dynasm!(self.asm; .arch x64; mov r13, [rsp + slot]);
+        }
+        let (base, index, scale, displacement) = match address {
+            Address::Stack(base, distance) => (Some(base), None, 1, i64::from(distance)),
+            Address::Operand(insn) => {
+                let part = |register: Register| register.is_gpr().then(|| Self::number(register));
+                let scale = insn.memory_index_scale();
+                let displacement = insn.memory_displacement64() as i64;
+                (part(insn.memory_base()), part(insn.memory_index()), scale, displacement)
+            }
+        };
+        let mut place = Spot { index: Register::None, scale: 1, displacement };
+        for (number, scale) in [(base, 1), (index, scale)] {
+            let Some(number) = number else { continue };
+            match Self::pinned(number) {
+                Some(host) if place.index == Register::None => {
+                    (place.index, place.scale) = (Register::RAX + u32::from(host), scale);
+                }
+                Some(host) => {
+                    // Two registers: the first one goes into R13.
+                    let first = place.index.number() as u8;
+                    dynasm!(self.asm; .arch x64; lea r13, [r13 + Rq(first)]);
+                    (place.index, place.scale) = (Register::RAX + u32::from(host), scale);
+                }
+                None => {
+                    dynasm!(self.asm; .arch x64; mov r14, [rsp + Self::high(number)]);
+                    match scale {
+                        1 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14]),
+                        2 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 2]),
+                        4 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 4]),
+                        _ => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 8]),
+                    }
+                }
+            }
+        }
+        self.place = place;
+        Ok(())
+    }
+
+    /// Makes the place the memory operand of an instruction.
+    pub(super) fn at_place(&self, insn: &mut Instruction) {
+        insn.set_memory_base(Register::R13);
+        insn.set_memory_index(self.place.index);
+        insn.set_memory_index_scale(self.place.scale);
+        insn.set_memory_displacement64(self.place.displacement as u64);
+        insn.set_memory_displ_size(1);
+        insn.set_segment_prefix(Register::None);
+    }
+
+    /// Brings the address of the place into R13 itself.
+    pub(super) fn place_to_r13(&mut self) -> Result<(), Failed> {
+        if self.place.index != Register::None || self.place.displacement != 0 {
+            let place = self.place.operand();
+            self.with_place(Instruction::with2(Code::Lea_r64_m, Register::R13, place))?;
+            self.place = Spot::R13;
+        }
+        Ok(())
+    }
+
+    /// Loads the value at the place into a register, zero-extended, without touching the host's flags.
+    pub(super) fn load(&mut self, to: u8, size: u32) -> Result<(), Failed> {
+        let (wide, narrow) = (Register::RAX + u32::from(to), Register::EAX + u32::from(to));
+        let place = self.place.operand();
+        self.with_place(match size {
+            8 => Instruction::with2(Code::Mov_r64_rm64, wide, place),
+            4 => Instruction::with2(Code::Mov_r32_rm32, narrow, place),
+            2 => Instruction::with2(Code::Movzx_r32_rm16, narrow, place),
+            _ => Instruction::with2(Code::Movzx_r32_rm8, narrow, place),
+        })
+    }
+
+    /// Stores a register at the place, as wide as a stack slot.
+    pub(super) fn store_slot(&mut self, from: u8) -> Result<(), Failed> {
+        let place = self.place.operand();
+        self.with_place(if self.mode.size() == 64 {
+            Instruction::with2(Code::Mov_rm64_r64, place, Register::RAX + u32::from(from))
+        } else {
+            Instruction::with2(Code::Mov_rm32_r32, place, Register::EAX + u32::from(from))
+        })
+    }
+
+    /// The same for a number.
+    pub(super) fn store_number(&mut self, value: i32) -> Result<(), Failed> {
+        let place = self.place.operand();
+        let code = if self.mode.size() == 64 { Code::Mov_rm64_imm32 } else { Code::Mov_rm32_imm32 };
+        self.with_place(Instruction::with2(code, place, value))
+    }
+
+    fn with_place(&mut self, insn: Result<Instruction, iced_x86::IcedError>) -> Result<(), Failed> {
+        let insn = insn.map_err(|_| Failed { index: self.index })?;
+        self.encode(&insn)
+    }
+
+    /// A guest address plus `distance` into R13, as an offset in its segment. Keeps the host's flags. Changes R14.
+    fn offset_of(&mut self, address: Address<'_>, distance: i32) -> Result<(), Failed> {
+        match address {
+            Address::Operand(insn) if distance == 0 => self.effective_address(insn),
+            Address::Operand(insn) => {
+                let mut insn = *insn;
+                let moved = (insn.memory_displacement64() as i64).wrapping_add(distance.into());
+                insn.set_memory_displacement64(moved as u64);
+                self.effective_address(&insn)
+            }
+            Address::Stack(number, more) => {
+                let register = self.in_register(number, R13);
+                let distance = more + distance;
+                if self.mode.size() == 64 {
+                    dynasm!(self.asm; .arch x64; lea r13, [Rq(register) + distance]);
+                } else {
+                    dynasm!(self.asm; .arch x64; lea r13d, [Rq(register) + distance]);
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// The effective address of the instruction's memory operand into R13. Keeps the host's flags. Changes R14.
     pub(super) fn effective_address(&mut self, insn: &Instruction) -> Result<(), Failed> {
         self.effective_address_to(insn, Register::R13)
@@ -66,7 +272,7 @@ impl Emitter<'_> {
             32 => i64::from(displacement as i32),
             _ => i64::from(displacement as i16),
         };
-        let displacement_size = if displacement == 0 { 0 } else { 8 };
+        let displacement_size = u32::from(displacement != 0); // as short as it fits
         let operand = MemoryOperand::new(
             base,
             index,
@@ -92,9 +298,10 @@ impl Emitter<'_> {
 
     /// From the offset in R13 to the host address in R13, through segment and translation cache. Jumps to `miss` when
     /// the access needs a closer look. Changes R14 and the host's flags.
-    pub(super) fn host_address(&mut self, segment: Register, size: u32, want: Want, miss: DynamicLabel) {
+    fn host_address(&mut self, segment: Register, size: u32, want: Want, miss: DynamicLabel) {
         self.segment(segment, size, want, miss);
-        self.translate(size, want, miss);
+        self.find_entry(size, want, miss);
+        dynasm!(self.asm; .arch x64; add r13, [r14 + 8]);
     }
 
     fn segment(&mut self, segment: Register, size: u32, want: Want, miss: DynamicLabel) {
@@ -132,23 +339,36 @@ impl Emitter<'_> {
         );
     }
 
-    fn translate(&mut self, size: u32, want: Want, miss: DynamicLabel) {
+    /// From a linear address in R13 to the entry of the translation cache in R14, with the offset in the page in R13,
+    /// from where `size` bytes lie in the page.
+    fn find_entry(&mut self, size: u32, want: Want, miss: DynamicLabel) {
         let table = match want {
             Want::Read => TLB_READ,
             Want::Write => TLB_WRITE,
         };
+        if self.thunks.bmi2 {
+            dynasm!(self.asm; .arch x64; rorx r14, r13, 8);
+        } else {
+            dynasm!(self.asm; .arch x64; mov r14, r13; shr r14, 8);
+        }
         dynasm!(self.asm
             ; .arch x64
-            ; mov r14, r13
-            ; shr r14, 8
             ; and r14d, SLOT_MASK
             ; add r14, [rsp + table]
             ; sub r13, [r14]
             ; cmp r13, PAGE_SIZE as i32 - size as i32
             ; ja =>miss
-            ; add r13, [r14 + 8]
         );
         self.flags_lost();
+    }
+}
+
+impl Address<'_> {
+    fn segment(self) -> Register {
+        match self {
+            Self::Operand(insn) => insn.memory_segment(),
+            Self::Stack(..) => Register::SS,
+        }
     }
 }
 

@@ -12,18 +12,19 @@ mod native;
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::OSZAPC;
-use emu_core::decode::MAX_LENGTH;
 use emu_core::interp::op::Op;
-use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Encoder, Instruction, Register};
 
 use crate::analysis::{Guest, Kind, repeats};
 use crate::effects::Effect;
-use crate::enter::Place;
-use crate::frame::{HIGH, PAGE, PINNED};
+use crate::enter::{Place, Stretch};
+use crate::frame::{HIGH, PAGE, PINNED, REST, ROUNDS, RUN};
+use crate::groups::Way;
+use crate::loops::{Loop, PATIENCE};
 use crate::mode::Mode;
 use crate::thunks::Thunks;
-use flags::State;
+use flags::{Source, State};
+use memory::Spot;
 
 type Assembler = VecAssembler<X64Relocation>;
 
@@ -46,6 +47,8 @@ pub struct LinkSite {
     pub at: usize,
     /// Offset in the page that it goes to.
     pub target: u16,
+    /// To the careful block there.
+    pub careful: bool,
 }
 
 /// A finished block.
@@ -67,6 +70,12 @@ enum Cold {
     CallOut { from: DynamicLabel, back: DynamicLabel, index: usize, state: State },
     /// The taken side of a conditional jump.
     Side { from: DynamicLabel, target: i64, left: i32, state: State },
+    /// The check for a group of memory accesses failed, before the instruction had an effect. `again` makes it anew.
+    Careful { from: DynamicLabel, again: Option<DynamicLabel>, stretch: Stretch, index: usize, state: State },
+    /// The fast copy of a loop has used its budget up.
+    Spent { from: DynamicLabel, state: State },
+    /// The fast copy of a loop may be worth preparing.
+    Prepare { from: DynamicLabel, state: State },
     /// The jump cache does not know the target in R13, and all effects have taken place.
     Miss { from: DynamicLabel },
 }
@@ -86,26 +95,87 @@ struct Emitter<'a> {
     state: State,
     index: usize,
     vector: bool,
+    /// Where the memory operand at hand is.
+    place: Spot,
+    /// The loop that the block is.
+    fast: Option<&'a Loop>,
+    /// This is the fast copy of the loop.
+    in_fast: bool,
+    labels: Labels,
+    /// Flags are in the frame at the start of each round of the fast copy.
+    stored: bool,
+    /// Where they are then.
+    start: Source,
 }
 
-/// Emits a block for the address `base`. `ops` are the handlers' instructions, at the addresses where they stay.
+/// Places in the code of a block.
+#[derive(Clone, Copy)]
+struct Labels {
+    /// Out of budget before the block.
+    fail: DynamicLabel,
+    /// Another round.
+    again: DynamicLabel,
+    /// A round of the fast copy.
+    fast: DynamicLabel,
+    /// To the fast copy, if it can be prepared.
+    prepare: DynamicLabel,
+}
+
+/// What [`emit`] makes of a block, beside the block itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// The handlers' instructions, at the addresses where they stay.
+    pub ops: &'a [Op],
+    /// The loop that the block is, at the address where it stays.
+    pub fast: Option<&'a Loop>,
+}
+
+/// Emits a block for the address `base`.
 ///
 /// # Errors
 /// When an instruction has no such encoding after all.
 pub fn emit(
     block: &[Guest],
-    ops: &[Op],
+    plan: Plan<'_>,
     mode: Mode,
     offset: u16,
     thunks: &Thunks,
     base: usize,
     first_link: u64,
 ) -> Result<Emitted, Failed> {
+    // From round to round of the fast copy flags need not be stored, where each leaves them in the same way.
+    for stored in [false, true] {
+        if let Some(done) = emit_with(block, plan, mode, offset, thunks, base, first_link, stored)? {
+            return Ok(done);
+        }
+    }
+    Err(Failed { index: 0 })
+}
+
+/// `None` when the fast copy does not begin with the flags as it leaves them; with `stored` it does.
+#[allow(clippy::too_many_arguments)] // those of `emit`, and one more
+fn emit_with(
+    block: &[Guest],
+    plan: Plan<'_>,
+    mode: Mode,
+    offset: u16,
+    thunks: &Thunks,
+    base: usize,
+    first_link: u64,
+    stored: bool,
+) -> Result<Option<Emitted>, Failed> {
+    let mut asm = Assembler::new(base);
+    let labels = Labels {
+        fail: asm.new_dynamic_label(),
+        again: asm.new_dynamic_label(),
+        fast: asm.new_dynamic_label(),
+        prepare: asm.new_dynamic_label(),
+    };
     let mut emitter = Emitter {
-        asm: Assembler::new(base),
+        asm,
         encoder: Encoder::new(64),
         block,
-        ops,
+        ops: plan.ops,
         mode,
         offset,
         thunks,
@@ -115,20 +185,32 @@ pub fn emit(
         state: State::default(),
         index: 0,
         vector: block.iter().any(|guest| guest.vector),
+        place: Spot::R13,
+        fast: plan.fast,
+        in_fast: false,
+        labels,
+        stored,
+        start: Source::Frame,
     };
     let (indirect, direct) = emitter.entry();
     emitter.body()?;
     emitter.emit_cold()?;
+    if let Some(fast) = plan.fast {
+        if !emitter.fast_copy(&fast.block)? {
+            return Ok(None);
+        }
+        emitter.emit_cold()?;
+    }
     let links = emitter.links;
     let code = emitter.asm.finalize().map_err(|_| Failed { index: 0 })?;
-    Ok(Emitted { code, indirect, direct, links })
+    Ok(Some(Emitted { code, indirect, direct, links }))
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     fn entry(&mut self) -> (usize, usize) {
         let count = self.block.len() as i32;
         let offset = i32::from(self.offset);
-        let fail = self.asm.new_dynamic_label();
+        let fail = self.labels.fail;
         // Out of budget: the interpreter finishes.
         dynasm!(self.asm
             ; .arch x64
@@ -150,8 +232,12 @@ impl Emitter<'_> {
             ; mov [rsp + PAGE], r13
         );
         let direct = self.asm.offset().0;
+        if self.prepares() {
+            dynasm!(self.asm; .arch x64; mov DWORD [rsp + ROUNDS], PATIENCE);
+        }
         dynasm!(self.asm
             ; .arch x64
+            ; =>self.labels.again
             ; sub r15, count
             ; js =>fail
         );
@@ -169,6 +255,59 @@ impl Emitter<'_> {
         (indirect, direct)
     }
 
+    /// Is there a fast copy that needs to be prepared?
+    fn prepares(&self) -> bool {
+        self.fast.is_some_and(|fast| !fast.runs.is_empty())
+    }
+
+    /// The fast copy of the loop. False when it cannot begin with the flags as the first copy left them.
+    fn fast_copy(&mut self, block: &'a [Guest]) -> Result<bool, Failed> {
+        self.in_fast = true;
+        self.block = block;
+        self.state = State { source: self.start, host: 0 };
+        if !self.stays_from(self.start, 0) {
+            return Ok(false);
+        }
+        let count = block.len() as i32;
+        let from = self.asm.new_dynamic_label();
+        dynasm!(self.asm
+            ; .arch x64
+            ; =>self.labels.fast
+            ; sub r15, count
+            ; js =>from
+        );
+        self.cold.push(Cold::Spent { from, state: self.state });
+        self.body()?;
+        Ok(self.state.source == self.start)
+    }
+
+    /// Back to the start of the loop, with all effects in place.
+    fn back(&mut self) {
+        if self.stored {
+            self.state_to_frame();
+        }
+        if self.in_fast {
+            dynasm!(self.asm; .arch x64; jmp =>self.labels.fast);
+            return;
+        }
+        self.start = self.state.source;
+        if self.prepares() {
+            self.cold.push(Cold::Prepare { from: self.labels.prepare, state: self.state });
+            dynasm!(self.asm; .arch x64; dec DWORD [rsp + ROUNDS]; jz =>self.labels.prepare);
+            self.state_to_frame();
+            dynasm!(self.asm; .arch x64; jmp =>self.labels.again);
+        } else {
+            dynasm!(self.asm; .arch x64; jmp =>self.labels.fast);
+        }
+    }
+
+    /// Gives back the part of the budget that the fast copy does not know of.
+    fn give_back(&mut self) {
+        if self.in_fast && self.prepares() {
+            dynasm!(self.asm; .arch x64; add r15, [rsp + REST]);
+        }
+    }
+
     /// Cuts RIP in R13 to 32 bits outside 64-bit code.
     fn cut_rip(&mut self) {
         if self.mode.size() != 64 {
@@ -184,8 +323,14 @@ impl Emitter<'_> {
                 Kind::Native => self.native(guest)?,
                 Kind::Nothing => {}
                 Kind::Push => self.push(guest)?,
-                Kind::Pop => self.pop(guest),
-                Kind::Leave => self.leave_frame(),
+                Kind::Pop => self.pop(guest)?,
+                Kind::Leave => self.leave_frame(guest)?,
+                Kind::Branch if index + 1 == self.block.len() && self.fast.is_some() => {
+                    self.branch_back(guest);
+                    self.back();
+                    return Ok(());
+                }
+                Kind::Jump if self.fast.is_some() => self.back(),
                 Kind::Branch => self.branch(guest),
                 Kind::CallOut => self.call_out(index),
                 _ => self.last(guest)?,
@@ -196,11 +341,7 @@ impl Emitter<'_> {
             // The block is full, or the page is.
             let next = i64::from(self.offset) + i64::from(last.op.end);
             self.state_to_frame();
-            if next + MAX_LENGTH as i64 > PAGE_SIZE as i64 {
-                self.jump_by_cache(next);
-            } else {
-                self.jump_to(next);
-            }
+            self.jump_to(next, false);
         }
         Ok(())
     }
@@ -222,12 +363,21 @@ impl Emitter<'_> {
     fn call_handler(&mut self, index: usize) {
         let op = &raw const self.ops[index] as i64;
         let place = self.place(index).0 as i32;
+        self.give_back();
         dynasm!(self.asm
             ; .arch x64
             ; mov r13d, place
             ; mov r14, QWORD op
             ; call extern self.thunks.call_out
         );
+        if self.in_fast && self.prepares() {
+            dynasm!(self.asm; .arch x64; sub r15, [rsp + REST]);
+        }
+        self.vectors_back();
+    }
+
+    /// Brings the vector registers in again after a call.
+    fn vectors_back(&mut self) {
         if self.vector {
             dynasm!(self.asm; .arch x64; call extern self.thunks.vectors_in);
         }
@@ -238,6 +388,26 @@ impl Emitter<'_> {
         let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
         self.cold.push(Cold::CallOut { from, back, index: self.index, state: self.state });
         (from, back)
+    }
+
+    /// Where the instruction at hand goes when the check for its group fails.
+    fn careful_exit(&mut self, stretch: Stretch) -> DynamicLabel {
+        let from = self.asm.new_dynamic_label();
+        // An indirect call has its target in the spill slots by now.
+        let again = (self.block[self.index].kind != Kind::CallIndirect).then(|| self.asm.new_dynamic_label());
+        if let Some(again) = again {
+            dynasm!(self.asm; .arch x64; =>again);
+        }
+        self.cold.push(Cold::Careful { from, again, stretch, index: self.index, state: self.state });
+        from
+    }
+
+    /// The way out of an instruction whose access is checked for itself, and labels that nobody jumps to otherwise.
+    fn way_out_of(&mut self, way: Way) -> (DynamicLabel, DynamicLabel) {
+        if way == Way::Checked {
+            return self.way_out();
+        }
+        (self.asm.new_dynamic_label(), self.asm.new_dynamic_label())
     }
 
     fn emit_cold(&mut self) -> Result<(), Failed> {
@@ -261,7 +431,62 @@ impl Emitter<'_> {
                     if left != 0 {
                         dynasm!(self.asm; .arch x64; add r15, left);
                     }
-                    self.jump_to(target);
+                    self.give_back();
+                    self.jump_to(target, false);
+                }
+                Cold::Careful { from, again, stretch, index, state } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    if let Some(again) = again {
+                        let stretch = stretch.0 as i32;
+                        dynasm!(self.asm
+                            ; .arch x64
+                            ; add r13, [r14]
+                            ; mov r14, r13
+                            ; mov r13d, stretch
+                            ; call extern self.thunks.bring_in
+                        );
+                        self.vectors_back();
+                        dynasm!(self.asm; .arch x64; cmp QWORD [rsp + RUN], 0; je =>again);
+                    }
+                    self.state = state;
+                    self.state_to_frame();
+                    let left = (self.block.len() - index) as i32;
+                    let start = i64::from(self.offset) + i64::from(self.block[index].op.start());
+                    dynasm!(self.asm; .arch x64; add r15, left);
+                    self.give_back();
+                    self.jump_to(start, true);
+                }
+                Cold::Spent { from, state } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    if self.prepares() {
+                        let count = self.block.len() as i32;
+                        dynasm!(self.asm; .arch x64; add r15, count);
+                        self.give_back();
+                        dynasm!(self.asm; .arch x64; jmp =>self.labels.prepare);
+                    } else {
+                        self.state = state;
+                        self.state_to_frame();
+                        dynasm!(self.asm; .arch x64; jmp =>self.labels.fail);
+                    }
+                }
+                Cold::Prepare { from, state } => {
+                    let runs = self.fast.map_or(0, |fast| &raw const *fast.runs as i64);
+                    dynasm!(self.asm
+                        ; .arch x64
+                        ; =>from
+                        ; mov r14, QWORD runs
+                        ; call extern self.thunks.prepare
+                    );
+                    self.vectors_back();
+                    dynasm!(self.asm
+                        ; .arch x64
+                        ; test r15, r15
+                        ; jnz =>self.labels.fast
+                        ; mov r15, [rsp + REST]
+                    );
+                    self.state = state;
+                    self.state_to_frame();
+                    dynasm!(self.asm; .arch x64; jmp =>self.labels.again);
                 }
                 Cold::Miss { from } => {
                     dynasm!(self.asm
@@ -279,9 +504,7 @@ impl Emitter<'_> {
     /// Loads the arithmetic flags from the frame into the host's. Changes both scratch registers.
     fn load_flags(&mut self) {
         dynasm!(self.asm; .arch x64; call extern self.thunks.load_flags);
-        if self.vector {
-            dynasm!(self.asm; .arch x64; call extern self.thunks.vectors_in);
-        }
+        self.vectors_back();
     }
 
     /// Host register that holds guest register `number`, if one does.

@@ -2,11 +2,12 @@
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, Writer};
-use iced_x86::{Code, CodeSize, EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic as M, OpKind, Register};
 
 use super::flags::{Operand, Source};
+use super::memory::Address;
 use super::{Emitter, Failed, R13, R14};
-use crate::analysis::Guest;
+use crate::analysis::{Guest, needs_alignment};
 use crate::effects::Effect;
 use crate::frame::{FLAG_A, FLAG_B};
 
@@ -26,11 +27,13 @@ impl Emitter<'_> {
         }
         let way = match guest.access {
             Some((want, size)) => {
-                let (miss, back) = self.way_out();
-                self.effective_address(&insn)?;
-                self.host_address(insn.memory_segment(), size, want, miss);
-                if needs_alignment(&insn, size) {
+                let aligns = needs_alignment(&insn) && !guest.aligned;
+                let (miss, back) = if aligns { self.way_out() } else { self.way_out_of(guest.operand) };
+                self.reach(Address::Operand(&insn), guest.operand, size, want, miss)?;
+                if aligns {
+                    self.place_to_r13()?;
                     dynasm!(self.asm; .arch x64; test r13, size as i32 - 1; jnz =>miss);
+                    self.flags_lost();
                 }
                 Some(back)
             }
@@ -64,10 +67,9 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Runs the instruction; the host address of its memory operand is in R13.
+    /// Runs the instruction; the place of its memory operand is known.
     fn run(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
-        let seen = guest.live & guest.effect.writes() != 0
-            || guest.live != 0 && matches!(guest.effect, Effect::Counted(_));
+        let seen = guest.flags_are_seen();
         if guest.reads != 0 {
             self.need_flags(guest.reads, guest.access.is_none());
         }
@@ -96,12 +98,12 @@ impl Emitter<'_> {
         }
     }
 
-    /// Emits the instruction with host registers for guest ones and [R13] for its memory operand.
+    /// Emits the instruction with host registers for guest ones and the place of its memory operand.
     fn replaced(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
         let mut insn = *insn;
         let memory = guest.access.is_some();
         if memory {
-            at_r13(&mut insn);
+            self.at_place(&mut insn);
         }
         let mut lent: [Option<Lent>; 2] = [None; 2];
         for n in 0..insn.op_count() {
@@ -172,7 +174,7 @@ impl Emitter<'_> {
         let mut value_in_r13 = false;
         if matches!(memory, Some(1 | 2)) || memory == Some(0) && !writes {
             // The value instead of its address.
-            load(self, R13, size);
+            self.load(R13, size)?;
             let n = memory.unwrap_or(0);
             insn.set_op_kind(n, OpKind::Register);
             insn.set_op_register(n, sized(R13, size as usize));
@@ -208,7 +210,7 @@ impl Emitter<'_> {
                     }
                 } else if memory == Some(0) {
                     self.replaced(&guest, &insn)?;
-                    load(self, R13, size);
+                    self.load(R13, size)?;
                     dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
                     self.wrote(writer, shift, Operand::Slot, Operand::Imm(0), OSZAPC);
                 } else {
@@ -221,7 +223,7 @@ impl Emitter<'_> {
             (_, M::Neg) => {
                 let b = source(0);
                 if memory == Some(0) {
-                    load(self, R14, size);
+                    self.load(R14, size)?;
                     dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], r14);
                 } else if let Operand::Reg(number) = b {
                     let register = self.in_register(number, R14);
@@ -256,7 +258,7 @@ impl Emitter<'_> {
         value_in_r13: bool,
     ) -> Result<(), Failed> {
         if memory == Some(0) {
-            load(self, R14, u32::from(64 - shift) / 8);
+            self.load(R14, u32::from(64 - shift) / 8)?;
             dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r14);
             let b = match insn.op1_kind() {
                 OpKind::Register => Operand::Reg(Self::number(insn.op1_register())),
@@ -410,7 +412,7 @@ impl Emitter<'_> {
         let carry = self.state.host & CF;
         self.replaced(guest, insn)?;
         let a = if memory {
-            load(self, R13, size);
+            self.load(R13, size)?;
             dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
             Operand::Slot
         } else {
@@ -469,7 +471,7 @@ impl Emitter<'_> {
             return Err(Failed { index: self.index });
         }
         if memory {
-            load(self, R13, size as u32);
+            self.load(R13, size as u32)?;
         } else {
             let register = self.in_register(Self::number(insn.op0_register()), R13);
             if register != R13 {
@@ -489,16 +491,6 @@ impl Emitter<'_> {
             dynasm!(self.asm; .arch x64; =>back);
         }
         Ok(Some(over_back))
-    }
-}
-
-/// Loads the value at [R13] into a register, without touching the host's flags.
-pub(super) fn load(emitter: &mut Emitter<'_>, to: u8, size: u32) {
-    match size {
-        8 => dynasm!(emitter.asm; .arch x64; mov Rq(to), [r13]),
-        4 => dynasm!(emitter.asm; .arch x64; mov Rd(to), [r13]),
-        2 => dynasm!(emitter.asm; .arch x64; movzx Rd(to), WORD [r13]),
-        _ => dynasm!(emitter.asm; .arch x64; movzx Rd(to), BYTE [r13]),
     }
 }
 
@@ -534,42 +526,6 @@ pub(super) fn sized(number: u8, size: usize) -> Register {
         _ if n < 4 => Register::AL + n,
         // After BL come AH to BH, then SPL.
         _ => Register::SPL + (n - 4),
-    }
-}
-
-/// Makes [R13] the memory operand.
-fn at_r13(insn: &mut Instruction) {
-    insn.set_memory_base(Register::R13);
-    insn.set_memory_index(Register::None);
-    insn.set_memory_index_scale(1);
-    insn.set_memory_displacement64(0);
-    insn.set_memory_displ_size(1);
-    insn.set_segment_prefix(Register::None);
-}
-
-/// Legacy SSE instructions want their 16-byte operands aligned, with a few exceptions; of VEX ones only the aligned
-/// and non-temporal moves. SDM vol. 1, "Alignment of Memory Operands".
-fn needs_alignment(insn: &Instruction, size: u32) -> bool {
-    let aligned_move = matches!(
-        insn.mnemonic(),
-        M::Vmovaps | M::Vmovapd | M::Vmovdqa | M::Vmovntps | M::Vmovntpd | M::Vmovntdq | M::Vmovntdqa
-    );
-    match insn.encoding() {
-        EncodingKind::Legacy => {
-            size == 16
-                && !matches!(
-                    insn.mnemonic(),
-                    M::Movups
-                        | M::Movupd
-                        | M::Movdqu
-                        | M::Lddqu
-                        | M::Pcmpistri
-                        | M::Pcmpistrm
-                        | M::Pcmpestri
-                        | M::Pcmpestrm
-                )
-        }
-        _ => aligned_move && size >= 16,
     }
 }
 

@@ -128,9 +128,9 @@ pub fn registers(machine: &Machine) -> Vec<u64> {
     all
 }
 
-/// The data page.
+/// The data pages.
 pub fn data(machine: &Machine) -> Vec<u8> {
-    let mut data = vec![0; 2 * PAGE];
+    let mut data = vec![0; 8 * PAGE];
     machine.cpu().system().mem.read_bytes(DATA, &mut data);
     data
 }

@@ -15,7 +15,7 @@ use super::host::{CODE, DATA, PAGE, START};
 /// Bytes of a slot.
 pub const SLOT: usize = 16;
 /// Data pages.
-const DATA_SIZE: usize = 2 * PAGE;
+pub const DATA_SIZE: usize = 2 * PAGE;
 
 /// Which instructions are drawn, by feature.
 fn wanted(feature: F) -> bool {
@@ -318,6 +318,6 @@ pub fn registers(bits: u32, random: &mut Random) -> [u64; 16] {
 }
 
 /// Random data.
-pub fn data(random: &mut Random) -> Vec<u8> {
-    (0..DATA_SIZE / 8).flat_map(|_| super::cases::number(random).to_le_bytes()).collect()
+pub fn data(size: usize, random: &mut Random) -> Vec<u8> {
+    (0..size / 8).flat_map(|_| super::cases::number(random).to_le_bytes()).collect()
 }
