@@ -186,7 +186,7 @@ fn repeated_strings_do_not_depend_on_where_slices_end() {
         let start = Start {
             bits,
             code: program.code(),
-            data: program::data(&mut random),
+            data: program::data(program::DATA_SIZE, &mut random),
             regs: program::registers(bits, &mut random),
             vectors: [[0; 4]; 16],
             flags: 2,
