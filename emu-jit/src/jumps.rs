@@ -1,6 +1,13 @@
 //! The jump cache: from RIP to the code of the block there, for jumps whose target the block does not know.
 //!
-//! One table serves one context (privilege and mode) of one processor, for as long as its translations hold.
+//! One table serves one context (process context, privilege and mode) of one processor. It leads to pages only that the
+//! processor's table of instruction fetches has.
+
+use std::collections::HashMap;
+
+use emu_core::decode::MAX_LENGTH;
+use emu_core::mem::PAGE_SIZE;
+use emu_core::mmu::tlb::FetchTable;
 
 /// Entries in a table.
 pub const ENTRIES: usize = 4096;
@@ -8,6 +15,8 @@ pub const ENTRIES: usize = 4096;
 pub const FOLD: u32 = 12;
 /// Entries that are remembered for clearing; beyond it the whole table is wiped.
 const LOG: usize = 1024;
+/// Entries that are remembered by page; beyond it everything is forgotten.
+const MOST_BY_PAGE: usize = 4 * ENTRIES;
 
 /// An entry. An empty one has a RIP that no block has, and leads out of translated code.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +31,18 @@ pub struct Jump {
 /// A table.
 #[derive(Debug)]
 pub struct Jumps {
+    /// The mode word of its code.
+    mode: u8,
+    /// Serial number of the [`FetchTable`] that it belongs to, and how many pages that had dropped.
+    serial: u64,
+    dropped: usize,
+    /// When it was last switched to.
+    pub used: u64,
     entries: Box<[Jump; ENTRIES]>,
     filled: Vec<u16>,
+    /// Indices of entries by their page.
+    by_page: HashMap<u64, Vec<u16>>,
+    pages_filled: usize,
     empty: Jump,
 }
 
@@ -35,7 +54,61 @@ impl Jumps {
     /// An empty table; `no_target` is where its entries lead.
     pub fn new(no_target: usize) -> Self {
         let empty = Jump { rip: 0x8000_0000_0000_0000, code: no_target as u64 };
-        Self { entries: Box::new([empty; ENTRIES]), filled: Vec::with_capacity(LOG), empty }
+        Self {
+            mode: 0,
+            serial: 0,
+            dropped: 0,
+            used: 0,
+            entries: Box::new([empty; ENTRIES]),
+            filled: Vec::with_capacity(LOG),
+            by_page: HashMap::new(),
+            pages_filled: 0,
+            empty,
+        }
+    }
+
+    /// Is it for code of this mode word from these pages?
+    #[inline]
+    pub fn serves(&self, mode: u8, fetches: &FetchTable) -> bool {
+        self.mode == mode && self.serial == fetches.serial()
+    }
+
+    /// Has it forgotten all pages that were dropped?
+    #[inline]
+    pub fn is_current(&self, fetches: &FetchTable) -> bool {
+        self.dropped == fetches.dropped().len()
+    }
+
+    /// Empties it, for code of this mode word from these pages.
+    pub fn start(&mut self, mode: u8, fetches: &FetchTable) {
+        self.clear();
+        (self.mode, self.serial, self.dropped) = (mode, fetches.serial(), fetches.dropped().len());
+    }
+
+    /// Forgets the pages that were dropped since it last did.
+    #[cold]
+    pub fn catch_up(&mut self, fetches: &FetchTable) {
+        for &page in &fetches.dropped()[self.dropped..] {
+            self.drop_page(page, 0);
+            // An instruction may begin in the page before.
+            self.drop_page(page.wrapping_sub(PAGE_SIZE), PAGE_SIZE - MAX_LENGTH as u64);
+        }
+        self.dropped = fetches.dropped().len();
+    }
+
+    /// Forgets entries of a page, from an offset on.
+    fn drop_page(&mut self, page: u64, from: u64) {
+        let Some(entries) = self.by_page.get(&page) else { return };
+        for &at in entries {
+            let entry = &mut self.entries[usize::from(at)];
+            if entry.rip & !(PAGE_SIZE - 1) == page && entry.rip % PAGE_SIZE >= from {
+                *entry = self.empty;
+            }
+        }
+        if from == 0 {
+            self.pages_filled -= entries.len();
+            self.by_page.remove(&page);
+        }
     }
 
     /// Host address of the table.
@@ -52,7 +125,12 @@ impl Jumps {
 
     /// Remembers where the block at `rip` is.
     pub fn insert(&mut self, rip: u64, code: usize) {
+        if self.pages_filled == MOST_BY_PAGE {
+            self.clear();
+        }
         let at = index(rip);
+        self.by_page.entry(rip & !(PAGE_SIZE - 1)).or_default().push(at as u16);
+        self.pages_filled += 1;
         if self.filled.len() < LOG {
             self.filled.push(at as u16);
         }
@@ -61,6 +139,8 @@ impl Jumps {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
+        self.by_page.clear();
+        self.pages_filled = 0;
         if self.filled.len() < LOG {
             for at in self.filled.drain(..) {
                 self.entries[usize::from(at)] = self.empty;

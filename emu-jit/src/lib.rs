@@ -33,6 +33,7 @@ use emu_core::engine::{Engine, Exit};
 use emu_core::interp::{Interpreter, fetch_frame, take_fault};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
+use emu_core::mmu::tlb::FetchTable;
 use iced_x86::InstructionInfoFactory;
 
 use analysis::{Guest, Kind};
@@ -55,17 +56,36 @@ const HOT: u8 = 30;
 /// Counters of how often places are come by.
 const PLACES: usize = 1 << 16;
 /// Contexts of one processor whose jump caches are kept.
-const MOST_CONTEXTS: usize = 8;
+const MOST_CONTEXTS: usize = 24;
 
 /// What belongs to one processor.
 #[derive(Debug)]
 struct PerCpu {
     exchange: Box<Exchange>,
-    /// Jump caches by mode word and privilege.
-    contexts: Vec<(u16, Jumps)>,
+    contexts: Vec<Jumps>,
     current: usize,
-    /// [`emu_core::mmu::tlb::Tlb::generation`] that they belong to.
-    generation: u64,
+    /// Counts switches between contexts.
+    switches: u64,
+}
+
+impl PerCpu {
+    /// Makes the jump cache for code of a mode from these pages the current one.
+    #[cold]
+    fn select(&mut self, mode: Mode, fetches: &FetchTable, no_target: usize) {
+        let known = self.contexts.iter().position(|jumps| jumps.serves(mode.word(), fetches));
+        self.current = known.unwrap_or_else(|| {
+            let at = if self.contexts.len() < MOST_CONTEXTS {
+                self.contexts.push(Jumps::new(no_target));
+                self.contexts.len() - 1
+            } else {
+                (0..MOST_CONTEXTS).min_by_key(|&at| self.contexts[at].used).unwrap_or(0)
+            };
+            self.contexts[at].start(mode.word(), fetches);
+            at
+        });
+        self.switches += 1;
+        self.contexts[self.current].used = self.switches;
+    }
 }
 
 /// The translating engine; what is not translated is interpreted.
@@ -141,7 +161,7 @@ impl Translator {
 
     fn clear_jumps(&mut self) {
         for cpu in &mut self.cpus {
-            cpu.contexts.iter_mut().for_each(|(_, jumps)| jumps.clear());
+            cpu.contexts.iter_mut().for_each(Jumps::clear);
         }
     }
 
@@ -159,26 +179,15 @@ impl Translator {
             return None;
         }
         let mode = Mode::of(cpu);
-        let no_target = self.thunks.no_target;
         let per = &mut self.cpus[cpu.number];
-        if per.generation != cpu.tlb.generation {
-            per.generation = cpu.tlb.generation;
-            per.contexts.iter_mut().for_each(|(_, jumps)| jumps.clear());
+        let fetches = cpu.tlb.fetches(cpu.cpl == 3);
+        if per.contexts.get(per.current).is_none_or(|jumps| !jumps.serves(mode.word(), fetches)) {
+            per.select(mode, fetches, self.thunks.no_target);
         }
-        let context = u16::from(mode.word()) << 1 | u16::from(cpu.cpl == 3);
-        if per.contexts.get(per.current).is_none_or(|(key, _)| *key != context) {
-            per.current = match per.contexts.iter().position(|(key, _)| *key == context) {
-                Some(found) => found,
-                None => {
-                    if per.contexts.len() == MOST_CONTEXTS {
-                        per.contexts.remove(0);
-                    }
-                    per.contexts.push((context, Jumps::new(no_target)));
-                    per.contexts.len() - 1
-                }
-            };
+        let jumps = &mut per.contexts[per.current];
+        if !jumps.is_current(fetches) {
+            jumps.catch_up(fetches);
         }
-        let jumps = &per.contexts[per.current].1;
         per.exchange.frame.jumps = jumps.address();
         if mode.flat_code()
             && let Some(code) = jumps.find(cpu.regs[RIP])
@@ -196,6 +205,7 @@ impl Translator {
         if mode.size() == 64 && near_the_gap(linear) {
             return None;
         }
+        let serial = cpu.tlb.fetches(cpu.cpl == 3).serial();
         // A fault is the interpreter's to raise.
         let frame = fetch_frame(cpu, linear).ok()??;
         let offset = (linear % PAGE_SIZE) as u16;
@@ -218,7 +228,7 @@ impl Translator {
                 self.translate_crossing(cpu, frame, key, beyond);
             }
         }
-        if cpu.attention != 0 {
+        if cpu.attention != 0 || cpu.tlb.fetches(cpu.cpl == 3).serial() != serial {
             return None;
         }
         let unit = match self.units.get(frame, key)? {
@@ -237,7 +247,7 @@ impl Translator {
         let per = &mut self.cpus[cpu.number];
         per.exchange.frame.page = rip.wrapping_sub(u64::from(offset));
         if mode.flat_code() && !careful {
-            per.contexts[per.current].1.insert(rip, code);
+            per.contexts[per.current].insert(rip, code);
         }
         Some(code)
     }
@@ -374,7 +384,7 @@ impl Engine for Translator {
                 exchange: Box::new(Exchange { frame: Frame::default(), remaining: 0, fault: None }),
                 contexts: Vec::new(),
                 current: 0,
-                generation: 0,
+                switches: 0,
             });
         }
         loop {

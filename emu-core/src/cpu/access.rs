@@ -8,8 +8,8 @@ use super::eflags;
 use super::{Cpu, Fallible, Fault, SS, Width};
 use crate::mem::PAGE_SIZE;
 use crate::mmu::Want;
-use crate::mmu::tlb::Context;
-use crate::observe::Kind;
+use crate::mmu::tlb::{Context, Entry, Tlb};
+use crate::observe::{Hooks, Kind};
 
 /// A place that was found writable: where a read-modify-write puts its result.
 #[derive(Clone, Copy, Debug)]
@@ -276,14 +276,14 @@ impl Cpu {
         self.counters.slow_accesses += 1;
         self.check_canonical(segment, linear, size)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
-        let low = self.translate(linear, Want::Read)?.physical;
+        let low = self.translate(linear, Want::Read)?;
         if room >= size {
-            self.fill_read(linear, low);
+            self.fill(self.permissions, linear, low);
             self.note_data(linear, size, false);
             return Ok(self.read_within(linear, low, size));
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
-        let high = self.translate(next, Want::Read)?.physical;
+        let high = self.translate(next, Want::Read)?;
         self.note_data(linear, size, false);
         let low_value = self.read_bytes_physical(linear, low, room);
         let high_value = self.read_bytes_physical(next, high, size - room);
@@ -327,15 +327,15 @@ impl Cpu {
         self.counters.slow_accesses += 1;
         self.check_canonical(segment, linear, size)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
-        let low = self.translate(linear, Want::Write)?.physical;
+        let low = self.translate(linear, Want::Write)?;
         if room >= size {
             self.note_data(linear, size, true);
             self.write_within(linear, low, size, value);
-            self.fill_write(linear, low);
+            self.fill(self.permissions, linear, low);
             return Ok(());
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
-        let high = self.translate(next, Want::Write)?.physical;
+        let high = self.translate(next, Want::Write)?;
         self.note_data(linear, size, true);
         self.write_bytes_physical(linear, low, room, value);
         self.write_bytes_physical(next, high, size - room, value >> (8 * room));
@@ -351,42 +351,34 @@ impl Cpu {
             return false;
         }
         let want = if write { Want::Write } else { Want::Read };
-        let Ok(translation) = self.translate(linear, want) else { return false };
-        let entry = if write {
-            self.fill_write(linear, translation.physical);
-            self.tlb.write(self.context, linear)
-        } else {
-            self.fill_read(linear, translation.physical);
-            self.tlb.read(self.context, linear)
-        };
-        linear.wrapping_sub(entry.tag) < PAGE_SIZE
+        let Ok(physical) = self.translate(linear, want) else { return false };
+        self.fill(self.permissions, linear, physical);
+        let table = if write { Tlb::write } else { Tlb::read };
+        linear.wrapping_sub(table(&self.tlb, self.context, linear).tag) < PAGE_SIZE
     }
 
-    fn fill_read(&mut self, linear: u64, physical: u64) {
-        if self.watches_page(linear) {
-            return;
-        }
-        let mem = &self.system().mem;
-        let physical = mem.gate_a20(physical);
-        if let Some(frame) = mem.page(physical).read_frame() {
-            let host = mem.host_of(frame);
-            self.tlb.fill(self.permissions, linear, host, false);
-        }
+    /// Host address of an access that the processor makes on its own account, if `entry` is for it and nobody observes.
+    #[inline]
+    pub(super) fn host_within(&self, entry: Entry, linear: u64, size: u64) -> Option<usize> {
+        let within = linear.wrapping_sub(entry.tag);
+        let fast = within <= PAGE_SIZE - size && !self.hooks.has(Hooks::MEMORY);
+        fast.then(|| (entry.host + within) as usize)
     }
 
-    fn fill_write(&mut self, linear: u64, physical: u64) {
-        if self.watches_page(linear) {
+    /// Remembers where accesses to a page go that was just translated: later ones may take the fast path.
+    pub(super) fn fill(&mut self, context: Context, linear: u64, physical: u64) {
+        if context == Context::Watched || self.watches_page(linear) {
             return;
         }
         let mem = &self.system().mem;
         let physical = mem.gate_a20(physical);
         let page = mem.page(physical);
-        if let Some(frame) = page.write_frame()
-            && page.read_frame() == Some(frame)
-            && mem.frame(frame).fast_write()
-        {
-            let host = mem.host_of(frame);
-            self.tlb.fill(self.permissions, linear, host, true);
+        let Some(frame) = page.read_frame() else { return };
+        let host = mem.host_of(frame);
+        let writes = page.write_frame() == Some(frame) && mem.frame(frame).fast_write();
+        self.tlb.fill(context, linear, host, false);
+        if writes && self.tlb.find(context, linear, true).is_some() {
+            self.tlb.fill(context, linear, host, true);
         }
     }
 
@@ -465,13 +457,24 @@ impl Cpu {
     pub fn read_system(&mut self, linear: u64, size: u64) -> Fallible<u64> {
         let linear = self.system_address(linear)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
-        let low = self.translate_system(linear, Want::Read)?.physical;
+        let context = self.translation_context(false, true);
+        if matches!(size, 2 | 4 | 8)
+            && let Some(host) = self.host_within(self.tlb.read(context, linear), linear, size)
+        {
+            return Ok(match size {
+                2 => self.ram.load::<u16>(host).into(),
+                4 => self.ram.load::<u32>(host).into(),
+                _ => self.ram.load::<u64>(host),
+            });
+        }
+        let low = self.translate_system(linear, Want::Read)?;
         if room >= size {
+            self.fill(context, linear, low);
             self.note_data(linear, size, false);
             return Ok(self.read_within(linear, low, size));
         }
         let next = self.system_address(linear.wrapping_add(room))?;
-        let high = self.translate_system(next, Want::Read)?.physical;
+        let high = self.translate_system(next, Want::Read)?;
         self.note_data(linear, size, false);
         let low_value = self.read_bytes_physical(linear, low, room);
         Ok(low_value | self.read_bytes_physical(next, high, size - room) << (8 * room))
@@ -484,14 +487,15 @@ impl Cpu {
     pub fn write_system(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
         let linear = self.system_address(linear)?;
         let room = PAGE_SIZE - linear % PAGE_SIZE;
-        let low = self.translate_system(linear, Want::Write)?.physical;
+        let low = self.translate_system(linear, Want::Write)?;
         if room >= size {
             self.note_data(linear, size, true);
             self.write_within(linear, low, size, value);
+            self.fill(self.translation_context(false, true), linear, low);
             return Ok(());
         }
         let next = self.system_address(linear.wrapping_add(room))?;
-        let high = self.translate_system(next, Want::Write)?.physical;
+        let high = self.translate_system(next, Want::Write)?;
         self.note_data(linear, size, true);
         self.write_bytes_physical(linear, low, room, value);
         self.write_bytes_physical(next, high, size - room, value >> (8 * room));

@@ -70,7 +70,9 @@ pub const CR4_SMAP: u64 = 1 << 21;
 /// Protection keys for user-mode pages.
 pub const CR4_PKE: u64 = 1 << 22;
 
-/// CR3 bit 63: MOV need not empty the translation caches. We may, and do.
+/// CR3 bits 11:0 with CR4.PCIDE: the process-context identifier.
+const CR3_PCID: u64 = 0xfff;
+/// CR3 bit 63 with CR4.PCIDE: MOV keeps what the translation caches have of the process context.
 const CR3_KEEP: u64 = 1 << 63;
 
 /// SYSCALL enable.
@@ -83,6 +85,11 @@ pub const EFER_LMA: u64 = 1 << 10;
 pub const EFER_NXE: u64 = 1 << 11;
 
 impl Cpu {
+    /// The current process-context identifier (PCID).
+    pub fn process_context(&self) -> u16 {
+        if self.cr4 & CR4_PCIDE != 0 { (self.cr3 & CR3_PCID) as u16 } else { 0 }
+    }
+
     /// MOV to CR0.
     ///
     /// # Errors
@@ -125,7 +132,9 @@ impl Cpu {
     /// # Errors
     /// #GP(0) for reserved bits, or PDPTEs with reserved bits in PAE paging.
     pub fn write_cr3(&mut self, value: u64) -> Fallible {
-        let value = if self.cr4 & CR4_PCIDE != 0 { value & !CR3_KEEP } else { value };
+        let contexts = self.cr4 & CR4_PCIDE != 0;
+        let keep = contexts && value & CR3_KEEP != 0;
+        let value = if contexts { value & !CR3_KEEP } else { value };
         if self.efer & EFER_LMA != 0 {
             if value >> self.model.physical_bits != 0 {
                 return Err(Fault::GP0);
@@ -134,7 +143,9 @@ impl Cpu {
             self.load_pdptes(value)?;
         }
         self.cr3 = value;
-        self.flush_tlb();
+        self.tlb.switch(self.process_context(), keep);
+        self.fetch_generation += 1;
+        self.stop = true;
         self.tell_control(Control::Cr(3), value);
         Ok(())
     }

@@ -416,8 +416,28 @@ impl Cpu {
     /// Empties the translation caches.
     pub fn flush_tlb(&mut self) {
         self.tlb.flush();
+        self.tlb.switch(self.process_context(), true);
         self.fetch_generation += 1;
         self.stop = true;
+    }
+
+    /// Forgets a page in the translation caches, of all process contexts if it is global.
+    pub fn flush_page(&mut self, linear: u64) {
+        self.tlb.flush_page(linear);
+        self.fetch_generation += 1;
+        self.stop = true;
+    }
+
+    /// Takes notice of what happened to memory: where pages lie in the host, and what may be written without notice.
+    pub fn take_epoch(&mut self) {
+        let mem = &self.system().mem;
+        let (epoch, map_epoch) = (mem.epoch(), mem.map_version());
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.tlb.note_epoch(epoch, map_epoch);
+            self.fetch_generation += 1;
+            self.stop = true;
+        }
     }
 
     /// Looks at what an access to memory by anybody may have changed: overwritten code, the memory map.

@@ -58,7 +58,7 @@ impl Cpu {
     /// # Errors
     /// #PF.
     pub fn arm_monitor(&mut self, linear: u64) -> Fallible {
-        let physical = self.translate(linear, Want::Read)?.physical & !(LINE as u64 - 1);
+        let physical = self.translate(linear, Want::Read)? & !(LINE as u64 - 1);
         let now = self.line_at(physical);
         self.monitor.line = Some((physical, now));
         Ok(())

@@ -149,12 +149,9 @@ impl Cpu {
 
     /// Takes the board and memory for this processor's turn.
     pub fn attach(&mut self, system: Box<System>) {
-        if system.mem.epoch() != self.epoch {
-            self.epoch = system.mem.epoch();
-            self.flush_tlb();
-        }
         self.hooks = system.hooks;
         self.outside = Some(system);
+        self.take_epoch();
         self.update_context();
         self.apply_memory_view();
         self.attention |= super::attention::INTERRUPTS | super::attention::MEMORY;

@@ -117,14 +117,25 @@ impl NewStack {
 impl Cpu {
     /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level.
     fn write_as_current(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
+        let context = self.translation_context(self.cpl == 3, false);
+        if matches!(size, 4 | 8)
+            && let Some(host) = self.host_within(self.tlb.write(context, linear), linear, size)
+        {
+            match size {
+                4 => self.ram.store(host, value as u32),
+                _ => self.ram.store(host, value),
+            }
+            return Ok(());
+        }
         let last = linear.wrapping_add(size - 1) & self.linear_mask;
-        let low = self.translate(linear, Want::Write)?.physical;
+        let low = self.translate(linear, Want::Write)?;
         self.note_data(linear, size, true);
         if (linear ^ last) & !0xfff == 0 {
             self.write_within(linear, low, size, value);
+            self.fill(context, linear, low);
             return Ok(());
         }
-        let high = self.translate(last & !0xfff, Want::Write)?.physical;
+        let high = self.translate(last & !0xfff, Want::Write)?;
         let room = 0x1000 - linear % 0x1000;
         self.write_bytes_physical(linear, low, room, value);
         self.write_bytes_physical(last & !0xfff, high, size - room, value >> (8 * room));

@@ -16,7 +16,6 @@ use crate::engine::{Engine, Exit, Unimplemented};
 use crate::mem::PAGE_SIZE;
 use crate::mem::page::FrameNumber;
 use crate::mmu::Want;
-use crate::mmu::tlb::Context;
 use crate::observe::{Block, Code};
 use op::{NO_TRAP, Op, WRITES_RIP};
 
@@ -118,11 +117,7 @@ impl Interpreter {
             if what & attention::MEMORY != 0 {
                 self.cache.invalidate(&mut cpu.system_mut().mem);
                 self.pages.fill(NO_PAGE);
-                let epoch = cpu.system().mem.epoch();
-                if epoch != cpu.epoch {
-                    cpu.epoch = epoch;
-                    cpu.flush_tlb();
-                }
+                cpu.take_epoch();
             }
             match cpu.take_events(what, until) {
                 Ok(Some(exit)) => return Some(exit),
@@ -368,20 +363,12 @@ fn execute<'a, S: Sight>(cpu: &mut Cpu, block: &Block<'a>) -> Fallible<&'a Op> {
 /// #GP(0) for an address that is not canonical, #PF.
 #[inline]
 pub fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
-    let context = if cpu.cpl == 3 { Context::User } else { Context::Supervisor };
-    if let Some(frame) = cpu.tlb.fetch(context, linear) {
-        return Ok(Some(frame));
-    }
     if cpu.linear_mask == u64::MAX && !cpu.canonical(linear) {
         return Err(Fault::GP0);
     }
-    let physical = cpu.translate(linear, Want::Execute)?.physical;
+    let physical = cpu.translate(linear, Want::Execute)?;
     let mem = &cpu.system().mem;
-    let frame = mem.code_page(mem.gate_a20(physical)).read_frame();
-    if let Some(frame) = frame {
-        cpu.tlb.fill_fetch(context, linear, frame);
-    }
-    Ok(frame)
+    Ok(mem.code_page(mem.gate_a20(physical)).read_frame())
 }
 
 /// Fetches, decodes and runs one instruction that cannot be cached: it crosses a page, or lies in no frame.
@@ -424,7 +411,7 @@ fn fetch_bytes(cpu: &mut Cpu, linear: u64, bytes: &mut [u8]) -> Fallible {
     if cpu.linear_mask == u64::MAX && !cpu.canonical(linear) {
         return Err(Fault::GP0);
     }
-    let physical = cpu.translate(linear, Want::Execute)?.physical;
+    let physical = cpu.translate(linear, Want::Execute)?;
     let mem = &cpu.system().mem;
     let address = mem.gate_a20(physical);
     if let Some(frame) = mem.code_page(address).read_frame() {

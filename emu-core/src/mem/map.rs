@@ -67,7 +67,7 @@ pub struct Memory {
     /// The processor whose turn it is runs in system-management mode.
     management: bool,
     epoch: u64,
-    /// Changes of the map itself.
+    /// Changes of the map itself, and of A20.
     maps: u64,
     code_writes: Vec<FrameNumber>,
 }
@@ -121,6 +121,11 @@ impl Memory {
         self.epoch
     }
 
+    fn map_changed(&mut self) {
+        self.epoch += 1;
+        self.maps += 1;
+    }
+
     /// Takes `len` bytes (a multiple of 4 KiB) of frames behind RAM, for a ROM image or video memory.
     ///
     /// # Panics
@@ -154,8 +159,7 @@ impl Memory {
                 *slot = page(number as FrameNumber).bits();
             }
         }
-        self.epoch += 1;
-        self.maps += 1;
+        self.map_changed();
     }
 
     /// Changes whenever physical addresses may mean other frames.
@@ -204,7 +208,7 @@ impl Memory {
     pub fn set_smram(&mut self, smram: Option<Smram>) {
         if smram != self.smram {
             self.smram = smram;
-            self.epoch += 1;
+            self.map_changed();
         }
     }
 
@@ -234,7 +238,7 @@ impl Memory {
         if mask != self.a20_mask {
             self.a20_mask = mask;
             self.update_gate();
-            self.epoch += 1;
+            self.map_changed();
         }
     }
 

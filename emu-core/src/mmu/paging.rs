@@ -3,8 +3,9 @@
 //! "Determination of Access Rights", "Protection Keys", "Page-Fault Exceptions".
 
 use super::Want;
+use super::tlb::{Context, Found};
 use crate::cpu::control::{
-    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
+    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
 };
 use crate::cpu::model::Feature;
 use crate::cpu::{Cpu, Fallible, Fault, eflags};
@@ -22,6 +23,8 @@ const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 /// Page size: this entry maps a large page.
 const PS: u64 = 1 << 7;
+/// Global: the translation outlives loads of CR3.
+const G: u64 = 1 << 8;
 /// Execute-disable.
 const XD: u64 = 1 << 63;
 
@@ -39,15 +42,6 @@ pub mod error {
     pub const FETCH: u16 = 1 << 4;
     /// The page's protection key forbade the access.
     pub const KEY: u16 = 1 << 5;
-}
-
-/// Result of a walk.
-#[derive(Clone, Copy, Debug)]
-pub struct Translation {
-    /// Physical address, not yet through the A20 gate.
-    pub physical: u64,
-    /// A write in the same context would be permitted, and the dirty bit is set.
-    pub writable: bool,
 }
 
 /// The rules for one walk: what is wanted, by whom, under which control bits.
@@ -148,11 +142,12 @@ impl Cpu {
     }
 
     /// Translates a linear address for an access of the current privilege level, setting accessed and dirty
-    /// bits on the way.
+    /// bits on the way. Returns the physical address, not yet through the A20 gate.
     ///
     /// # Errors
     /// #PF; the address stands in `fault_address`.
-    pub fn translate(&mut self, linear: u64, want: Want) -> Fallible<Translation> {
+    #[inline]
+    pub fn translate(&mut self, linear: u64, want: Want) -> Fallible<u64> {
         self.translate_as(linear, want, self.cpl == 3, false)
     }
 
@@ -161,16 +156,43 @@ impl Cpu {
     ///
     /// # Errors
     /// #PF; the address stands in `fault_address`.
-    pub fn translate_system(&mut self, linear: u64, want: Want) -> Fallible<Translation> {
+    #[inline]
+    pub fn translate_system(&mut self, linear: u64, want: Want) -> Fallible<u64> {
         self.translate_as(linear, want, false, true)
     }
 
-    fn translate_as(&mut self, linear: u64, want: Want, user: bool, implicit: bool) -> Fallible<Translation> {
-        if self.cr0 & CR0_PG == 0 {
-            return Ok(Translation { physical: linear & 0xffff_ffff, writable: true });
+    /// Permissions that translations of these accesses are kept under.
+    pub(crate) fn translation_context(&self, user: bool, implicit: bool) -> Context {
+        let lifted = !implicit && self.flags.system() & eflags::AC != 0;
+        match user {
+            true => Context::User,
+            false if self.cr4 & CR4_SMAP != 0 && !lifted => Context::SupervisorSmap,
+            false => Context::Supervisor,
         }
+    }
+
+    #[inline]
+    fn translate_as(&mut self, linear: u64, want: Want, user: bool, implicit: bool) -> Fallible<u64> {
+        let context = self.translation_context(user, implicit);
+        let known = match want {
+            Want::Execute => self.tlb.fetches(user).find(linear),
+            _ => self.tlb.find(context, linear, want == Want::Write),
+        };
+        match known {
+            Some(physical) => Ok(physical),
+            None => self.walk(linear, want, context, implicit),
+        }
+    }
+
+    /// Walks the page tables, and remembers what was found there.
+    #[cold]
+    #[inline(never)]
+    fn walk(&mut self, linear: u64, want: Want, context: Context, implicit: bool) -> Fallible<u64> {
+        let user = context == Context::User;
         let rules = self.rules(want, user, implicit);
-        let walked = if self.efer & EFER_LMA != 0 {
+        let walked = if self.cr0 & CR0_PG == 0 {
+            Ok(Found { physical: linear & 0xffff_ffff, writable: true, global: false, shift: 12 })
+        } else if self.efer & EFER_LMA != 0 {
             let first = if self.cr4 & CR4_LA57 != 0 { 0 } else { 1 };
             self.walk_wide(linear, &LONG[first..], self.cr3 & 0x000f_ffff_ffff_f000, rules, !0)
         } else if self.cr4 & CR4_PAE != 0 {
@@ -178,13 +200,26 @@ impl Cpu {
         } else {
             self.walk_32(linear, rules)
         };
-        walked.map_err(|code| {
-            self.fault_address = linear;
-            Fault::pf(code)
-        })
+        match walked {
+            Ok(found) => {
+                if want != Want::Execute {
+                    self.tlb.insert(context, linear, found);
+                } else if self.tlb.insert_fetch(user, linear, found) {
+                    self.fetch_generation += 1;
+                }
+                Ok(found.physical)
+            }
+            Err(code) => {
+                self.fault_address = linear;
+                // SDM 3A, "Operations that Invalidate TLBs and Paging-Structure Caches": so does a page fault.
+                self.tlb.flush_page(linear);
+                self.fetch_generation += 1;
+                Err(Fault::pf(code))
+            }
+        }
     }
 
-    fn walk_pae(&mut self, linear: u64, rules: Rules) -> Result<Translation, u16> {
+    fn walk_pae(&mut self, linear: u64, rules: Rules) -> Result<Found, u16> {
         // The four PDPTEs were loaded into the processor with CR3.
         let pdpte = self.pdptes[(linear >> 30 & 3) as usize];
         if pdpte & P == 0 {
@@ -201,7 +236,7 @@ impl Cpu {
         root: u64,
         rules: Rules,
         allowed: u64,
-    ) -> Result<Translation, u16> {
+    ) -> Result<Found, u16> {
         let reserved = rules.reserved_address | !(allowed | XD) | if rules.nx { 0 } else { XD };
         let (mut table, mut user, mut writable, mut no_execute) = (root, true, true, false);
         let mut upper: [(u64, u64); 5] = [(0, 0); 5];
@@ -237,7 +272,12 @@ impl Cpu {
                 let physical = entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask;
                 let write = Rules { want: Want::Write, ..rules };
                 let may_write = write.permit(user, writable, no_execute) && !write.key_forbids(user, entry);
-                return Ok(Translation { physical, writable: may_write && (entry | dirty) & D != 0 });
+                return Ok(Found {
+                    physical,
+                    writable: may_write && (entry | dirty) & D != 0,
+                    global: entry & G != 0 && self.cr4 & CR4_PGE != 0,
+                    shift: level.shift,
+                });
             }
             upper[depth] = (address, entry);
             table = entry & 0x000f_ffff_ffff_f000;
@@ -246,7 +286,7 @@ impl Cpu {
     }
 
     /// Two levels of 4-byte entries; PDEs can map 4 MiB with 40-bit physical addresses (PSE-36).
-    fn walk_32(&mut self, linear: u64, rules: Rules) -> Result<Translation, u16> {
+    fn walk_32(&mut self, linear: u64, rules: Rules) -> Result<Found, u16> {
         let rules = Rules { nx: false, ..rules };
         let pde_address = (self.cr3 & 0xffff_f000) + (linear >> 22 & 0x3ff) * 4;
         let pde = self.read_entry(pde_address, 4);
@@ -262,7 +302,7 @@ impl Cpu {
                 return Err(rules.error_code(true, true));
             }
             let physical = high << 32 | pde & 0xffc0_0000 | linear & 0x003f_ffff;
-            return self.finish_32(rules, pde, pde_address, pde, physical);
+            return Ok(Found { shift: 22, ..self.finish_32(rules, pde, pde_address, pde, physical)? });
         }
         let pte_address = (pde & 0xffff_f000) + (linear >> 12 & 0x3ff) * 4;
         let pte = self.read_entry(pte_address, 4);
@@ -282,7 +322,7 @@ impl Cpu {
         address: u64,
         entry: u64,
         physical: u64,
-    ) -> Result<Translation, u16> {
+    ) -> Result<Found, u16> {
         let (user, writable) = (rights & US != 0, rights & RW != 0);
         if !rules.permit(user, writable, false) {
             return Err(rules.error_code(true, false));
@@ -290,7 +330,12 @@ impl Cpu {
         let dirty = if rules.want == Want::Write { D } else { 0 };
         self.set_entry_bits(address, entry, A | dirty, 4);
         let may_write = Rules { want: Want::Write, ..rules }.permit(user, writable, false);
-        Ok(Translation { physical, writable: may_write && (entry | dirty) & D != 0 })
+        Ok(Found {
+            physical,
+            writable: may_write && (entry | dirty) & D != 0,
+            global: entry & G != 0 && self.cr4 & CR4_PGE != 0,
+            shift: 12,
+        })
     }
 
     fn read_entry(&mut self, address: u64, size: usize) -> u64 {

@@ -1,18 +1,41 @@
-//! The translation cache: linear page to host address, for accesses that need no further notice.
+//! The translation cache, in two layers.
 //!
-//! An entry exists only for an access that may go ahead at once: the page is RAM or ROM, the access is
-//! permitted in this context, accessed and dirty bits are set, and (for writes) the frame is dirty already
-//! and holds no code. Everything else takes the slow path, each time.
+//! The lower layer is what software can see of such caches: translations, from the page walk that made them until they
+//! are invalidated, with a set of tables for each of the last process contexts (PCIDs). SDM 3A, "Caching Translation
+//! Information". Both engines ask it at the same accesses, so they walk page tables (and set accessed and dirty bits)
+//! at the same ones, whatever a guest does without invalidating.
+//!
+//! The upper layer ([`Entry`]) says for some of these pages where they are in host memory. An entry exists only for an
+//! access that needs no further notice: the page is RAM or ROM, and (for writes) the frame is dirty already and holds
+//! no code. It may be forgotten at any time; the slow path then finds the page in the lower layer.
+
+mod fetch;
+mod set;
+
+pub use fetch::FetchTable;
+pub use set::Found;
 
 use crate::mem::PAGE_SIZE;
+use set::Set;
 
 /// Entries in one table. Translated code finds an entry by the low bits of the page number.
 pub const ENTRIES: usize = 4096;
+/// Contexts whose translations are kept: all but [`Context::Watched`].
+const CONTEXTS: usize = 3;
+/// Process contexts that are remembered.
+const MOST_SETS: usize = 8;
+/// Pages that global translations were made for are told apart by so many hash values.
+const GLOBALS: usize = 1 << 15;
 /// The tag of an empty entry. It belongs to slot 0, so an access that looks into any other slot never comes
 /// near it; slot 0 has the next page's (see [`empty`]). Guests may try any address, canonical or not.
 const NO_TAG: u64 = 0x8000_0000_0000_0000;
-/// The tag of an empty fetch entry: no fetch has this context in its low bits.
-const NO_FETCH: u64 = NO_TAG | Context::Watched as u64;
+
+/// In the tag of a page: there is one.
+const PRESENT: u64 = 1;
+/// In a physical address: writes may go ahead.
+const WRITE: u64 = 1;
+/// In a physical address: the page is global.
+const GLOBAL: u64 = 2;
 
 /// Permissions under which translations were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +47,11 @@ pub enum Context {
     User = 1,
     /// Supervisor while SMAP forbids access to user pages.
     SupervisorSmap = 2,
-    /// Never filled: each access is looked at (alignment checks, data breakpoints).
+    /// No entries for fast access: each access is looked at (alignment checks). Translations are those of `User`.
     Watched = 3,
 }
 
-/// One cached translation.
+/// Where a page is in host memory.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Entry {
@@ -43,132 +66,200 @@ const fn empty(slot: usize) -> Entry {
     Entry { tag: if slot.is_multiple_of(ENTRIES) { NO_TAG + PAGE_SIZE } else { NO_TAG }, host: 0 }
 }
 
-/// One cached instruction-fetch translation.
-#[derive(Clone, Copy, Debug)]
-pub struct FetchEntry {
-    /// Linear address of the page, with the context in bits 1:0.
-    pub tag: u64,
-    /// Frame, see [`crate::mem::page`].
-    pub frame: u32,
+#[inline(always)]
+fn slot(context: Context, linear: u64) -> usize {
+    (context as usize * ENTRIES) | ((linear >> 12) as usize & (ENTRIES - 1))
 }
 
 /// The translation caches of one processor.
 #[derive(Debug)]
 pub struct Tlb {
-    read: Box<[Entry; 4 * ENTRIES]>,
-    write: Box<[Entry; 4 * ENTRIES]>,
-    fetch: Box<[FetchEntry; FETCH_ENTRIES]>,
-    filled: Vec<u16>,
-    /// Fills, for statistics.
+    set: Set,
+    others: Vec<Set>,
+    /// Of the last fetch table.
+    serial: u64,
+    /// Counts switches between process contexts.
+    clock: u64,
+    globals: Box<[u64; GLOBALS / 64]>,
+    /// Translations made by page walks, for statistics.
     pub fills: u64,
-    /// Flushes of everything, for statistics.
+    /// Times that everything, or everything but global pages, was forgotten, for statistics.
     pub flushes: u64,
-    /// Changes whenever anything is forgotten.
-    pub generation: u64,
 }
-
-const FETCH_ENTRIES: usize = 256;
-/// Above this many fills a flush wipes the tables instead of walking the log.
-const LOG: usize = 2048;
 
 impl Default for Tlb {
     fn default() -> Self {
+        let mut serial = 0;
         Self {
-            read: Box::new(std::array::from_fn(empty)),
-            write: Box::new(std::array::from_fn(empty)),
-            fetch: Box::new([FetchEntry { tag: NO_FETCH, frame: 0 }; FETCH_ENTRIES]),
-            filled: Vec::with_capacity(LOG),
+            set: Set::new(0, &mut serial),
+            others: Vec::new(),
+            serial,
+            clock: 0,
+            globals: Box::new([0; GLOBALS / 64]),
             fills: 0,
             flushes: 0,
-            generation: 0,
         }
     }
 }
 
-#[inline(always)]
-fn slot(context: Context, linear: u64) -> usize {
-    (context as usize * ENTRIES) | ((linear >> 12) as usize & (ENTRIES - 1))
+fn global_bit(linear: u64) -> (usize, u64) {
+    let hash = (linear >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - GLOBALS.ilog2());
+    (hash as usize / 64, 1 << (hash % 64))
 }
 
 impl Tlb {
     /// The entry where a read of `linear` would be.
     #[inline(always)]
     pub fn read(&self, context: Context, linear: u64) -> Entry {
-        self.read[slot(context, linear) & (4 * ENTRIES - 1)]
+        self.set.read[slot(context, linear) & (4 * ENTRIES - 1)]
     }
 
     /// The entry where a write to `linear` would be.
     #[inline(always)]
     pub fn write(&self, context: Context, linear: u64) -> Entry {
-        self.write[slot(context, linear) & (4 * ENTRIES - 1)]
+        self.set.write[slot(context, linear) & (4 * ENTRIES - 1)]
     }
 
-    /// Host addresses of the tables of [`Entry`] for reads and writes in a context. They stay where they are.
+    /// Host addresses of the tables of [`Entry`] for reads and writes in a context. They change with the process
+    /// context.
+    #[inline]
     pub fn tables(&self, context: Context) -> (usize, usize) {
         let first = context as usize * ENTRIES;
-        (&raw const self.read[first] as usize, &raw const self.write[first] as usize)
+        (&raw const self.set.read[first] as usize, &raw const self.set.write[first] as usize)
     }
 
-    /// Frame from which `linear` is executed, if cached.
-    #[inline(always)]
-    pub fn fetch(&self, context: Context, linear: u64) -> Option<u32> {
-        let entry = self.fetch[(linear >> 12) as usize & (FETCH_ENTRIES - 1)];
-        (entry.tag == (linear & !0xfff | context as u64)).then_some(entry.frame)
+    /// Where code of user mode (or of the supervisor) runs from.
+    #[inline]
+    pub fn fetches(&self, user: bool) -> &FetchTable {
+        &self.set.fetch[usize::from(user)]
     }
 
-    /// Remembers where reads (and writes, if `write`) of a page go.
+    /// Physical address of `linear` for a read (or a write, if `write`), if its translation is known.
+    #[inline]
+    pub fn find(&self, context: Context, linear: u64, write: bool) -> Option<u64> {
+        self.set.find(context, linear, write)
+    }
+
+    /// Remembers the translation of a data access.
+    pub fn insert(&mut self, context: Context, linear: u64, found: Found) {
+        self.fills += 1;
+        self.note_global(linear, found);
+        self.set.insert(context, linear, found);
+    }
+
+    /// Remembers the translation of an instruction fetch. True when others had to be forgotten for it.
+    pub fn insert_fetch(&mut self, user: bool, linear: u64, found: Found) -> bool {
+        self.fills += 1;
+        self.note_global(linear, found);
+        self.set.note_size(linear, found.shift);
+        self.set.fetch[usize::from(user)].insert(linear, found.physical, found.global, &mut self.serial)
+    }
+
+    fn note_global(&mut self, linear: u64, found: Found) {
+        if found.global {
+            let (word, bit) = global_bit(linear);
+            self.globals[word] |= bit;
+        }
+    }
+
+    /// Remembers where reads (and writes, if `write`) of a page go. Its translation is known.
     pub fn fill(&mut self, context: Context, linear: u64, host: usize, write: bool) {
         if context == Context::Watched {
             return;
         }
+        debug_assert!(self.set.find(context, linear, write).is_some(), "a page without its translation");
         let slot = slot(context, linear);
         let entry = Entry { tag: linear & !(PAGE_SIZE - 1), host: host as u64 };
-        if self.filled.len() < LOG {
-            self.filled.push(slot as u16);
-        }
-        self.fills += 1;
         if write {
-            self.write[slot] = entry;
+            self.set.write[slot] = entry;
         } else {
-            self.read[slot] = entry;
+            self.set.read[slot] = entry;
         }
     }
 
-    /// Remembers from which frame a page is executed.
-    pub fn fill_fetch(&mut self, context: Context, linear: u64, frame: u32) {
-        let tag = linear & !0xfff | context as u64;
-        self.fetch[(linear >> 12) as usize & (FETCH_ENTRIES - 1)] = FetchEntry { tag, frame };
+    /// Takes notice of memory's epochs: where pages are in host memory may have changed, and for a new `map_epoch`
+    /// what lies at physical addresses.
+    pub fn note_epoch(&mut self, epoch: u64, map_epoch: u64) {
+        let set = &mut self.set;
+        if set.map_epoch != map_epoch {
+            set.drop_fast(true);
+            set.fetch.iter_mut().for_each(|table| table.renew(&mut self.serial));
+        } else if set.epoch != epoch {
+            set.drop_fast(false);
+        }
+        (set.epoch, set.map_epoch) = (epoch, map_epoch);
     }
 
-    /// Forgets everything.
+    /// Forgets everything, of all process contexts.
     pub fn flush(&mut self) {
         self.flushes += 1;
-        self.generation += 1;
-        if self.filled.len() < LOG {
-            for slot in self.filled.drain(..) {
-                let slot = usize::from(slot);
-                self.read[slot] = empty(slot);
-                self.write[slot] = empty(slot);
-            }
-        } else {
-            for (slot, (read, write)) in self.read.iter_mut().zip(self.write.iter_mut()).enumerate() {
-                *read = empty(slot);
-                *write = empty(slot);
-            }
-            self.filled.clear();
-        }
-        self.fetch.fill(FetchEntry { tag: NO_FETCH, frame: 0 });
+        self.set.clear(&mut self.serial);
+        self.others.iter_mut().for_each(|set| set.clear(&mut self.serial));
+        self.globals.fill(0);
     }
 
-    /// Forgets one page.
-    pub fn flush_page(&mut self, linear: u64) {
-        self.generation += 1;
-        for context in [Context::Supervisor, Context::User, Context::SupervisorSmap] {
-            let slot = slot(context, linear);
-            self.read[slot] = empty(slot);
-            self.write[slot] = empty(slot);
+    /// Forgets everything but global pages, of all process contexts.
+    pub fn flush_local(&mut self) {
+        self.flushes += 1;
+        self.set.clear_local(&mut self.serial);
+        self.others.iter_mut().for_each(|set| set.clear_local(&mut self.serial));
+    }
+
+    /// Forgets everything but global pages of one process context.
+    pub fn flush_pcid(&mut self, pcid: u16) {
+        self.flushes += 1;
+        let known = std::iter::once(&mut self.set).chain(&mut self.others);
+        known.filter(|set| set.pcid == pcid).for_each(|set| set.clear_local(&mut self.serial));
+    }
+
+    /// Makes `pcid` the process context, and forgets all of it but global pages unless `keep` is set.
+    pub fn switch(&mut self, pcid: u16, keep: bool) {
+        if pcid != self.set.pcid {
+            let (epoch, map_epoch) = (self.set.epoch, self.set.map_epoch);
+            let at = self.number_of(pcid);
+            std::mem::swap(&mut self.set, &mut self.others[at]);
+            self.note_epoch(epoch, map_epoch);
+            self.clock += 1;
+            self.set.used = self.clock;
         }
-        self.fetch[(linear >> 12) as usize & (FETCH_ENTRIES - 1)].tag = NO_FETCH;
+        if !keep {
+            self.flushes += 1;
+            self.set.clear_local(&mut self.serial);
+        }
+    }
+
+    /// Where among the others the tables of a process context are; made now, or taken from the one that was used
+    /// longest ago.
+    fn number_of(&mut self, pcid: u16) -> usize {
+        if let Some(at) = self.others.iter().position(|set| set.pcid == pcid) {
+            return at;
+        }
+        if self.others.len() + 1 < MOST_SETS {
+            self.others.push(Set::new(pcid, &mut self.serial));
+            return self.others.len() - 1;
+        }
+        let oldest = (0..self.others.len()).min_by_key(|&at| self.others[at].used).unwrap_or(0);
+        self.others[oldest].clear(&mut self.serial);
+        self.others[oldest].pcid = pcid;
+        oldest
+    }
+
+    /// Forgets a page: of this process context, and of all if it is global.
+    pub fn flush_page(&mut self, linear: u64) {
+        self.set.drop_page(linear, &mut self.serial);
+        let (word, bit) = global_bit(linear);
+        let global = self.globals[word] & bit != 0;
+        for set in &mut self.others {
+            if global || set.in_large_page(linear) {
+                set.drop_page(linear, &mut self.serial);
+            }
+        }
+    }
+
+    /// Forgets a page of one process context.
+    pub fn flush_page_of(&mut self, pcid: u16, linear: u64) {
+        let known = std::iter::once(&mut self.set).chain(&mut self.others);
+        known.filter(|set| set.pcid == pcid).for_each(|set| set.drop_page(linear, &mut self.serial));
     }
 }
 
@@ -176,10 +267,34 @@ impl Tlb {
 mod tests {
     use super::*;
 
+    fn page(physical: u64) -> Found {
+        Found { physical, writable: false, global: false, shift: 12 }
+    }
+
+    fn global(physical: u64) -> Found {
+        Found { global: true, ..page(physical) }
+    }
+
+    /// Remembers a page and its place in the host.
+    fn fill(tlb: &mut Tlb, context: Context, linear: u64, found: Found) {
+        tlb.insert(context, linear, found);
+        tlb.fill(context, linear, 0x1000, false);
+        if found.writable {
+            tlb.fill(context, linear, 0x1000, true);
+        }
+        assert!(tlb.set.is_consistent());
+    }
+
+    fn knows(tlb: &Tlb, linear: u64) -> bool {
+        let fast = tlb.read(Context::User, linear).tag == linear;
+        assert_eq!(fast, tlb.find(Context::User, linear, false).is_some());
+        fast
+    }
+
     #[test]
     fn one_subtraction_checks_tag_and_page_crossing() {
         let mut tlb = Tlb::default();
-        tlb.fill(Context::User, 0x5000, 0x1000, false);
+        fill(&mut tlb, Context::User, 0x5000, page(0x1000));
         let offset = |linear: u64| linear.wrapping_sub(tlb.read(Context::User, linear).tag);
         assert_eq!(offset(0x5ffc), 0xffc);
         assert!(offset(0x6000) > 4095);
@@ -197,14 +312,14 @@ mod tests {
                     assert!(linear.wrapping_sub(entry.tag) >= PAGE_SIZE, "{linear:#x} {context:?}");
                 }
             }
-            for context in [Context::Supervisor, Context::User] {
-                assert_eq!(tlb.fetch(context, linear), None);
+            for user in [false, true] {
+                assert_eq!(tlb.fetches(user).find(linear), None);
             }
         }
     }
 
     #[test]
-    fn the_watched_context_is_never_filled() {
+    fn the_watched_context_has_no_fast_entries() {
         let mut tlb = Tlb::default();
         tlb.fill(Context::Watched, 0x5000, 0x1000, true);
         assert_eq!(tlb.write(Context::Watched, 0x5000).tag, NO_TAG);
@@ -212,13 +327,116 @@ mod tests {
 
     #[test]
     fn flushing_forgets_everything_by_log_and_in_bulk() {
-        for pages in [10, 2 * LOG as u64] {
+        for pages in [10, 5000] {
             let mut tlb = Tlb::default();
-            for page in 0..pages {
-                tlb.fill(Context::Supervisor, page << 12, 0x1000, page % 2 == 0);
+            for n in 0..pages {
+                tlb.insert(Context::Supervisor, n << 12, page(0x1000));
+                tlb.fill(Context::Supervisor, n << 12, 0x1000, false);
             }
             tlb.flush();
-            assert!(tlb.read.iter().chain(tlb.write.iter()).all(|e| e.host == 0));
+            assert!(tlb.set.read.iter().chain(tlb.set.write.iter()).all(|e| e.host == 0));
+            assert!((0..pages).all(|n| tlb.find(Context::Supervisor, n << 12, false).is_none()));
         }
+    }
+
+    #[test]
+    fn global_pages_outlive_a_load_of_cr3() {
+        for pages in [10, 3000] {
+            let mut tlb = Tlb::default();
+            for n in 0..pages {
+                fill_quick(&mut tlb, n << 12, n % 2 == 0);
+            }
+            tlb.switch(0, false);
+            assert!((0..pages).all(|n| knows(&tlb, n << 12) == (n % 2 == 0)));
+            assert!(tlb.set.is_consistent());
+        }
+    }
+
+    fn fill_quick(tlb: &mut Tlb, linear: u64, is_global: bool) {
+        tlb.insert(Context::User, linear, if is_global { global(0x1000) } else { page(0x1000) });
+        tlb.fill(Context::User, linear, 0x1000, false);
+    }
+
+    #[test]
+    fn process_contexts_keep_their_pages_until_too_many_come() {
+        let mut tlb = Tlb::default();
+        for pcid in 0..MOST_SETS as u16 {
+            tlb.switch(pcid, true);
+            fill(&mut tlb, Context::User, 0x5000, page(u64::from(pcid) << 12));
+        }
+        tlb.switch(1, true);
+        assert_eq!(tlb.find(Context::User, 0x5123, false), Some(0x1123));
+        tlb.switch(2, false);
+        assert!(!knows(&tlb, 0x5000));
+        tlb.switch(100, true);
+        assert!(!knows(&tlb, 0x5000), "the oldest one's pages must not show");
+        tlb.switch(1, true);
+        assert!(knows(&tlb, 0x5000));
+        tlb.switch(0, true);
+        assert!(!knows(&tlb, 0x5000), "0 was the oldest");
+    }
+
+    #[test]
+    fn a_page_is_invalidated_here_and_where_it_is_global() {
+        let mut tlb = Tlb::default();
+        fill(&mut tlb, Context::User, 0x5000, page(0x1000));
+        fill(&mut tlb, Context::User, 0x6000, global(0x1000));
+        tlb.switch(1, true);
+        tlb.flush_page(0x5fff);
+        tlb.flush_page(0x6fff);
+        tlb.switch(0, true);
+        assert_eq!((knows(&tlb, 0x5000), knows(&tlb, 0x6000)), (true, false));
+        tlb.flush_page_of(0, 0x5000);
+        assert!(!knows(&tlb, 0x5000));
+    }
+
+    #[test]
+    fn a_large_page_is_invalidated_whole() {
+        for (shift, size) in [(21, 1 << 21), (22, 1 << 22), (30, 1 << 30)] {
+            let mut tlb = Tlb::default();
+            let base = 0x1_4000_0000;
+            for at in [0, 0x3000, size - 0x1000] {
+                fill(&mut tlb, Context::User, base + at, Found { shift, ..page(at) });
+                tlb.insert_fetch(true, base + at, Found { shift, ..page(at) });
+            }
+            tlb.flush_page(base + size / 2);
+            for at in [0, 0x3000, size - 0x1000] {
+                assert!(!knows(&tlb, base + at), "{at:#x} of 2^{shift}");
+                assert_eq!(tlb.fetches(true).find(base + at), None);
+            }
+        }
+    }
+
+    #[test]
+    fn memory_changes_take_fast_entries_but_no_translations() {
+        let mut tlb = Tlb::default();
+        tlb.note_epoch(1, 1);
+        fill(&mut tlb, Context::User, 0x5000, Found { writable: true, ..page(0x1000) });
+        tlb.note_epoch(2, 1);
+        assert!(knows(&tlb, 0x5000) && tlb.write(Context::User, 0x5000).host == 0);
+        tlb.note_epoch(3, 2);
+        assert_eq!(tlb.read(Context::User, 0x5000).host, 0);
+        assert_eq!(tlb.find(Context::User, 0x5000, true), Some(0x1000));
+    }
+
+    #[test]
+    fn another_process_context_learns_of_memory_changes_when_it_is_switched_to() {
+        let mut tlb = Tlb::default();
+        tlb.note_epoch(1, 1);
+        fill(&mut tlb, Context::User, 0x5000, page(0x1000));
+        tlb.switch(1, true);
+        tlb.note_epoch(2, 2);
+        tlb.switch(0, true);
+        assert_eq!(tlb.read(Context::User, 0x5000).host, 0);
+    }
+
+    #[test]
+    fn a_page_that_takes_a_slot_takes_its_fast_entries() {
+        let mut tlb = Tlb::default();
+        fill(&mut tlb, Context::User, 0x5000, Found { writable: true, ..page(0x1000) });
+        let other = 0x5000 + ((ENTRIES as u64) << 12);
+        tlb.insert(Context::User, other, page(0x9000));
+        assert!(!knows(&tlb, 0x5000));
+        assert!(tlb.set.is_consistent());
     }
 }

@@ -11,8 +11,7 @@ use crate::interp::table::{Row, row};
 pub const ROWS: &[Row] =
     &[row(M::Invpcid, |_| Some(invpcid)), row(M::Rdpkru, |_| Some(rdpkru)), row(M::Wrpkru, |_| Some(wrpkru))];
 
-/// INVPCID. The translation caches do not tell contexts apart, so every type empties them whole.
-/// SDM 2A, "INVPCID".
+/// INVPCID. SDM 2A, "INVPCID".
 fn invpcid(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.protected() && cpu.cpl != 0 {
         return Err(Fault::GP0);
@@ -30,7 +29,14 @@ fn invpcid(cpu: &mut Cpu, op: &Op) -> Fallible {
     if wrong {
         return Err(Fault::GP0);
     }
-    cpu.flush_tlb();
+    match kind {
+        0 => cpu.tlb.flush_page_of(context as u16, linear),
+        1 => cpu.tlb.flush_pcid(context as u16),
+        2 => cpu.tlb.flush(),
+        _ => cpu.tlb.flush_local(),
+    }
+    cpu.fetch_generation += 1;
+    cpu.stop = true;
     Ok(())
 }
 

@@ -226,9 +226,7 @@ fn clts(cpu: &mut Cpu, _: &Op) -> Fallible {
 fn invlpg(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
     let linear = cpu.seg[op.segment()].base.wrapping_add(op.address(cpu)) & cpu.linear_mask;
-    cpu.tlb.flush_page(linear);
-    cpu.fetch_generation += 1;
-    cpu.stop = true;
+    cpu.flush_page(linear);
     Ok(())
 }
 

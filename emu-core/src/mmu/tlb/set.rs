@@ -1,0 +1,246 @@
+//! The tables of one process context.
+
+use super::fetch::FetchTable;
+use super::{CONTEXTS, Context, ENTRIES, Entry, GLOBAL, PRESENT, WRITE, empty, slot};
+use crate::mem::PAGE_SIZE;
+
+/// Slots that are remembered for clearing; beyond it whole tables are wiped.
+const LOG: usize = 2048;
+/// Regions of large pages are told apart by so many hash values.
+const REGIONS: usize = 4096;
+/// Bits of an address within a region: a large page of 2 MiB, or half of one of 4 MiB.
+const REGION_SHIFT: u32 = 21;
+
+/// What an invalidation must still hold of a page: its translation, until it is invalidated.
+#[derive(Clone, Copy, Debug, Default)]
+struct Page {
+    /// Linear address, with [`PRESENT`]; 0 for none.
+    tag: u64,
+    /// Physical address, with [`WRITE`] and [`GLOBAL`].
+    physical: u64,
+}
+
+/// A translation that the page walk found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Physical address.
+    pub physical: u64,
+    /// Writes may go ahead too: they are permitted, and the dirty bit is set.
+    pub writable: bool,
+    /// It outlives loads of CR3.
+    pub global: bool,
+    /// Bits of an address within the page: 12, 21, 22 or 30.
+    pub shift: u32,
+}
+
+/// The tables of one process context.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub pcid: u16,
+    /// When it was last switched to.
+    pub used: u64,
+    /// Epochs of memory that `read` and `write` belong to.
+    pub epoch: u64,
+    pub map_epoch: u64,
+    pub read: Box<[Entry; 4 * ENTRIES]>,
+    pub write: Box<[Entry; 4 * ENTRIES]>,
+    pages: Box<[Page; CONTEXTS * ENTRIES]>,
+    /// For supervisor and user mode.
+    pub fetch: [FetchTable; 2],
+    /// Slots of pages that are not global, and of those that are.
+    filled: [Vec<u16>; 2],
+    /// Hash values of regions that large pages cover.
+    large: Box<[u64; REGIONS / 64]>,
+    any_large: bool,
+    /// There are pages of 1 GiB.
+    huge: bool,
+}
+
+fn region(linear: u64) -> usize {
+    (linear >> REGION_SHIFT) as usize % REGIONS
+}
+
+impl Set {
+    pub fn new(pcid: u16, serial: &mut u64) -> Self {
+        let mut fetch = || {
+            *serial += 1;
+            FetchTable::new(*serial)
+        };
+        Self {
+            pcid,
+            used: 0,
+            epoch: 0,
+            map_epoch: 0,
+            read: boxed(empty),
+            write: boxed(empty),
+            pages: boxed(|_| Page::default()),
+            fetch: [fetch(), fetch()],
+            filled: [Vec::new(), Vec::new()],
+            large: Box::new([0; REGIONS / 64]),
+            any_large: false,
+            huge: false,
+        }
+    }
+
+    /// Physical address of `linear`, if its page is known.
+    #[inline]
+    pub fn find(&self, context: Context, linear: u64, write: bool) -> Option<u64> {
+        let page = self.pages[slot(context, linear)];
+        let known = page.tag == linear & !(PAGE_SIZE - 1) | PRESENT && (!write || page.physical & WRITE != 0);
+        known.then_some(page.physical & !(PAGE_SIZE - 1) | (linear % PAGE_SIZE))
+    }
+
+    /// Remembers what the page walk found.
+    pub fn insert(&mut self, context: Context, linear: u64, found: Found) {
+        let at = slot(context, linear);
+        let flags = if found.writable { WRITE } else { 0 } | if found.global { GLOBAL } else { 0 };
+        let page = Page {
+            tag: linear & !(PAGE_SIZE - 1) | PRESENT,
+            physical: found.physical & !(PAGE_SIZE - 1) | flags,
+        };
+        let old = std::mem::replace(&mut self.pages[at], page);
+        let more = old.tag == page.tag && old.physical | WRITE == page.physical | WRITE;
+        if !more {
+            (self.read[at], self.write[at]) = (empty(at), empty(at));
+            let log = &mut self.filled[usize::from(found.global)];
+            if log.len() < LOG {
+                log.push(at as u16);
+            }
+        }
+        self.note_size(linear, found.shift);
+    }
+
+    /// Notes the size of a page that is kept, or fetched from.
+    pub fn note_size(&mut self, linear: u64, shift: u32) {
+        if shift == 12 {
+            return;
+        }
+        self.any_large = true;
+        if shift == 30 {
+            self.huge = true;
+            return;
+        }
+        for part in [linear, linear ^ 1 << REGION_SHIFT] {
+            let region = region(part);
+            self.large[region / 64] |= 1 << (region % 64);
+        }
+    }
+
+    /// May this address lie in a large page?
+    #[inline]
+    pub fn in_large_page(&self, linear: u64) -> bool {
+        let region = region(linear);
+        self.any_large && (self.huge || self.large[region / 64] >> (region % 64) & 1 != 0)
+    }
+
+    fn clear_slot(&mut self, at: usize) {
+        (self.read[at], self.write[at]) = (empty(at), empty(at));
+        self.pages[at] = Page::default();
+    }
+
+    fn wipe_fast(&mut self, reads: bool) {
+        for at in 0..4 * ENTRIES {
+            self.write[at] = empty(at);
+            if reads {
+                self.read[at] = empty(at);
+            }
+        }
+    }
+
+    /// Forgets where writes go in host memory, and reads too if `reads`, but not the translations.
+    pub fn drop_fast(&mut self, reads: bool) {
+        if self.filled.iter().any(|log| log.len() == LOG) {
+            return self.wipe_fast(reads);
+        }
+        for log in &self.filled {
+            for &at in log {
+                let at = usize::from(at);
+                self.write[at] = empty(at);
+                if reads {
+                    self.read[at] = empty(at);
+                }
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self, serial: &mut u64) {
+        if self.filled.iter().any(|log| log.len() == LOG) {
+            self.wipe_fast(true);
+            self.pages.fill(Page::default());
+            self.filled.iter_mut().for_each(Vec::clear);
+        } else {
+            for kind in 0..2 {
+                for n in 0..self.filled[kind].len() {
+                    self.clear_slot(self.filled[kind][n].into());
+                }
+                self.filled[kind].clear();
+            }
+        }
+        if self.any_large {
+            self.large.fill(0);
+            (self.any_large, self.huge) = (false, false);
+        }
+        self.fetch.iter_mut().for_each(|table| table.clear(serial));
+    }
+
+    /// Forgets all but global pages.
+    pub fn clear_local(&mut self, serial: &mut u64) {
+        if self.filled[0].len() == LOG {
+            for at in 0..CONTEXTS * ENTRIES {
+                if self.pages[at].tag != 0 && self.pages[at].physical & GLOBAL == 0 {
+                    self.clear_slot(at);
+                }
+            }
+        } else {
+            for n in 0..self.filled[0].len() {
+                let at = usize::from(self.filled[0][n]);
+                if self.pages[at].physical & GLOBAL == 0 {
+                    self.clear_slot(at);
+                }
+            }
+        }
+        self.filled[0].clear();
+        self.fetch.iter_mut().for_each(|table| table.clear_local(serial));
+    }
+
+    /// Forgets one page, however large it is.
+    pub fn drop_page(&mut self, linear: u64, serial: &mut u64) {
+        if self.in_large_page(linear) {
+            return self.drop_region(linear, if self.huge { 30 } else { 22 }, serial);
+        }
+        let tag = linear & !(PAGE_SIZE - 1) | PRESENT;
+        for context in [Context::Supervisor, Context::User, Context::SupervisorSmap] {
+            let at = slot(context, linear);
+            if self.pages[at].tag == tag {
+                self.clear_slot(at);
+            }
+        }
+        self.fetch.iter_mut().for_each(|table| table.drop_page(linear, serial));
+    }
+
+    fn drop_region(&mut self, linear: u64, shift: u32, serial: &mut u64) {
+        for at in 0..CONTEXTS * ENTRIES {
+            let tag = self.pages[at].tag;
+            if tag != 0 && tag >> shift == linear >> shift {
+                self.clear_slot(at);
+            }
+        }
+        self.fetch.iter_mut().for_each(|table| table.drop_region(linear, shift, serial));
+    }
+
+    /// Does every entry for fast access belong to a page that is kept?
+    #[cfg(test)]
+    pub fn is_consistent(&self) -> bool {
+        (0..4 * ENTRIES).all(|at| {
+            [self.read[at], self.write[at]].iter().all(|entry| {
+                entry.host == 0 || at < CONTEXTS * ENTRIES && self.pages[at].tag == entry.tag | PRESENT
+            })
+        })
+    }
+}
+
+fn boxed<T, const N: usize>(make: impl Fn(usize) -> T) -> Box<[T; N]> {
+    let made: Box<[T]> = (0..N).map(make).collect();
+    made.try_into().unwrap_or_else(|_| unreachable!("the length is right"))
+}
