@@ -2,6 +2,5 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bochs;
 pub mod kernel;
 pub mod loops;

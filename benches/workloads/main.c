@@ -13,11 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
-extern const struct work compress_works[], script_works[];
+extern const struct work compress_works[], script_works[], curve_works[];
+extern long size;
 static const struct work *const lists[] = {integer_works, memory_works,   float_works,  vector_works,
-                                           system_works,  compress_works, script_works, NULL};
+                                           system_works,  compress_works, script_works, curve_works, NULL};
 
-static const struct work *find(const char *name) {
+/* The workload of this name, or of what stands before a colon; what stands behind it is the size. */
+static const struct work *find(const char *given) {
+    char name[64];
+    size_t length = strcspn(given, ":");
+    if (length >= sizeof name) return NULL;
+    memcpy(name, given, length), name[length] = 0;
+    size = given[length] ? atol(given + length + 1) : 1024;
+    if (size < 1) return NULL;
     for (const struct work *const *list = lists; *list; list++)
         for (const struct work *w = *list; w->name; w++)
             if (!strcmp(w->name, name)) return w;

@@ -1,10 +1,14 @@
 //! What workloads run on: the host itself, our engines, and other emulators where they are installed.
 
 use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::guest::{APPEND, Files};
+use crate::bochs;
+use crate::error::Error;
+use crate::guest::{APPEND, Files, Medium};
 
 /// QEMU's system emulator for PCs.
 const QEMU: &str = "qemu-system-x86_64";
@@ -22,20 +26,52 @@ pub enum Engine {
     Other(PathBuf),
     /// QEMU's translator.
     Qemu,
+    /// Bochs.
+    Bochs,
 }
 
 /// How the serial line of a process is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
     /// Standard input and output.
     Pipes,
-    /// A Unix socket that the process listens on, whose path is its last argument.
-    Socket,
+    /// A Unix socket that the process listens on.
+    Unix(PathBuf),
+    /// A port of this host that the process listens on.
+    Tcp(u16),
+}
+
+/// How a process is started.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The command.
+    pub command: Command,
+    /// Its serial line.
+    pub wire: Wire,
+    /// A folder to be removed when it has ended.
+    pub folder: Option<PathBuf>,
+}
+
+/// What a machine has.
+#[derive(Clone, Debug)]
+pub struct Hardware {
+    /// RAM in megabytes.
+    pub megabytes: u64,
+    /// Processors.
+    pub processors: u32,
+    /// Images of IDE disks beside what it boots from; they are not written.
+    pub disks: Vec<PathBuf>,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self { megabytes: 256, processors: 1, disks: Vec::new() }
+    }
 }
 
 impl Engine {
     /// The names of all, in the order in which they are shown.
-    pub const NAMES: [&'static str; 5] = ["native", "interp", "jit", "other", "qemu"];
+    pub const NAMES: [&'static str; 6] = ["native", "interp", "jit", "other", "qemu", "bochs"];
 
     /// The name on the command line and in reports.
     pub fn name(&self) -> &'static str {
@@ -45,6 +81,7 @@ impl Engine {
             Self::Jit => "jit",
             Self::Other(_) => "other",
             Self::Qemu => "qemu",
+            Self::Bochs => "bochs",
         }
     }
 
@@ -59,31 +96,47 @@ impl Engine {
                 let found = version.is_ok_and(|status| status.success());
                 (!found).then(|| format!("{QEMU} does not start (Debian package qemu-system-x86)"))
             }
+            Self::Bochs => bochs::missing(),
             Self::Other(path) if !path.is_file() => Some(format!("{} is no file", path.display())),
             Self::Interp | Self::Jit | Self::Other(_) => None,
         }
     }
 
-    /// The command that starts a guest, or the workloads' program itself; `emu` is our own binary.
-    pub(crate) fn command(&self, emu: &Path, files: &Files, megabytes: u64) -> (Command, Wire) {
-        let ours = |binary: &Path, accel: Option<&str>| {
-            let mut command = Command::new(binary);
-            command.args(["run", "--time", "host", "-m", &format!("{megabytes}M"), "--append", APPEND]);
-            accel.into_iter().for_each(|accel| {
-                command.args(["--accel", accel]);
-            });
-            command.arg("--kernel").arg(&files.kernel).arg("--initrd").arg(&files.initrd).arg("--serial");
-            (command, Wire::Socket)
-        };
+    /// How to start a guest, or the workloads' program itself; `emu` is our own binary.
+    pub(crate) fn start(&self, emu: &Path, files: &Files, hardware: &Hardware) -> Result<Start, Error> {
+        let (megabytes, processors) = (hardware.megabytes, hardware.processors.to_string());
+        let start = |command, wire| Ok(Start { command, wire, folder: None });
         match self {
             Self::Native => {
-                let mut command = Command::new(&files.program);
-                command.arg("serve").env("WORK_SHELL", &files.busybox);
-                (command, Wire::Pipes)
+                let Some(programs) = &files.programs else {
+                    return Err(Error::Missing("this guest's programs do not run on the host".into()));
+                };
+                let mut command = Command::new(&programs.work);
+                command.arg("serve").env("WORK_SHELL", &programs.busybox);
+                start(command, Wire::Pipes)
             }
-            Self::Interp => ours(emu, Some("interp")),
-            Self::Jit => ours(emu, Some("jit")),
-            Self::Other(binary) => ours(binary, None),
+            Self::Interp | Self::Jit | Self::Other(_) => {
+                let binary = if let Self::Other(binary) = self { binary } else { emu };
+                let socket =
+                    std::env::temp_dir().join(format!("emu-bench-{}-{}", std::process::id(), self.name()));
+                let mut serial = OsString::from("unix:");
+                serial.push(&socket);
+                let mut command = Command::new(binary);
+                command
+                    .args(["run", "--time", "host", "-m", &format!("{megabytes}M"), "--serial"])
+                    .arg(serial);
+                if !matches!(self, Self::Other(_)) {
+                    command.args(["--accel", self.name()]);
+                }
+                command.args(["--smp", &processors]);
+                for disk in &hardware.disks {
+                    command.arg("--drive").arg(format!("{},snapshot=on", drive_name(disk)));
+                }
+                if let Medium::Linux { kernel, initrd } = &files.medium {
+                    command.args(["--append", APPEND, "--kernel"]).arg(kernel).arg("--initrd").arg(initrd);
+                }
+                start(command, Wire::Unix(socket))
+            }
             Self::Qemu => {
                 let mut command = Command::new(QEMU);
                 let memory = megabytes.to_string();
@@ -98,17 +151,37 @@ impl Engine {
                     "none",
                     "-no-reboot",
                 ]);
-                command.args(["-nodefaults", "-serial", "stdio", "-append", APPEND, "-kernel"]);
-                command.arg(&files.kernel).arg("-initrd").arg(&files.initrd);
-                (command, Wire::Pipes)
+                command.args(["-nic", "none", "-monitor", "none", "-serial", "stdio", "-smp", &processors]);
+                for disk in &hardware.disks {
+                    let name = drive_name(disk);
+                    command.args(["-drive", &format!("file={name},format=raw,if=ide,snapshot=on")]);
+                }
+                match &files.medium {
+                    Medium::Linux { kernel, initrd } => {
+                        command.args(["-append", APPEND, "-kernel"]).arg(kernel).arg("-initrd").arg(initrd);
+                    }
+                    Medium::Disk(path) => {
+                        let drive = format!("file={},format=raw,if=ide,snapshot=on", drive_name(path));
+                        command.args(["-drive", &drive]);
+                    }
+                }
+                start(command, Wire::Pipes)
+            }
+            Self::Bochs => {
+                let port = free_port().map_err(Error::host("a port for Bochs"))?;
+                let (command, folder) = bochs::command(files, megabytes, port)?;
+                Ok(Start { command, wire: Wire::Tcp(port), folder: Some(folder) })
             }
         }
     }
+}
 
-    /// The argument that follows the command on a [`Wire::Socket`].
-    pub(crate) fn socket_argument(path: &Path) -> OsString {
-        let mut argument = OsString::from("unix:");
-        argument.push(path);
-        argument
-    }
+/// A path as both we and QEMU take it within a list: a comma is written twice.
+fn drive_name(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// A port that is free now.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("localhost:0")?.local_addr()?.port())
 }

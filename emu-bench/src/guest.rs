@@ -1,4 +1,5 @@
-//! The guests that hold the workloads: Linux from Debian's packages with an initial RAM disk made here.
+//! The guests that hold the workloads: Linux from Debian's packages with an initial RAM disk made here, and the bundled
+//! kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::cpio::Archive;
 use crate::debian::{self, Arch};
 use crate::error::Error;
-use crate::workload;
+use crate::iso;
+use crate::workload::{self, KERNEL_WORKLOADS, WORKLOADS, Workload};
 
 /// What runs the workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,9 +20,11 @@ pub enum Guest {
     Linux64,
     /// Debian's kernel for 686 and 32-bit programs.
     Linux32,
+    /// The bundled kernel, booted from its disk by the firmware.
+    Kernel,
 }
 
-/// The kernel's words.
+/// The Linux kernel's words.
 pub const APPEND: &str = "console=ttyS0 panic=-1";
 
 const INIT: &str = "#!/busybox sh
@@ -31,28 +35,59 @@ export WORK_SHELL=/busybox
 exec /work serve
 ";
 
+/// The workloads' program and the shell that it starts, which run on the host as well.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The program.
+    pub work: PathBuf,
+    /// The shell.
+    pub busybox: PathBuf,
+}
+
+/// What a machine boots from.
+#[derive(Clone, Debug)]
+pub enum Medium {
+    /// A bzImage and its initial RAM disk.
+    Linux {
+        /// The bzImage.
+        kernel: PathBuf,
+        /// The initial RAM disk.
+        initrd: PathBuf,
+    },
+    /// An image of a hard disk.
+    Disk(PathBuf),
+}
+
 /// The files of a guest.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The workloads' program, which also runs on the host.
-    pub program: PathBuf,
-    /// The shell for scripts, likewise.
-    pub busybox: PathBuf,
-    /// The kernel, a bzImage.
-    pub kernel: PathBuf,
-    /// The initial RAM disk.
-    pub initrd: PathBuf,
+    /// What can run on the host.
+    pub programs: Option<Programs>,
+    /// What boots.
+    pub medium: Medium,
+    /// Where more can be made.
+    folder: PathBuf,
+    cache: PathBuf,
 }
 
 impl Guest {
     /// All guests.
-    pub const ALL: [Self; 2] = [Self::Linux64, Self::Linux32];
+    pub const ALL: [Self; 3] = [Self::Linux64, Self::Linux32, Self::Kernel];
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Linux64 => "linux64",
             Self::Linux32 => "linux32",
+            Self::Kernel => "kernel",
+        }
+    }
+
+    /// What it can run.
+    pub fn workloads(self) -> &'static [Workload] {
+        match self {
+            Self::Linux64 | Self::Linux32 => &WORKLOADS,
+            Self::Kernel => &KERNEL_WORKLOADS,
         }
     }
 
@@ -64,29 +99,88 @@ impl Guest {
         let (bits, arch, package) = match self {
             Self::Linux64 => (64, Arch::Amd64, "linux-image-cloud-amd64"),
             Self::Linux32 => (32, Arch::I386, "linux-image-686"),
+            Self::Kernel => return bundled(cache),
         };
-        let program = workload::program(cache, bits)?;
-        let fetch = |package, path| {
-            debian::file(cache, arch, package, path)
-                .map_err(|why| Error::Missing(format!("the package {package} for {arch}: {why}")))
-        };
+        let work = workload::program(cache, bits)?;
+        let fetch = |package, path| fetch(cache, arch, package, path);
         let (kernel, fetched) = (fetch(package, "boot/vmlinuz-")?, fetch("busybox-static", "bin/busybox")?);
         // Busybox does what its name says.
-        let busybox = program.with_file_name(format!("busybox-for-{arch}"));
-        let part = program.with_extension(format!("part-{}", std::process::id()));
+        let busybox = work.with_file_name(format!("busybox-for-{arch}"));
         if !busybox.exists() {
-            fs::copy(&fetched, &part).map_err(Error::host(part.display()))?;
-            fs::rename(&part, &busybox).map_err(Error::host(busybox.display()))?;
+            write(&busybox, &read(&fetched)?)?;
+            let mode = fs::metadata(&fetched).map_err(Error::host(fetched.display()))?.permissions();
+            fs::set_permissions(&busybox, mode).map_err(Error::host(busybox.display()))?;
         }
-        let read = |path: &Path| fs::read(path).map_err(Error::host(path.display()));
         let mut archive = Archive::default();
         ["proc", "sys", "dev", "tmp"].iter().for_each(|name| archive.directory(name));
         archive.program("busybox", &read(&busybox)?);
-        archive.program("work", &read(&program)?);
+        archive.program("work", &read(&work)?);
         archive.program("init", INIT.as_bytes());
-        let initrd = program.with_extension("initrd");
-        fs::write(&part, archive.finish()).map_err(Error::host(part.display()))?;
-        fs::rename(&part, &initrd).map_err(Error::host(initrd.display()))?;
-        Ok(Files { program, busybox, kernel, initrd })
+        let initrd = work.with_extension("initrd");
+        write(&initrd, &archive.finish())?;
+        let folder = work.parent().unwrap_or(cache).to_owned();
+        let programs = Some(Programs { work, busybox });
+        Ok(Files { programs, medium: Medium::Linux { kernel, initrd }, folder, cache: cache.into() })
+    }
+}
+
+fn bundled(cache: &Path) -> Result<Files, Error> {
+    fs::create_dir_all(cache).map_err(Error::host(cache.display()))?;
+    let disk = cache.join(format!("bundled-{}.img", std::process::id()));
+    write(&disk, emu_guest::DISK_IMAGE)?;
+    Ok(Files { programs: None, medium: Medium::Disk(disk), folder: cache.into(), cache: cache.into() })
+}
+
+fn fetch(cache: &Path, arch: Arch, package: &str, path: &str) -> Result<PathBuf, Error> {
+    debian::file(cache, arch, package, path)
+        .map_err(|why| Error::Missing(format!("the package {package} for {arch}: {why}")))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(Error::host(path.display()))
+}
+
+/// Writes a file that appears under its name when it is complete.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    fs::write(&part, bytes).map_err(Error::host(part.display()))?;
+    fs::rename(&part, path).map_err(Error::host(path.display()))
+}
+
+impl Files {
+    /// A disc that boots Linux by ISOLINUX, for emulators that cannot boot a kernel by themselves.
+    ///
+    /// # Errors
+    /// When the packages isolinux and syslinux-common cannot be had, or this is no Linux.
+    pub fn disc(&self) -> Result<PathBuf, Error> {
+        let Medium::Linux { kernel, initrd } = &self.medium else {
+            return Err(Error::Missing("only Linux comes on a disc".into()));
+        };
+        let packaged =
+            |package, path| fetch(&self.cache, Arch::Amd64, package, path).and_then(|path| read(&path));
+        let loader = packaged("isolinux", "usr/lib/ISOLINUX/isolinux.bin")?;
+        let module = packaged("syslinux-common", "usr/lib/syslinux/modules/bios/ldlinux.c32")?;
+        let words = format!(
+            "DEFAULT linux\nPROMPT 0\nLABEL linux\n  KERNEL /vmlinuz\n  INITRD /initrd.img\n  APPEND {APPEND}\n"
+        );
+        let files: [(&str, &[u8]); 5] = [
+            ("ISOLINUX.BIN", &loader),
+            ("ISOLINUX.CFG", words.as_bytes()),
+            ("LDLINUX.C32", &module),
+            ("VMLINUZ.", &read(kernel)?),
+            ("INITRD.IMG", &read(initrd)?),
+        ];
+        let boot = iso::Boot { file: "ISOLINUX.BIN", media: 0, sectors: 4, table: true };
+        let path = self.folder.join(format!("linux-{}.iso", std::process::id()));
+        write(&path, &iso::disc(&files, Some(boot)))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if let Medium::Disk(path) = &self.medium {
+            let _ = fs::remove_file(path);
+        }
     }
 }

@@ -4,11 +4,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bochs;
+pub mod chart;
+pub mod compare;
 pub mod cpio;
+pub mod curves;
 pub mod debian;
 pub mod engine;
 pub mod error;
 pub mod guest;
+pub mod iso;
 pub mod measure;
 pub mod peer;
 pub mod report;

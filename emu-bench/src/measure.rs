@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use indicatif::ProgressBar;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Hardware};
 use crate::error::Error;
 use crate::guest::{Files, Guest};
 use crate::peer::{Answer, Peer, Time};
@@ -23,14 +23,30 @@ pub struct Plan {
     pub guests: Vec<Guest>,
     /// On which engines.
     pub engines: Vec<Engine>,
-    /// Which workloads.
-    pub workloads: Vec<&'static Workload>,
+    /// Bochs takes part in Linux guests as well, where a boot takes it minutes.
+    pub patient: bool,
+    /// The names of the workloads, or none for all.
+    pub only: Vec<String>,
     /// Fresh processes for each engine, and samples for each workload.
     pub rounds: usize,
     /// About how many seconds one sample takes.
     pub target: f64,
-    /// RAM of the guests.
-    pub megabytes: u64,
+}
+
+impl Plan {
+    fn workloads(&self, guest: Guest) -> impl Iterator<Item = &'static Workload> {
+        let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|only| only == name);
+        guest.workloads().iter().filter(move |workload| wanted(workload.name))
+    }
+
+    /// The bundled kernel's programs do not run on the host.
+    fn engines(&self, guest: Guest) -> impl Iterator<Item = &Engine> {
+        self.engines.iter().filter(move |engine| match engine {
+            Engine::Native => guest != Guest::Kernel,
+            Engine::Bochs => guest == Guest::Kernel || self.patient,
+            _ => true,
+        })
+    }
 }
 
 /// Most units in a sample.
@@ -41,9 +57,12 @@ const MOST_UNITS: f64 = 1000.0;
 /// # Errors
 /// When a file is missing, a process ends, or an answer is wrong: then the whole measurement is worth nothing.
 pub fn measure(plan: &Plan, report: &mut Report, bar: &ProgressBar, stop: &AtomicBool) -> Result<(), Error> {
-    let steps = plan.guests.len() * plan.rounds * plan.engines.len() * plan.workloads.len();
-    bar.set_length(steps as u64);
+    let steps = |guest: &Guest| plan.workloads(*guest).count() * plan.engines(*guest).count() * plan.rounds;
+    bar.set_length(plan.guests.iter().map(steps).sum::<usize>() as u64);
     for guest in &plan.guests {
+        if plan.workloads(*guest).next().is_none() {
+            continue;
+        }
         bar.set_message(format!("{}: files", guest.name()));
         let files = guest.files(&plan.cache)?;
         let mut table = Table::new(*guest, plan);
@@ -63,13 +82,13 @@ struct Table {
 
 impl Table {
     fn new(guest: Guest, plan: &Plan) -> Self {
-        let empty = |workload: &&Workload| Measured {
+        let empty = |workload: &Workload| Measured {
             guest,
             workload: workload.name.into(),
             class: workload.class,
             engines: Vec::new(),
         };
-        Self { guest, results: plan.workloads.iter().map(empty).collect() }
+        Self { guest, results: plan.workloads(guest).map(empty).collect() }
     }
 
     fn round(
@@ -80,12 +99,13 @@ impl Table {
         bar: &ProgressBar,
         stop: &AtomicBool,
     ) -> Result<(), Error> {
+        let engines: Vec<&Engine> = plan.engines(self.guest).collect();
         let mut peers: Vec<Peer> = Vec::new();
-        for engine in &plan.engines {
+        for engine in &engines {
             bar.set_message(format!("{}: boot on {}", self.guest.name(), engine.name()));
-            let (peer, time) = Peer::start(engine, &plan.emu, files, plan.megabytes, stop)?;
+            let (peer, time) = Peer::start(engine, &plan.emu, files, &Hardware::default(), stop)?;
             peers.push(peer);
-            if *engine != Engine::Native
+            if **engine != Engine::Native
                 && let Some(result) = self.results.iter_mut().find(|result| result.workload == BOOT)
             {
                 add(result, engine.name(), 1, time);
@@ -93,16 +113,18 @@ impl Table {
         }
         for (n, result) in self.results.iter_mut().enumerate() {
             if result.workload == BOOT {
-                bar.inc(plan.engines.len() as u64);
+                bar.inc(engines.len() as u64);
                 continue;
             }
             let mut expected: Option<String> = None;
             for turn in 0..peers.len() {
                 // Another begins each time, so that a drift of the host's speed hits each alike.
                 let at = (turn + n + round) % peers.len();
-                let (engine, peer) = (&plan.engines[at], &mut peers[at]);
+                let (engine, peer) = (engines[at], &mut peers[at]);
                 bar.set_message(format!("{}: {} on {}", self.guest.name(), result.workload, engine.name()));
-                if let Some(sum) = sample(result, engine, peer, plan.target)?
+                // The bundled kernel's commands come in one size.
+                let target = (self.guest != Guest::Kernel).then_some(plan.target);
+                if let Some(sum) = sample(result, engine, peer, target)?
                     && *expected.get_or_insert_with(|| sum.clone()) != sum
                 {
                     let text = format!(
@@ -126,11 +148,12 @@ fn sample(
     result: &mut Measured,
     engine: &Engine,
     peer: &mut Peer,
-    target: f64,
+    target: Option<f64>,
 ) -> Result<Option<String>, Error> {
-    let units = match result.samples(engine.name()) {
-        Some(samples) => samples.units,
-        None => match peer.run(&result.workload, 1)? {
+    let units = match (result.samples(engine.name()), target) {
+        (_, None) => 1,
+        (Some(samples), _) => samples.units,
+        (None, Some(target)) => match peer.run(&result.workload, 1)? {
             Answer::Skipped(_) => return Ok(None),
             Answer::Done(_, time) => {
                 (target / time.processor.max(1e-6)).round().clamp(1.0, MOST_UNITS) as u64

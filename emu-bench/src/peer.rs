@@ -1,9 +1,10 @@
 //! A running process that performs workloads, and the time that it takes for them.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,12 +14,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Wire};
+use crate::engine::{Engine, Hardware, Start, Wire};
 use crate::error::Error;
 use crate::guest::Files;
 
 /// No boot and no workload takes longer.
 const LIMIT: Duration = Duration::from_secs(600);
+/// Longer lines are none of ours.
+const LONGEST_LINE: usize = 1 << 16;
 /// Between two looks whether the user wants to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,15 @@ pub struct Time {
     pub elapsed: f64,
 }
 
+/// Bytes that a process has in the host's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Its own, and mapped files.
+    pub own: u64,
+    /// In shared mappings: with emu, the guest's RAM, and translated code.
+    pub shared: u64,
+}
+
 /// How a workload ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -40,7 +52,7 @@ pub enum Answer {
     Skipped(String),
 }
 
-/// A line that begins with `@`, and when it came.
+/// What a guest showed, and when that came.
 #[derive(Debug)]
 struct Mark {
     text: String,
@@ -53,9 +65,11 @@ struct Mark {
 pub struct Peer<'a> {
     engine: &'a Engine,
     child: Child,
+    manner: Manner,
     input: Box<dyn Input>,
     marks: Receiver<Mark>,
-    socket: Option<PathBuf>,
+    wire: Wire,
+    folder: Option<PathBuf>,
     stop: &'a AtomicBool,
 }
 
@@ -77,11 +91,37 @@ pub fn processor_seconds(process: u32) -> io::Result<f64> {
     Ok(nanoseconds / 1e9)
 }
 
-/// Passes on what comes in line by line, with the time of its first byte's arrival.
-fn read_marks(mut from: impl Read, process: u32, to: &Sender<Mark>) {
+/// How a guest shows what it does on its serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Lines that begin with `@`, from the workloads' program.
+    Marks,
+    /// The bundled kernel's prompt, and the last line of what a command says.
+    Prompt,
+}
+
+impl Manner {
+    /// What a line says, which is complete or not yet.
+    fn mark(self, line: &[u8], complete: bool) -> Option<String> {
+        match self {
+            Self::Marks if complete => {
+                line.strip_prefix(b"@").map(|rest| String::from_utf8_lossy(rest).trim_end().to_owned())
+            }
+            Self::Marks => None,
+            Self::Prompt if complete => {
+                let text = String::from_utf8_lossy(line);
+                let ends = text.starts_with("selftest: ") || text.contains(" primes below ");
+                ends.then(|| text.trim_end().to_owned())
+            }
+            Self::Prompt => (line == b"emu$ ").then(|| "ready".to_owned()),
+        }
+    }
+}
+
+/// Passes on what comes in, with the time of its arrival.
+fn read_marks(mut from: impl Read, manner: Manner, process: u32, to: &Sender<Mark>) {
     let mut piece = [0; 4096];
     let mut line: Vec<u8> = Vec::new();
-    let mut stamp = None;
     loop {
         let count = match from.read(&mut piece) {
             Ok(0) => return,
@@ -91,28 +131,25 @@ fn read_marks(mut from: impl Read, process: u32, to: &Sender<Mark>) {
         };
         let at = Instant::now();
         for &byte in &piece[..count] {
-            match byte {
-                b'\n' => {
-                    if let Some((at, processor)) = stamp.take() {
-                        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                        if to.send(Mark { text, at, processor }).is_err() {
-                            return;
-                        }
-                    }
-                    line.clear();
+            let complete = byte == b'\n';
+            if !complete {
+                line.push(byte);
+            }
+            if let Some(text) = manner.mark(&line, complete) {
+                let processor = processor_seconds(process).unwrap_or(0.0);
+                if to.send(Mark { text, at, processor }).is_err() {
+                    return;
                 }
-                b'@' if line.is_empty() => {
-                    stamp = Some((at, processor_seconds(process).unwrap_or(0.0)));
-                }
-                _ => {
-                    if stamp.is_some() || line.len() < piece.len() {
-                        line.push(byte);
-                    }
-                }
+            }
+            if complete || line.len() > LONGEST_LINE {
+                line.clear();
             }
         }
     }
 }
+
+/// The two directions of a serial line.
+type Ends = (Box<dyn Read + Send>, Box<dyn Input>);
 
 impl<'a> Peer<'a> {
     /// Starts a process and waits until it serves; says how long that took.
@@ -121,45 +158,34 @@ impl<'a> Peer<'a> {
     /// When it does not start or ends before that.
     pub fn start(
         engine: &'a Engine,
-        emu: &std::path::Path,
+        emu: &Path,
         files: &Files,
-        megabytes: u64,
+        hardware: &Hardware,
         stop: &'a AtomicBool,
     ) -> Result<(Self, Time), Error> {
-        let (mut command, wire) = engine.command(emu, files, megabytes);
-        let socket = (wire == Wire::Socket).then(|| {
-            std::env::temp_dir().join(format!("emu-bench-{}-{}", std::process::id(), engine.name()))
-        });
-        if let Some(path) = &socket {
+        let Start { mut command, wire, folder } = engine.start(emu, files, hardware)?;
+        if let Wire::Unix(path) = &wire {
             let _ = fs::remove_file(path);
-            command.arg(Engine::socket_argument(path));
         }
-        let pipe = || if socket.is_none() { Stdio::piped() } else { Stdio::null() };
-        command.stdin(pipe()).stdout(pipe()).stderr(Stdio::null());
+        let pipe = || if wire == Wire::Pipes { Stdio::piped() } else { Stdio::null() };
+        // Bochs's debugger wants an input, even if nothing comes.
+        let input = if matches!(wire, Wire::Unix(_)) { Stdio::null() } else { Stdio::piped() };
+        command.stdin(input).stdout(pipe()).stderr(Stdio::null());
         let program = command.get_program().to_string_lossy().into_owned();
         let began = Instant::now();
         let mut child = command.spawn().map_err(Error::host(&program))?;
         let process = child.id();
+        let ends = ends(&wire, &mut child)
+            .map_err(|error| Error::Peer(format!("{program} does not start a guest: {error}")));
         let (sender, marks) = channel();
-        let spawn = |reader: Box<dyn Read + Send>| {
-            thread::Builder::new()
-                .name(engine.name().into())
-                .spawn(move || read_marks(reader, process, &sender))
-                .map_err(Error::host("a thread"))
-        };
-        let input: Box<dyn Input> = match &socket {
-            Some(path) => {
-                let stream = connect(path, &mut child)
-                    .map_err(|error| Error::Peer(format!("{program} does not start a guest: {error}")))?;
-                spawn(Box::new(stream.try_clone().map_err(Error::host(path.display()))?))?;
-                Box::new(stream)
-            }
-            None => {
-                spawn(Box::new(child.stdout.take().expect("it was piped")))?;
-                Box::new(child.stdin.take().expect("it was piped"))
-            }
-        };
-        let mut peer = Self { engine, child, input, marks, socket, stop };
+        let manner = if files.programs.is_some() { Manner::Marks } else { Manner::Prompt };
+        let mut peer = Self { engine, manner, child, input: Box::new(io::sink()), marks, wire, folder, stop };
+        let (from, input) = ends?;
+        peer.input = input;
+        thread::Builder::new()
+            .name(engine.name().into())
+            .spawn(move || read_marks(from, manner, process, &sender))
+            .map_err(Error::host("a thread"))?;
         let ready = peer.mark("its boot")?;
         if ready.text != "ready" {
             return Err(Error::Peer(format!("{}: it said {}", engine.name(), ready.text)));
@@ -167,6 +193,20 @@ impl<'a> Peer<'a> {
         peer.signal(Signal::STOP);
         let time = Time { processor: ready.processor, elapsed: (ready.at - began).as_secs_f64() };
         Ok((peer, time))
+    }
+
+    /// The memory that it has now.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn memory(&self) -> Result<Memory, Error> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&path).map_err(Error::host(&path))?;
+        let kilobytes = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
+        };
+        Ok(Memory { own: kilobytes("RssAnon:") + kilobytes("RssFile:"), shared: kilobytes("RssShmem:") })
     }
 
     fn signal(&self, signal: Signal) {
@@ -199,15 +239,36 @@ impl<'a> Peer<'a> {
     /// # Errors
     /// When the process ends, takes too long, or its units differ.
     pub fn run(&mut self, workload: &str, units: u64) -> Result<Answer, Error> {
-        let line = format!("{workload} {units}\n");
+        let line = match self.manner {
+            Manner::Marks => format!("{workload} {units}\n"),
+            Manner::Prompt => format!("{workload}\r"),
+        };
+        let began = Instant::now();
+        let before = processor_seconds(self.child.id()).unwrap_or(0.0);
         self.signal(Signal::CONT);
         self.input
             .write_all(line.as_bytes())
             .and_then(|()| self.input.flush())
             .map_err(|error| Error::Peer(format!("{}: {workload}: {error}", self.engine.name())))?;
-        let answer = self.answer(workload);
+        let answer = match self.manner {
+            Manner::Marks => self.answer(workload),
+            Manner::Prompt => self.prompt(workload, began, before),
+        };
         self.signal(Signal::STOP);
         answer
+    }
+
+    /// What the bundled kernel says, and the time since the command was typed.
+    fn prompt(&mut self, workload: &str, began: Instant, before: f64) -> Result<Answer, Error> {
+        let end = self.mark(workload)?;
+        if self.mark(workload)?.text != "ready" {
+            return Err(Error::Peer(format!("{}: {workload}: no prompt follows", self.engine.name())));
+        }
+        if end.text.starts_with("selftest: ") && !end.text.ends_with(" 0 failed") {
+            return Err(Error::Wrong(format!("{}: {}", self.engine.name(), end.text)));
+        }
+        let time = Time { processor: end.processor - before, elapsed: (end.at - began).as_secs_f64() };
+        Ok(Answer::Done(end.text, time))
     }
 
     fn answer(&mut self, workload: &str) -> Result<Answer, Error> {
@@ -234,11 +295,29 @@ impl<'a> Peer<'a> {
     }
 }
 
-/// Connects to the socket that a process is about to listen on.
-fn connect(path: &std::path::Path, child: &mut Child) -> io::Result<UnixStream> {
+/// The ends of a process's serial line, which it may only be about to open.
+fn ends(wire: &Wire, child: &mut Child) -> io::Result<Ends> {
     loop {
-        match UnixStream::connect(path) {
-            Ok(stream) => return Ok(stream),
+        let connected = match wire {
+            Wire::Pipes => {
+                let (input, output) = (child.stdin.take(), child.stdout.take());
+                let (Some(input), Some(output)) = (input, output) else {
+                    return Err(ErrorKind::NotFound.into());
+                };
+                return Ok((Box::new(output), Box::new(input)));
+            }
+            Wire::Unix(path) => UnixStream::connect(path).and_then(|stream| {
+                let other = stream.try_clone()?;
+                Ok((Box::new(other) as Box<dyn Read + Send>, Box::new(stream) as Box<dyn Input>))
+            }),
+            Wire::Tcp(port) => TcpStream::connect(("localhost", *port)).and_then(|stream| {
+                stream.set_nodelay(true)?;
+                let other = stream.try_clone()?;
+                Ok((Box::new(other) as Box<dyn Read + Send>, Box::new(stream) as Box<dyn Input>))
+            }),
+        };
+        match connected {
+            Ok(ends) => return Ok(ends),
             Err(error) => {
                 if let Some(status) = child.try_wait()? {
                     return Err(io::Error::other(format!("it ended with {status}: {error}")));
@@ -253,8 +332,40 @@ impl Drop for Peer<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(path) = &self.socket {
+        if let Wire::Unix(path) = &self.wire {
             let _ = fs::remove_file(path);
+        }
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_lines_that_begin_with_an_at_sign() {
+        assert_eq!(Manner::Marks.mark(b"@done crc 1 2\r", true), Some("done crc 1 2".into()));
+        assert_eq!(Manner::Marks.mark(b"@done crc", false), None);
+        assert_eq!(Manner::Marks.mark(b"[    0.1] mail @ here", true), None);
+    }
+
+    #[test]
+    fn the_bundled_kernel_is_ready_at_its_prompt() {
+        assert_eq!(Manner::Prompt.mark(b"emu$ ", false), Some("ready".into()));
+        assert_eq!(Manner::Prompt.mark(b"emu$ selftest", true), None);
+        let line = b"selftest: 133 ok, 0 failed\r";
+        assert_eq!(Manner::Prompt.mark(line, true), Some("selftest: 133 ok, 0 failed".into()));
+    }
+
+    #[test]
+    fn the_time_of_a_process_grows() {
+        let before = processor_seconds(std::process::id()).unwrap();
+        let began = Instant::now();
+        while processor_seconds(std::process::id()).unwrap() < before + 0.01 {
+            assert!(began.elapsed() < Duration::from_secs(60), "no processor time was counted");
         }
     }
 }

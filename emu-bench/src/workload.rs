@@ -76,10 +76,12 @@ pub const WORKLOADS: [Workload; 29] = [
     of("script", Class::System, "shell script that starts 40 processes"),
 ];
 
-/// The workload of this name.
-pub fn find(name: &str) -> Option<&'static Workload> {
-    WORKLOADS.iter().find(|workload| workload.name == name)
-}
+/// What the bundled kernel can do; the names are commands of its shell.
+pub const KERNEL_WORKLOADS: [Workload; 3] = [
+    of(BOOT, Class::Boot, "from the start of the process to the shell's prompt"),
+    of("run primes 300000", Class::Integer, "primes by trial division, in user mode"),
+    of("selftest", Class::System, "the kernel's self-test: exceptions, paging, segments, devices"),
+];
 
 macro_rules! sources {
     ($($name:literal)*) => {
@@ -88,8 +90,8 @@ macro_rules! sources {
 }
 
 /// The program's source.
-const SOURCES: [(&str, &str); 9] = sources!("work.h" "main.c" "integer.c" "memory.c" "float.c" "vectors.c" "system.c"
-                                            "compress.c" "script.c");
+const SOURCES: [(&str, &str); 10] = sources!("work.h" "main.c" "integer.c" "memory.c" "float.c" "vectors.c" "system.c"
+                                            "compress.c" "script.c" "curves.c");
 
 /// The statically linked program for 64 or 32 bits, compiled when it is not there yet.
 ///

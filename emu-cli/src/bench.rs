@@ -1,19 +1,22 @@
 //! `emu bench`: guest workloads as whole processes on our engines, on the host and on other emulators.
 
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use emu_bench::chart;
+use emu_bench::compare;
+use emu_bench::curves;
 use emu_bench::engine::Engine;
 use emu_bench::error::Error;
 use emu_bench::guest::Guest;
 use emu_bench::measure::{self, Plan};
 use emu_bench::report::{Clock, Report};
 use emu_bench::table;
-use emu_bench::workload::{self, WORKLOADS, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -29,21 +32,22 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Of native, interp, jit and qemu, in place of all that there are
+    /// Of native, interp, jit, qemu and bochs, in place of all that there are; bochs takes minutes to boot
+    /// Linux, so there it takes part only when it is named
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub engines: Vec<String>,
 
-    /// Of linux64 and linux32
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "linux64")]
+    /// Of linux64, linux32 and kernel, the bundled one
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "linux64,kernel")]
     pub guests: Vec<String>,
 
     /// Another build of emu, to run in turn with this one
     #[arg(long, value_name = "FILE")]
     pub other: Option<PathBuf>,
 
-    /// Processes of each engine, and so samples of each workload [default: 5]
+    /// Processes of each engine, and so samples of each workload [default: 7]
     #[arg(long, value_name = "N")]
-    pub rounds: Option<usize>,
+    pub rounds: Option<NonZeroUsize>,
 
     /// One round with short samples
     #[arg(long)]
@@ -57,13 +61,27 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Draw ratios to native as bars into FILE
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+
+    /// Say what changed beyond noise since FILE was written by --json
+    #[arg(long, value_name = "OLD.json")]
+    pub compare: Option<PathBuf>,
+
+    /// Draw cost curves as SVG files into FOLDER, in place of the workloads
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["only", "guests", "json", "svg", "compare", "quick"])]
+    pub curves: Option<PathBuf>,
+
     /// List the workloads
     #[arg(long)]
     pub list: bool,
 }
 
-/// RAM of the guests, in megabytes.
-const MEMORY: u64 = 256;
+/// The same of curves.
+const CURVE_ROUNDS: usize = 3;
+/// Rounds without `--rounds`: the fewest that tell a change from chance also when a sample is spoilt.
+const ROUNDS: usize = 7;
 
 /// Measures and prints a table.
 ///
@@ -71,43 +89,91 @@ const MEMORY: u64 = 256;
 /// Wrong usage, something that the host could not do, or a wrong answer of a guest.
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
     if args.list {
-        return print(&WORKLOADS.iter().map(|w| format!("{:14} {}\n", w.name, w.about)).collect::<String>());
+        return list();
     }
-    let workloads = workloads(args)?;
+    if let Some(name) = args.only.iter().find(|name| !known(name)) {
+        usage!("--only {name}: expected a workload; --list shows them");
+    }
     let guests = guests(args)?;
+    let linux = guests.iter().any(|guest| *guest != Guest::Kernel);
     let engines = engines(args)?;
-    let mut outputs = Outputs::default();
-    let json = args.json.as_ref().map(|path| outputs.open("--json", path)).transpose()?;
-    outputs.keep()?;
+    if args.svg.is_some() && !(linux && engines.contains(&Engine::Native)) {
+        usage!("--svg: expected native among the engines, and a Linux guest");
+    }
     let emu = std::env::current_exe().context("the path of this program")?;
+    let clock = if args.elapsed { Clock::Elapsed } else { Clock::Processor };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    if let Some(folder) = &args.curves {
+        let rounds = args.rounds.map_or(CURVE_ROUNDS, NonZeroUsize::get);
+        let cache = measure::cache(&emu);
+        let plan = curves::Plan { emu, cache, engines, folder: folder.clone(), rounds, clock };
+        let bar = bar();
+        let drawn = curves::draw(&plan, &bar, &stop);
+        bar.finish_and_clear();
+        return stopped(drawn)?.map_or(Ok(Outcome::Signal(SIGINT)), |text| print(&text));
+    }
+    let mut outputs = Outputs::default();
+    let old = args.compare.as_deref().map(Report::read).transpose()?;
+    args.compare.iter().for_each(|path| outputs.reads(path));
+    let json = args.json.as_ref().map(|path| outputs.open("--json", path)).transpose()?;
+    let svg = args.svg.as_ref().map(|path| outputs.open("--svg", path)).transpose()?;
+    outputs.keep()?;
     let plan = Plan {
         cache: measure::cache(&emu),
         emu,
         guests,
         engines,
-        workloads,
-        rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 5 }),
+        patient: !args.engines.is_empty(),
+        only: args.only.clone(),
+        rounds: args.rounds.map_or(if args.quick { 1 } else { ROUNDS }, NonZeroUsize::get),
         target: if args.quick { 0.05 } else { 0.3 },
-        megabytes: MEMORY,
     };
     let host = info::cpu_brand().unwrap_or_else(|| "unknown".into());
-    let clock = if args.elapsed { Clock::Elapsed } else { Clock::Processor };
     let mut result = Report::new(env!("CARGO_PKG_VERSION"), host, clock);
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
-    }
     let bar = bar();
     let measured = measure::measure(&plan, &mut result, &bar, &stop);
     bar.finish_and_clear();
-    match measured {
-        Err(Error::Stopped) => return Ok(Outcome::Signal(SIGINT)),
-        other => other?,
+    if stopped(measured)?.is_none() {
+        return Ok(Outcome::Signal(SIGINT));
     }
     if let Some(mut file) = json {
         file.write_all(result.json().as_bytes()).context("--json: it cannot be written")?;
     }
-    print(&table::render(&result))
+    if let Some(mut file) = svg {
+        let picture = plan.guests.iter().find_map(|guest| chart::bars(&result, *guest));
+        let Some(picture) = picture else {
+            usage!("--svg: expected native among the engines, and a Linux guest")
+        };
+        file.write_all(picture.as_bytes()).context("--svg: it cannot be written")?;
+    }
+    let mut text = table::render(&result);
+    if let Some(old) = old {
+        text += &compare::render(&compare::compare(&old, &result));
+    }
+    print(&text)
+}
+
+/// Prints the workloads of each guest.
+fn list() -> Result<Outcome> {
+    let mut text = String::new();
+    for (names, guest) in [("linux64, linux32", Guest::Linux64), ("kernel", Guest::Kernel)] {
+        text += &format!("in {names}:\n");
+        for workload in guest.workloads() {
+            text += &format!("  {:18} {}\n", workload.name, workload.about);
+        }
+    }
+    print(&text)
+}
+
+/// Nothing when the user stopped it.
+fn stopped<T>(result: std::result::Result<T, Error>) -> Result<Option<T>> {
+    match result {
+        Err(Error::Stopped) => Ok(None),
+        other => Ok(Some(other?)),
+    }
 }
 
 fn print(text: &str) -> Result<Outcome> {
@@ -125,18 +191,9 @@ fn bar() -> ProgressBar {
     ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn workloads(args: &BenchArgs) -> Result<Vec<&'static Workload>> {
-    if args.only.is_empty() {
-        return Ok(WORKLOADS.iter().collect());
-    }
-    let mut chosen = Vec::new();
-    for name in &args.only {
-        match workload::find(name) {
-            Some(workload) => chosen.push(workload),
-            None => usage!("--only {name}: expected a workload; --list shows them"),
-        }
-    }
-    Ok(chosen)
+/// True when a guest has a workload of this name.
+fn known(name: &str) -> bool {
+    Guest::ALL.iter().any(|guest| guest.workloads().iter().any(|workload| workload.name == name))
 }
 
 fn guests(args: &BenchArgs) -> Result<Vec<Guest>> {
@@ -144,7 +201,7 @@ fn guests(args: &BenchArgs) -> Result<Vec<Guest>> {
     for name in &args.guests {
         match Guest::ALL.into_iter().find(|guest| guest.name() == name) {
             Some(guest) => chosen.push(guest),
-            None => usage!("--guests {name}: expected linux64 or linux32"),
+            None => usage!("--guests {name}: expected linux64, linux32 or kernel"),
         }
     }
     Ok(chosen)
@@ -152,7 +209,7 @@ fn guests(args: &BenchArgs) -> Result<Vec<Guest>> {
 
 /// The engines that are named; or all that there are, saying which are not.
 fn engines(args: &BenchArgs) -> Result<Vec<Engine>> {
-    let all = [Engine::Native, Engine::Interp, Engine::Jit, Engine::Qemu];
+    let all = [Engine::Native, Engine::Interp, Engine::Jit, Engine::Qemu, Engine::Bochs];
     let mut chosen = Vec::new();
     if args.engines.is_empty() {
         for engine in &all {
@@ -164,7 +221,7 @@ fn engines(args: &BenchArgs) -> Result<Vec<Engine>> {
     }
     for name in &args.engines {
         let Some(engine) = all.iter().find(|engine| engine.name() == name) else {
-            usage!("--engines {name}: expected native, interp, jit or qemu");
+            usage!("--engines {name}: expected native, interp, jit, qemu or bochs");
         };
         if let Some(why) = engine.missing() {
             usage!("--engines {name}: {why}");

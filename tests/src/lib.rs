@@ -10,10 +10,9 @@ pub mod emulator;
 pub mod engine;
 pub mod external;
 pub mod grub;
-pub mod iso;
 pub mod process;
 pub mod random;
 pub mod root_file_system;
 pub mod scratch;
 
-pub use emu_bench::cpio;
+pub use emu_bench::{cpio, iso};
