@@ -185,6 +185,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, seeds};
 
     const MIB: usize = 1 << 20;
 
@@ -264,6 +265,36 @@ mod tests {
             assert_eq!(place(whole[..length].to_vec(), 0, 64 * MIB), expected);
         }
         assert!(place([whole, vec![0; 1000]].concat(), 0, 64 * MIB).is_ok(), "a signature may follow");
+    }
+
+    /// Damaged and truncated files: refused, or placed where there is RAM and where nothing else is.
+    #[test]
+    fn damaged_kernels_do_no_harm() {
+        for seed in seeds(3..4) {
+            let mut random = Random::new(seed);
+            for _ in 0..2000 {
+                let mut damaged = image();
+                for _ in 0..1 + random.below(6) {
+                    // Mostly the header's fields, and values at the edge.
+                    let at =
+                        if random.below(8) == 0 { random.below(2048) } else { 0x1f1 + random.below(0x78) };
+                    let bytes = [0, 0xff, random.next() as u8, 0x7f];
+                    damaged[at as usize] = bytes[random.below(4) as usize];
+                }
+                if random.below(8) == 0 {
+                    damaged.truncate(random.below(damaged.len() as u32) as usize);
+                }
+                let ram = (1 + random.below(64) as usize) * MIB;
+                let Ok(placed) = place(damaged, random.below(100_000) as usize, ram) else { continue };
+                let parts = [placed.setup, placed.command_line, placed.kernel, placed.initrd];
+                let spans = parts.map(|part| (u64::from(part.address), part.bytes.len() as u64));
+                let mut end = 0;
+                for (address, length) in spans.into_iter().filter(|span| span.1 != 0) {
+                    assert!(address >= end && address + length <= ram as u64, "{address:x} {length:x}");
+                    end = address + length;
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 /* INT 19h: boot. INT 18h: what a boot sector calls when it cannot.
  *
- * Out: a ROM that offers a bootstrap entry (rom_files.S) is called. When there is none, or it comes back, the kinds of
+ * Out: what the board's boot order names is tried first (bootorder.S), in turn. Then a ROM that offers a bootstrap entry
+ * (rom_files.S) is called. When there is none, or it comes back, the kinds of
  * drives are tried in the order that the CMOS memory gives: nibbles of 3Dh, the lower one first, then the upper one of
  * 38h, with 1 diskette, 2 hard disks, 3 CD-ROM; all zero stands for 2, 1, 3. Of a diskette, and of each hard disk in
  * turn, the first sector is read to 0000:7C00; one that ends in 55AAh gets control there with DL = its number, the other
@@ -23,17 +24,22 @@ int19:
     mov ds, ax
     sti
     mov ax, EBDA_SEG
-    mov es, ax
-    cmp dword ptr es:[EBDA_BOOTSTRAP], 0
-    je 3f
-    pushad
-    push ds
-    lcall es:[EBDA_BOOTSTRAP]
-    pop ds
-    popad
-3:  mov ax, EBDA_SEG
     mov fs, ax
     call emulation_end
+    call boot_order_read
+    jc 3f
+1:  call boot_order_next
+    cmp al, ORDER_END
+    je 3f
+    cmp al, ORDER_HALT
+    je nothing_boots
+    movzx bx, al
+    add bx, bx
+    push si
+    call word ptr cs:[bx + order_calls]
+    pop si
+    jmp 1b
+3:  call boot_rom
     mov al, 0x38
     call cmos_read
     mov ch, al
@@ -44,48 +50,83 @@ int19:
     test cx, cx
     jnz 4f
     mov cx, 0x0312
-4:  mov al, cl
-    and al, 0x0F
+4:  mov bl, cl
+    and bx, 3
+    add bx, bx
     push cx
-    cmp al, 1
-    je try_diskette
-    cmp al, 2
-    je try_disks
-    cmp al, 3
-    je try_cdrom
-next_kind:
+    xor dl, dl
+    call word ptr cs:[bx + kind_calls]
     pop cx
     shr cx, 4
     jnz 4b
     jmp nothing_boots
 
-try_diskette:
+/* By number of a kind in the CMOS memory, and by what a line of the boot order names. What is called here comes back when
+ * there is nothing that boots; DS = BIOS data area and FS = EBDA are kept, all else is clobbered. */
+kind_calls:  .word boot_nothing, boot_diskette, boot_disks, boot_cdrom
+order_calls: .word boot_nothing, boot_nothing, boot_nothing, boot_rom, boot_unit, boot_diskette
+
+boot_rom:
+    cmp dword ptr fs:[EBDA_BOOTSTRAP], 0
+    je boot_nothing
+    pushad
+    push ds
+    push fs
+    lcall fs:[EBDA_BOOTSTRAP]
+    pop fs
+    pop ds
+    popad
+boot_nothing:
+    ret
+
+/* In: DL = number of the drive; there is no booting from any but the first. */
+boot_diskette:
+    test dl, dl
+    jnz boot_nothing
     call diskettes
     test al, al
-    jz next_kind
+    jz boot_nothing
     xor dl, dl
-    call read_boot_sector
-    jc next_kind
-    cmp word ptr es:[BOOT_ADDRESS + 510], SIGNATURE
-    je start
-    jmp next_kind
+    jmp boot_drive
 
-try_disks:
+boot_disks:
     mov dl, 0x80
 1:  mov al, dl
     sub al, 0x80
     cmp al, ds:[BDA_DISK_COUNT]
-    jae next_kind
-    call read_boot_sector
-    jc 2f
-    cmp word ptr es:[BOOT_ADDRESS + 510], SIGNATURE
-    je start
-2:  inc dl
+    jae boot_nothing
+    call boot_drive
+    inc dl
     jmp 1b
 
-try_cdrom:
+/* In: DL = twice the ATA channel plus the device. */
+boot_unit:
+    xor bx, bx
+1:  cmp bl, ds:[BDA_DISK_COUNT]
+    jae 2f
+    mov si, bx
+    shl si, 5                           // DRIVE_SIZE
+    cmp dl, fs:[si + EBDA_DRIVES + DRIVE_UNIT]
+    je 3f
+    inc bx
+    jmp 1b
+2:  cmp dl, fs:[EBDA_CD + DRIVE_UNIT]
+    je boot_cdrom                       // if there is one
+    ret
+3:  mov dl, bl
+    or dl, 0x80
+
+/* In: DL = drive, which is kept. */
+boot_drive:
+    call read_boot_sector
+    jc boot_nothing
+    cmp word ptr es:[BOOT_ADDRESS + 510], SIGNATURE
+    jne boot_nothing
+    jmp start
+
+boot_cdrom:
     call cd_boot
-    jc next_kind
+    jc boot_nothing
     mov dl, fs:[EBDA_EMU_NUMBER]
     mov ax, fs:[EBDA_EMU_LOAD]
     jmp start_at

@@ -3,8 +3,8 @@
  *
  * i440FX sheet (82441FX), "PAM[6:0]": registers 5Bh to 5Dh have a nibble for each 16 KiB from C8000h on.
  * BIOS Boot Specification 1.01, "Plug and Play Expansion Header": the first bootstrap entry vector that a ROM
- * offers is what INT 19h tries before the disks.
- * Left out: "bootorder" (a ROM that can boot always goes first), boot connection vectors.
+ * offers is what INT 19h tries before the disks, unless the boot order (bootorder.S) names others first.
+ * Left out: boot connection vectors.
  */
 #include "common.inc"
 

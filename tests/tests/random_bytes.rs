@@ -1,17 +1,18 @@
-//! Random bytes as boot sector, as firmware and as a whole disk: no panic, no hang, memory stays bounded.
+//! Random bytes as boot sector, as firmware, as a whole disk, and in discs that boot: no panic, no hang, memory stays bounded.
 //!
-//! `EMU_FUZZ_CASES=n` runs n cases of each kind, `EMU_FUZZ_SEED=n` begins at that seed. Each case is one seed, printed
-//! when it fails, and is limited both by its number of instructions and by the host's time.
+//! `EMU_FUZZ_CASES=n` runs n cases of each kind, `EMU_FUZZ_SECONDS=n` goes on for that long, `EMU_FUZZ_SEED=n` begins at
+//! that seed. Each case is one seed, printed when it fails, and is limited both by its number of instructions and by the
+//! host's time.
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_devices::block::MemoryDisk;
-use emu_devices::pc::{Pc, PcConfig};
+use emu_devices::pc::{BootDevice, Pc, PcConfig};
+use emu_tests::iso::{BLOCK, Boot, disc};
 use emu_tests::random::Random;
 
 /// Cases of each kind when nobody asks for more.
@@ -20,16 +21,18 @@ const CASES: u64 = 60;
 const INSTRUCTIONS: u64 = 200_000;
 /// Instructions at a time.
 const SLICE: u64 = 50_000;
-/// No case takes a second on an idle host.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// No case takes two seconds on an idle host; a busy one gives a twentieth of a processor.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How much memory (in bytes) the process may have in use after all cases, above what it began with.
 const GROWTH: u64 = 256 << 20;
 
-fn seeds() -> Range<u64> {
+fn seeds() -> impl Iterator<Item = u64> {
     let number =
         |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number of cases, or a seed"));
     let first = number("EMU_FUZZ_SEED").unwrap_or(0);
-    first..first + number("EMU_FUZZ_CASES").unwrap_or(CASES)
+    let end = first + number("EMU_FUZZ_CASES").unwrap_or(CASES);
+    let limit = number("EMU_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    (first..).take_while(move |&seed| seed < end || limit.is_some_and(|limit| Instant::now() < limit))
 }
 
 /// Bytes of memory that this process has in use, where the host tells.
@@ -166,6 +169,33 @@ fn as_disk() {
         let sectors = 1 + random.below(2048) as usize;
         let disk = random.bytes(512 * sectors);
         run(config(emu_roms::BIOS.to_vec(), Some(bootable(disk))), boot_length() + INSTRUCTIONS);
+    });
+}
+
+/// A disc whose descriptors, boot catalogue and boot image are damaged: what our BIOS makes of it.
+#[test]
+fn in_a_disc_that_boots() {
+    fuzz("disc", |random| {
+        let size = 1 + random.below(100_000) as usize;
+        let image = random.bytes(size);
+        let media = random.below(5) as u8;
+        let boot = Boot { file: "B.BIN", media, sectors: random.below(300) as u16, table: false };
+        let mut disc = disc(&[("B.BIN", &image)], Some(boot));
+        for _ in 0..random.below(6) {
+            // Blocks 16 to 22 tell of all others.
+            let at = (16 * BLOCK as u64 + random.below(7 * BLOCK as u64)) as usize;
+            // Half of the time one of the fields that matter.
+            let fields = [17 * BLOCK + 0x47, 22 * BLOCK + 0x20, 22 * BLOCK + 0x21, 22 * BLOCK + 0x22];
+            let at = if random.below(2) == 0 { at } else { fields[random.below(4) as usize] };
+            disc[at] = [0, 0xff, random.word() as u8][random.below(3) as usize];
+        }
+        if random.below(4) == 0 {
+            disc.truncate(random.below(disc.len() as u64 / 2048 + 1) as usize * BLOCK);
+        }
+        let mut config = config(emu_roms::BIOS.to_vec(), None);
+        config.boot_order = BootDevice::Cdrom.first();
+        config.cdrom = Some(Box::new(MemoryDisk::from(disc)));
+        run(config, boot_length() + 4 * INSTRUCTIONS);
     });
 }
 
