@@ -130,9 +130,11 @@ impl Counter {
         }
         let step = if self.mode == 3 { 2 * pulses } else { pulses };
         let modulus = u64::from(self.modulus());
-        let count = u64::from(self.count) + modulus - step % modulus;
-        // The full count 0 (65536 or 10000) keeps its upper name until the first pulse.
-        self.count = if step == 0 { self.count } else { (count % modulus) as u32 };
+        // The full count 0 keeps its upper name (65536 or 10000) until the first pulse. BCD digits above 9 make for larger
+        // ones yet, which do not wrap before they are through.
+        let count = u64::from(self.count);
+        let wrapped = || (count + modulus - step % modulus) % modulus;
+        self.count = count.checked_sub(step).unwrap_or_else(wrapped) as u32;
     }
 
     /// What happens with the pulse that changes OUT.
@@ -491,6 +493,21 @@ mod tests {
         pit.set_gate2(true, tick_of(6));
         assert!(!pit.out2(tick_of(9)), "started again at pulse 7");
         assert!(pit.out2(tick_of(10)));
+    }
+
+    /// Found by random accesses: an event that stayed due, so that the board never came to an end with it.
+    #[test]
+    fn bcd_digits_above_nine_leave_no_event_due() {
+        for (mode, pulses) in (0..6).flat_map(|mode| (1..20_000).map(move |pulses| (mode, pulses))) {
+            let mut pit = I8254::new(0);
+            pit.write8(CONTROL, 0x31 | mode << 1, 0);
+            pit.write8(COUNTER0, 0xff, 0);
+            pit.write8(COUNTER0, 0xff, 0);
+            for now in [tick_of(1), tick_of(1 + pulses)] {
+                pit.advance(now);
+                assert!(pit.next_event() > now, "mode {mode}, after {pulses} pulses: {pit:?}");
+            }
+        }
     }
 
     #[test]
