@@ -13,6 +13,7 @@ use iced_x86::{
 use crate::effects::{Effect, effect, eflags};
 use crate::groups::{self, Way};
 use crate::mode::Mode;
+use crate::x87;
 
 /// Most instructions in a block.
 pub const MOST: usize = 64;
@@ -90,6 +91,8 @@ pub struct Guest {
     pub stack: Way,
     /// Its memory operand is known to be aligned, if it has to be.
     pub aligned: bool,
+    /// It works on the host's x87 unit.
+    pub x87: bool,
 }
 
 impl Guest {
@@ -98,6 +101,7 @@ impl Guest {
         match self.kind {
             Kind::Native => {
                 let leaves = !self.operand.is_sure() || needs_alignment(&self.insn) && !self.aligned;
+                let leaves = leaves || x87::may_decline(&self.insn);
                 self.access.is_some() && leaves || self.effect == Effect::Kept
             }
             Kind::Push | Kind::Pop | Kind::Leave => !self.stack.is_sure(),
@@ -208,12 +212,14 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         operand: Way::Checked,
         stack: Way::Checked,
         aligned: false,
+        x87: false,
     };
     guest.kind = kind(&insn, &guest.op, mode, memories, access);
     if guest.kind == Kind::Native {
         guest.access = access;
         guest.effect = effect(&insn).unwrap_or(Effect::None);
         guest.vector = vector(&insn);
+        guest.x87 = x87::uses(&insn);
     }
     if matches!(guest.kind, Kind::Native | Kind::Branch) {
         guest.all_reads = match guest.effect {
@@ -245,6 +251,8 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
         M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw => {
             return Kind::Nothing;
         }
+        // No error can be pending.
+        M::Wait if mode.x87() => return Kind::Nothing,
         M::Push | M::Pop | M::Leave if mode.wide_stack() => {
             let size = insn.stack_pointer_increment().unsigned_abs();
             let simple = match insn.op_count() {
@@ -365,7 +373,7 @@ fn host_has(feature: CpuidFeature) -> bool {
         F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::X64 | F::CMOV | F::CX8 => {
             true
         }
-        F::SSE | F::SSE2 => true,
+        F::SSE | F::SSE2 | F::MMX | F::FPU | F::FPU287 | F::FPU387 => true,
         F::SSE3 => is_x86_feature_detected!("sse3"),
         F::SSSE3 => is_x86_feature_detected!("ssse3"),
         F::SSE4_1 => is_x86_feature_detected!("sse4.1"),
@@ -390,6 +398,9 @@ fn host_has(feature: CpuidFeature) -> bool {
 /// Does it work on vector registers or with MXCSR? Conversions from memory name no vector register.
 fn vector(insn: &Instruction) -> bool {
     use CpuidFeature as F;
+    if insn.mnemonic() == M::Fisttp {
+        return false; // it came with SSE3
+    }
     insn.cpuid_features().iter().any(|feature| {
         matches!(
             feature,
@@ -417,7 +428,8 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
     let operand = |n| match insn.op_kind(n) {
         OpKind::Register => {
             let register = insn.op_register(n);
-            register.is_gpr() || register.is_xmm() || register.is_ymm()
+            let x87 = register.is_st() || register.is_mm();
+            register.is_gpr() || register.is_xmm() || register.is_ymm() || x87 && mode.x87()
         }
         OpKind::Memory => true,
         kind => matches!(
@@ -433,6 +445,9 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
                 | OpKind::Immediate32to64
         ),
     };
+    if x87::uses(insn) && !(mode.x87() && x87::native(insn)) {
+        return false;
+    }
     if !(0..insn.op_count()).all(operand) || memories > 1 || insn.is_stack_instruction() {
         return false;
     }
@@ -441,7 +456,8 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
     if has_memory {
         let size = access.map_or(0, |(_, size)| size);
         let rip = matches!(insn.memory_base(), Register::EIP);
-        if !lea && !matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || rip || insn.is_vsib() {
+        let known = matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || size == 10 && x87::uses(insn);
+        if !lea && !known || rip || insn.is_vsib() {
             return false;
         }
     } else if memories != 0 {
@@ -519,6 +535,7 @@ pub fn demote(block: &mut [Guest], index: usize, mode: Mode, merge: bool) {
     guest.access = None;
     guest.all_reads = 0;
     guest.vector = false;
+    guest.x87 = false;
     plan(block, mode, merge);
 }
 

@@ -104,6 +104,7 @@ pub fn effect(insn: &Instruction) -> Option<Effect> {
         M::Div => Effect::Kept,
         M::Ptest | M::Vptest | M::Vtestps | M::Vtestpd => Effect::Whole(OSZAPC),
         M::Comiss | M::Comisd | M::Ucomiss | M::Ucomisd => Effect::Whole(OSZAPC),
+        M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip => Effect::Whole(OSZAPC),
         M::Vcomiss | M::Vcomisd | M::Vucomiss | M::Vucomisd => Effect::Whole(OSZAPC),
         _ if modified == 0 => Effect::None,
         _ => return None,

@@ -16,12 +16,15 @@ use crate::thunks::Callees;
 
 /// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
 /// index of the instruction, whether its flags are wanted as LAHF and SETO leave them, and whether it is a repeated
-/// string instruction, behind which the block may go on although it writes RIP.
+/// string instruction, behind which the block may go on although it writes RIP, or one that needs the x87 state.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub struct Place(pub u32);
 
 impl Place {
+    /// Bit: see [`with_x87`](Self::with_x87).
+    pub const X87: u32 = 1 << 29;
+
     /// Packs.
     pub fn new(offset: u16, count: usize, index: usize, split: bool) -> Self {
         debug_assert!(offset < 4096 && count < 256 && index < count);
@@ -43,6 +46,11 @@ impl Place {
     /// The same place, of a repeated string instruction.
     pub fn repeating(self) -> Self {
         Self(self.0 | 1 << 30)
+    }
+
+    /// The same place, of an instruction whose handler must find the x87 state in the processor.
+    pub fn with_x87(self) -> Self {
+        Self(self.0 | Self::X87)
     }
 
     fn repeats(self) -> bool {
@@ -83,6 +91,8 @@ pub fn callees() -> Callees {
 pub fn enter(exchange: &mut Exchange, cpu: &mut Cpu, thunk: usize, code: usize, remaining: i64) -> u64 {
     exchange.frame.cpu = cpu;
     exchange.frame.vectors_in = 0;
+    exchange.frame.x87_in = 0;
+    (exchange.frame.x87_opcode, exchange.frame.x87_segment) = (0, 0);
     exchange.frame.load(cpu);
     // SAFETY: `thunk` is the entry thunk of a code buffer that outlives the call, with this signature.
     let thunk: extern "sysv64" fn(*mut Exchange, usize, i64) -> u64 = unsafe { std::mem::transmute(thunk) };

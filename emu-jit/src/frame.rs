@@ -35,6 +35,18 @@ pub struct Frame {
     pub flag_writer: u16,
     /// Guest vector registers and MXCSR are in the host's.
     pub vectors_in: u8,
+    /// The guest's x87 state is in the host's unit.
+    pub x87_in: u8,
+    /// FOP of the last x87 instruction that set it, with [`NOTED`](crate::emit::NOTED); 0 when the processor has it.
+    pub x87_opcode: u16,
+    /// Number of the segment register of its memory operand, or an earlier one's, with `NOTED`; 0 when there is none.
+    pub x87_segment: u16,
+    /// Its FIP.
+    pub x87_ip: u64,
+    /// Offset of its memory operand.
+    pub x87_data: u64,
+    /// The same while a block runs.
+    pub x87_slots: [u64; 2],
     /// Table of indirect jumps of the current context.
     pub jumps: usize,
     /// Base of FS.
@@ -45,8 +57,24 @@ pub struct Frame {
     pub spill: [u64; 2],
 }
 
+/// An XSAVE area for the x87 state alone. SDM vol. 1, "XSAVE Area".
+#[repr(C, align(64))]
+pub struct X87Area(pub [u8; 512 + 64]);
+
+impl std::fmt::Debug for X87Area {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("X87Area")
+    }
+}
+
+impl Default for X87Area {
+    fn default() -> Self {
+        Self([0; 512 + 64])
+    }
+}
+
 /// What passes between the engine and translated code.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub struct Exchange {
     /// Copied in and out.
@@ -55,6 +83,8 @@ pub struct Exchange {
     pub remaining: i64,
     /// Fault of the instruction that ended the stay.
     pub fault: Option<Fault>,
+    /// For the thunks that bring x87 state in and out.
+    pub x87: X87Area,
 }
 
 /// Groups of memory accesses that one block can know the page of, see [`crate::groups`].
@@ -105,6 +135,13 @@ offsets! {
     FLAG_B = offset_of!(Frame, flag_b);
     FLAG_WRITER = offset_of!(Frame, flag_writer);
     VECTORS_IN = offset_of!(Frame, vectors_in);
+    X87_IN = offset_of!(Frame, x87_in);
+    X87_OPCODE = offset_of!(Frame, x87_opcode);
+    X87_SEGMENT = offset_of!(Frame, x87_segment);
+    X87_IP = offset_of!(Frame, x87_ip);
+    X87_DATA = offset_of!(Frame, x87_data);
+    X87_SLOTS = offset_of!(Frame, x87_slots);
+    X87_AREA = offset_of!(Exchange, x87);
     JUMPS = offset_of!(Frame, jumps);
     FS_BASE = offset_of!(Frame, fs_base);
     GS_BASE = offset_of!(Frame, gs_base);
@@ -129,6 +166,12 @@ impl Default for Frame {
             flag_b: 0,
             flag_writer: 0,
             vectors_in: 0,
+            x87_in: 0,
+            x87_opcode: 0,
+            x87_segment: 0,
+            x87_ip: 0,
+            x87_data: 0,
+            x87_slots: [0; 2],
             jumps: 0,
             fs_base: 0,
             gs_base: 0,

@@ -5,7 +5,8 @@
 //! registers in host registers and their addresses looked up in the translation cache. Whatever has system meaning
 //! calls the interpreter's handler.
 //!
-//! * [`analysis`], [`effects`], [`groups`] and [`loops`] say what is known about guest code, [`emit`] makes host code of it,
+//! * [`analysis`], [`effects`], [`x87`], [`groups`] and [`loops`] say what is known about guest code, [`emit`] makes host
+//!   code of it,
 //! * [`frame`], [`thunks`] and [`mod@enter`] are the way in and out, [`code_buffer`] the memory it lies in,
 //! * [`units`] and [`jumps`] find it again, and this file decides what runs next.
 
@@ -24,6 +25,7 @@ pub mod loops;
 pub mod mode;
 pub mod thunks;
 pub mod units;
+pub mod x87;
 
 use std::io;
 
@@ -40,7 +42,7 @@ use analysis::{Guest, Kind};
 use code_buffer::CodeBuffer;
 use emit::Plan;
 use enter::enter;
-use frame::{Exchange, Frame};
+use frame::Exchange;
 use jumps::Jumps;
 use loops::Loop;
 use mode::Mode;
@@ -381,7 +383,7 @@ impl Engine for Translator {
         self.cold.begin(cpu);
         while self.cpus.len() <= cpu.number {
             self.cpus.push(PerCpu {
-                exchange: Box::new(Exchange { frame: Frame::default(), remaining: 0, fault: None }),
+                exchange: Box::default(),
                 contexts: Vec::new(),
                 current: 0,
                 switches: 0,

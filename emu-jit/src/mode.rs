@@ -1,7 +1,7 @@
 //! The mode word: what translated code depends on beside its bytes.
 
 use emu_core::cpu::control::{CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE};
-use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE};
+use emu_core::cpu::fpu::{STATUS_ES, XCR0_AVX, XCR0_SSE};
 use emu_core::cpu::{CS, Cpu};
 
 /// A mode word.
@@ -14,8 +14,11 @@ const FLAT_CODE: u8 = 1 << 3;
 const WIDE_STACK: u8 = 1 << 4;
 const SSE: u8 = 1 << 5;
 const AVX: u8 = 1 << 6;
+const X87: u8 = 1 << 7;
 /// Mask bits of all exceptions in MXCSR.
 const ALL_MASKED: u32 = 0x1f80;
+/// The same in the x87 control word.
+const X87_MASKED: u16 = 0x3f;
 
 impl Mode {
     /// The mode that a processor is in.
@@ -32,7 +35,12 @@ impl Mode {
         if cpu.stack_mask == u64::MAX || size == 32 && cpu.stack_mask == 0xffff_ffff {
             word |= WIDE_STACK;
         }
-        let on = cpu.cr0 & (CR0_EM | CR0_TS) == 0 && cpu.fpu.mxcsr & ALL_MASKED == ALL_MASKED;
+        let available = cpu.cr0 & (CR0_EM | CR0_TS) == 0;
+        let x87_masked = cpu.fpu.control & X87_MASKED == X87_MASKED && cpu.fpu.status & STATUS_ES == 0;
+        if available && x87_masked && is_x86_feature_detected!("xsave") {
+            word |= X87;
+        }
+        let on = available && cpu.fpu.mxcsr & ALL_MASKED == ALL_MASKED;
         if on && cpu.cr4 & CR4_OSFXSR != 0 {
             word |= SSE;
         }
@@ -75,6 +83,11 @@ impl Mode {
     /// So may those with a VEX prefix.
     pub fn avx(self) -> bool {
         self.0 & AVX != 0
+    }
+
+    /// x87 and MMX instructions may run, with all exceptions masked and none pending.
+    pub fn x87(self) -> bool {
+        self.0 & X87 != 0
     }
 
     /// The word.

@@ -4,16 +4,41 @@
 use std::mem::offset_of;
 
 use dynasmrt::x64::X64Relocation;
-use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::fpu::{Fpu, Vector};
-use emu_core::cpu::{Cpu, RIP};
+use emu_core::cpu::{CS, Cpu, RIP, Segment};
+use emu_core::softfloat::F80;
 
 use crate::code_buffer::CodeBuffer;
-use crate::frame::{COPIED, CPU, EXCHANGE, PINNED, REMAINING, RUN, SPILL, STACK, VECTORS_IN};
+use crate::emit::NOTED;
+use crate::enter::Place;
+use crate::frame::{
+    COPIED, CPU, EXCHANGE, PINNED, REMAINING, RUN, SPILL, STACK, VECTORS_IN, X87_AREA, X87_DATA, X87_IN,
+    X87_IP, X87_OPCODE, X87_SEGMENT,
+};
 
 const REGS: i32 = offset_of!(Cpu, regs) as i32;
 const VECTORS: i32 = (offset_of!(Cpu, fpu) + offset_of!(Fpu, vectors)) as i32;
 const MXCSR: i32 = (offset_of!(Cpu, fpu) + offset_of!(Fpu, mxcsr)) as i32;
+const FPU: i32 = offset_of!(Cpu, fpu) as i32;
+const X87_REGS: i32 = FPU + offset_of!(Fpu, regs) as i32;
+const SIGNIFICAND: i32 = X87_REGS + offset_of!(F80, significand) as i32;
+const SIGN_EXPONENT: i32 = X87_REGS + offset_of!(F80, sign_exponent) as i32;
+const CONTROL: i32 = FPU + offset_of!(Fpu, control) as i32;
+const STATUS: i32 = FPU + offset_of!(Fpu, status) as i32;
+const TOP: i32 = FPU + offset_of!(Fpu, top) as i32;
+const VALID: i32 = FPU + offset_of!(Fpu, valid) as i32;
+const OPCODE: i32 = FPU + offset_of!(Fpu, opcode) as i32;
+const INSTRUCTION: i32 = FPU + offset_of!(Fpu, instruction) as i32;
+const DATA: i32 = FPU + offset_of!(Fpu, data) as i32;
+/// Within an address: selector and offset.
+const SELECTOR: i32 = offset_of!((u16, u64), 0) as i32;
+const OFFSET: i32 = offset_of!((u16, u64), 1) as i32;
+const SELECTORS: i32 = (offset_of!(Cpu, seg) + offset_of!(Segment, selector)) as i32;
+/// In an XSAVE area: where ST(0) lies, and the components that are there.
+const AREA_REGS: i32 = 32;
+const AREA_COMPONENTS: i32 = 512;
+const _: () = assert!(size_of::<F80>() == 16);
 /// MXCSR as host code expects it.
 const HOST_MXCSR: i32 = 0x1f80;
 
@@ -33,6 +58,8 @@ pub struct Thunks {
     pub settle_carry: usize,
     /// Brings the guest's vector registers and MXCSR in. Changes R14.
     pub vectors_in: usize,
+    /// Brings the guest's x87 state into the host's unit. Changes R13, R14 and the host's flags.
+    pub x87_in: usize,
     /// What an empty entry of the jump table points to: leaves with token 0.
     pub no_target: usize,
     /// Has the translation cache know the linear address in R14 as R13D ([`Stretch`](crate::enter::Stretch)) asks. The
@@ -81,6 +108,11 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     let vectors_out = asm.new_dynamic_label();
     dynasm!(asm; .arch x64; =>vectors_out);
     emit_vectors_out(&mut asm, avx);
+    let x87_in = base + asm.offset().0;
+    emit_x87_in(&mut asm);
+    let x87_out = asm.new_dynamic_label();
+    dynasm!(asm; .arch x64; =>x87_out);
+    emit_x87_out(&mut asm);
     let leave = base + asm.offset().0;
     let stored = asm.new_dynamic_label();
     dynasm!(asm
@@ -96,6 +128,11 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; je =>stored
         ; call =>vectors_out
         ; =>stored
+        ; cmp BYTE [rsp + X87_IN], 0
+        ; je >out
+        ; mov rdi, rsp
+        ; call =>x87_out
+        ; out:
         ; mov rdi, [rsp + EXCHANGE]
     );
     copy(&mut asm, false);
@@ -113,7 +150,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; ret
     );
     let call_out = base + asm.offset().0;
-    emit_call(&mut asm, callees.call_out, vectors_out);
+    emit_call(&mut asm, callees.call_out, vectors_out, Some(x87_out));
     dynasm!(asm
         ; .arch x64
         ; test rax, rax
@@ -130,7 +167,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; jmp =>stored
     );
     let load_flags = base + asm.offset().0;
-    emit_call(&mut asm, callees.flags, vectors_out);
+    emit_call(&mut asm, callees.flags, vectors_out, None);
     // AX: the flags as LAHF and SETO leave them.
     dynasm!(asm
         ; .arch x64
@@ -147,16 +184,16 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; ret
     );
     let settle_carry = base + asm.offset().0;
-    emit_call(&mut asm, callees.settle_carry, vectors_out);
+    emit_call(&mut asm, callees.settle_carry, vectors_out, None);
     load_registers(&mut asm, 8);
     dynasm!(asm; .arch x64; ret);
     let bring_in = base + asm.offset().0;
-    emit_call(&mut asm, callees.bring_in, vectors_out);
+    emit_call(&mut asm, callees.bring_in, vectors_out, None);
     dynasm!(asm; .arch x64; mov [rsp + 8 + RUN], rax);
     load_registers(&mut asm, 8);
     dynasm!(asm; .arch x64; ret);
     let prepare = base + asm.offset().0;
-    emit_call(&mut asm, callees.prepare, vectors_out);
+    emit_call(&mut asm, callees.prepare, vectors_out, None);
     load_registers(&mut asm, 8);
     dynasm!(asm; .arch x64; mov r15, [rsp + 8 + RUN]; ret);
     let no_target = base + asm.offset().0;
@@ -174,6 +211,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         load_flags,
         settle_carry,
         vectors_in,
+        x87_in,
         no_target,
         bring_in,
         prepare,
@@ -238,8 +276,9 @@ fn store_registers(asm: &mut Assembler, above: i32) {
 }
 
 /// Calls `extern "sysv64" fn(&mut StackFrame, op (R14), place (R13D), remaining (R15))` with everything stored.
-/// RSP is that of a called function, 8 below the frame.
-fn emit_call(asm: &mut Assembler, callee: usize, vectors_out: dynasmrt::DynamicLabel) {
+/// RSP is that of a called function, 8 below the frame. The x87 state is stored where the place asks for it and the
+/// callee may need it; otherwise it stays in the host's unit, which no Rust code uses.
+fn emit_call(asm: &mut Assembler, callee: usize, vectors_out: DynamicLabel, x87_out: Option<DynamicLabel>) {
     dynasm!(asm
         ; .arch x64
         ; mov [rsp + 8 + SPILL], rax
@@ -253,6 +292,21 @@ fn emit_call(asm: &mut Assembler, callee: usize, vectors_out: dynasmrt::DynamicL
         ; mov BYTE [rsp + 8 + VECTORS_IN], 0
         ; call =>vectors_out
         ; call:
+    );
+    if let Some(x87_out) = x87_out {
+        dynasm!(asm
+            ; .arch x64
+            ; test r13d, Place::X87 as i32
+            ; jz >kept
+            ; cmp BYTE [rsp + 8 + X87_IN], 0
+            ; je >kept
+            ; lea rdi, [rsp + 8]
+            ; call =>x87_out
+            ; kept:
+        );
+    }
+    dynasm!(asm
+        ; .arch x64
         ; lea rdi, [rsp + 8]
         ; mov rsi, r14
         ; mov edx, r13d
@@ -301,6 +355,115 @@ fn emit_vectors_out(asm: &mut Assembler, avx: bool) {
     );
     if avx {
         dynasm!(asm; .arch x64; vzeroupper);
+    }
+    dynasm!(asm; .arch x64; ret);
+}
+
+/// SDM vol. 1, "Operation of XRSTOR": with the first bit alone it leaves MXCSR and vector registers as they are.
+fn emit_x87_in(asm: &mut Assembler) {
+    const ABOVE: i32 = 8 + 3 * 8;
+    dynasm!(asm
+        ; .arch x64
+        ; push rax
+        ; push rcx
+        ; push rdx
+        ; mov BYTE [rsp + ABOVE + X87_IN], 1
+        ; mov r14, [rsp + ABOVE + CPU]
+        ; mov r13, [rsp + ABOVE + EXCHANGE]
+        ; add r13, X87_AREA
+        ; movzx eax, WORD [r14 + CONTROL]
+        ; mov [r13], ax
+        ; movzx ecx, BYTE [r14 + TOP]
+        ; mov eax, ecx
+        ; shl eax, 11
+        ; or ax, [r14 + STATUS]
+        ; mov [r13 + 2], ax
+        ; movzx eax, BYTE [r14 + VALID]
+        ; mov [r13 + 4], ax
+        ; shl ecx, 4
+    );
+    for i in 0..8 {
+        dynasm!(asm
+            ; .arch x64
+            ; mov rax, [r14 + rcx + SIGNIFICAND]
+            ; mov [r13 + AREA_REGS + 16 * i], rax
+            ; movzx eax, WORD [r14 + rcx + SIGN_EXPONENT]
+            ; mov [r13 + AREA_REGS + 16 * i + 8], ax
+            ; add ecx, 16
+            ; and ecx, 0x70
+        );
+    }
+    dynasm!(asm
+        ; .arch x64
+        ; mov eax, 1
+        ; mov [r13 + AREA_COMPONENTS], rax
+        ; xor edx, edx
+        ; xrstor [r13]
+        ; pop rdx
+        ; pop rcx
+        ; pop rax
+        ; ret
+    );
+}
+
+/// RDI points to the frame. Changes RAX, RCX, RDX, RSI, RDI and the host's flags. The host's unit is left as a function
+/// expects it.
+fn emit_x87_out(asm: &mut Assembler) {
+    dynasm!(asm
+        ; .arch x64
+        ; mov BYTE [rdi + X87_IN], 0
+        ; mov rsi, [rdi + CPU]
+        ; movzx eax, WORD [rdi + X87_OPCODE]
+        ; test eax, eax
+        ; jz >no_instruction
+        ; and eax, i32::from(!NOTED)
+        ; mov [rsi + OPCODE], ax
+        ; mov rax, [rdi + X87_IP]
+        ; mov [rsi + INSTRUCTION + OFFSET], rax
+        ; movzx eax, WORD [rsi + SELECTORS + (CS * size_of::<Segment>()) as i32]
+        ; mov [rsi + INSTRUCTION + SELECTOR], ax
+        ; mov WORD [rdi + X87_OPCODE], 0
+        ; no_instruction:
+        ; movzx eax, WORD [rdi + X87_SEGMENT]
+        ; test eax, eax
+        ; jz >no_data
+        ; and eax, i32::from(!NOTED)
+        ; imul eax, eax, size_of::<Segment>() as i32
+        ; movzx eax, WORD [rsi + rax + SELECTORS]
+        ; mov [rsi + DATA + SELECTOR], ax
+        ; mov rax, [rdi + X87_DATA]
+        ; mov [rsi + DATA + OFFSET], rax
+        ; mov WORD [rdi + X87_SEGMENT], 0
+        ; no_data:
+        ; mov rdi, [rdi + EXCHANGE]
+        ; add rdi, X87_AREA
+        ; mov eax, 1
+        ; xor edx, edx
+        ; xsave [rdi]
+        ; fninit
+        ; movzx eax, WORD [rdi]
+        ; mov [rsi + CONTROL], ax
+        ; movzx ecx, WORD [rdi + 2]
+        ; mov eax, ecx
+        ; and eax, !0x3800
+        ; mov [rsi + STATUS], ax
+        ; shr ecx, 11
+        ; and ecx, 7
+        ; mov [rsi + TOP], cl
+        ; mov al, [rdi + 4]
+        ; mov [rsi + VALID], al
+        ; shl ecx, 4
+    );
+    for i in 0..8 {
+        dynasm!(asm
+            ; .arch x64
+            ; mov rax, [rdi + AREA_REGS + 16 * i]
+            ; mov [rsi + rcx + SIGNIFICAND], rax
+            ; movzx eax, WORD [rdi + AREA_REGS + 16 * i + 8]
+            ; mov [rsi + rcx + SIGN_EXPONENT], ax
+            ; add ecx, 16
+            ; and ecx, 0x70
+        );
     }
     dynasm!(asm; .arch x64; ret);
 }

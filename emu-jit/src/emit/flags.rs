@@ -45,11 +45,13 @@ pub struct State {
     pub source: Source,
     /// Which of them are in the host's flags.
     pub host: u64,
+    /// The last x87 instruction, where the frame does not know of it yet.
+    pub x87: Option<super::x87::Note>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { source: Source::Frame, host: 0 }
+        Self { source: Source::Frame, host: 0, x87: None }
     }
 }
 
@@ -77,6 +79,7 @@ impl Emitter<'_> {
     /// Brings the flags into the frame, so that whoever looks next finds them there. Keeps registers but the
     /// scratch ones; may change the host's flags.
     pub(super) fn state_to_frame(&mut self) {
+        self.note_to_frame();
         let Source::Operands { writer, shift, a, b } = self.state.source else { return };
         self.operand_to_slot(a, FLAG_A);
         self.operand_to_slot(b, FLAG_B);
@@ -272,7 +275,7 @@ impl Emitter<'_> {
 
     /// Notes who wrote the flags, with the host's flags still as that instruction left them.
     pub(super) fn wrote(&mut self, writer: Writer, shift: u8, a: Operand, b: Operand, host: u64) {
-        self.state = State { source: Source::Operands { writer, shift, a, b }, host };
+        self.state = State { source: Source::Operands { writer, shift, a, b }, host, ..self.state };
     }
 
     /// Stores the host's flags, of which `mask` count and the others are clear. Keeps the host's flags and R13.

@@ -8,6 +8,7 @@ mod control;
 mod flags;
 mod memory;
 mod native;
+mod x87;
 
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
@@ -25,6 +26,7 @@ use crate::mode::Mode;
 use crate::thunks::Thunks;
 use flags::{Source, State};
 use memory::Spot;
+pub use x87::NOTED;
 
 type Assembler = VecAssembler<X64Relocation>;
 
@@ -106,6 +108,7 @@ struct Emitter<'a> {
     stored: bool,
     /// Where they are then.
     start: Source,
+    x87: bool,
 }
 
 /// Places in the code of a block.
@@ -191,6 +194,7 @@ fn emit_with(
         labels,
         stored,
         start: Source::Frame,
+        x87: block.iter().any(|guest| guest.x87),
     };
     let (indirect, direct) = emitter.entry();
     emitter.body()?;
@@ -252,6 +256,16 @@ impl<'a> Emitter<'a> {
                 ; =>body
             );
         }
+        if self.x87 {
+            let body = self.asm.new_dynamic_label();
+            dynasm!(self.asm
+                ; .arch x64
+                ; cmp BYTE [rsp + crate::frame::X87_IN], 0
+                ; jne =>body
+                ; call extern self.thunks.x87_in
+                ; =>body
+            );
+        }
         (indirect, direct)
     }
 
@@ -264,7 +278,7 @@ impl<'a> Emitter<'a> {
     fn fast_copy(&mut self, block: &'a [Guest]) -> Result<bool, Failed> {
         self.in_fast = true;
         self.block = block;
-        self.state = State { source: self.start, host: 0 };
+        self.state = State { source: self.start, ..State::default() };
         if !self.stays_from(self.start, 0) {
             return Ok(false);
         }
@@ -283,6 +297,7 @@ impl<'a> Emitter<'a> {
 
     /// Back to the start of the loop, with all effects in place.
     fn back(&mut self) {
+        self.note_to_frame();
         if self.stored {
             self.state_to_frame();
         }
@@ -346,11 +361,18 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
+    /// Does the handler of an instruction take the x87 state back from the host's unit?
+    fn takes_x87(&self, index: usize) -> bool {
+        let guest = &self.block[index];
+        guest.kind == Kind::Last || crate::x87::touches(&guest.insn)
+    }
+
     fn place(&self, index: usize) -> Place {
         let guest = &self.block[index];
         let split = matches!(guest.effect, Effect::Whole(_) | Effect::Partial(_)) && guest.live != 0;
         let place = Place::new(self.offset, self.block.len(), index, split);
-        if repeats(&guest.insn) { place.repeating() } else { place }
+        let place = if repeats(&guest.insn) { place.repeating() } else { place };
+        if self.takes_x87(index) { place.with_x87() } else { place }
     }
 
     /// Has the interpreter's handler run an instruction, in the middle of the block.
@@ -374,6 +396,9 @@ impl<'a> Emitter<'a> {
             dynasm!(self.asm; .arch x64; sub r15, [rsp + REST]);
         }
         self.vectors_back();
+        if self.x87 && self.takes_x87(index) {
+            dynasm!(self.asm; .arch x64; call extern self.thunks.x87_in);
+        }
     }
 
     /// Brings the vector registers in again after a call.

@@ -10,6 +10,7 @@ use super::{Emitter, Failed, R13, R14};
 use crate::analysis::{Guest, needs_alignment};
 use crate::effects::Effect;
 use crate::frame::{FLAG_A, FLAG_B};
+use crate::x87;
 
 /// A guest register that travels through a scratch register during one instruction.
 #[derive(Clone, Copy)]
@@ -25,11 +26,22 @@ impl Emitter<'_> {
         if insn.mnemonic() == M::Lea {
             return self.lea(guest, &insn);
         }
+        let mut data = None;
         let way = match guest.access {
             Some((want, size)) => {
                 let aligns = needs_alignment(&insn) && !guest.aligned;
-                let (miss, back) = if aligns { self.way_out() } else { self.way_out_of(guest.operand) };
+                let control = x87::may_decline(&insn);
+                let own_way = aligns || control;
+                let (miss, back) = if own_way { self.way_out() } else { self.way_out_of(guest.operand) };
+                if x87::notes(&insn) {
+                    data = Some(self.keep_data_address(&insn)?);
+                }
                 self.reach(Address::Operand(&insn), guest.operand, size, want, miss)?;
+                if control {
+                    self.place_to_r13()?;
+                    self.only_masked(miss);
+                    self.flags_lost();
+                }
                 if aligns {
                     self.place_to_r13()?;
                     dynasm!(self.asm; .arch x64; test r13, size as i32 - 1; jnz =>miss);
@@ -41,7 +53,11 @@ impl Emitter<'_> {
         };
         let back = if guest.effect == Effect::Kept { self.divide(guest, &insn, way)? } else { way };
         if guest.effect != Effect::Kept {
+            if x87::clears_c1(&insn) {
+                dynasm!(self.asm; .arch x64; fincstp; fdecstp);
+            }
             self.run(guest, &insn)?;
+            self.note(guest, data);
         }
         if let Some(back) = back {
             dynasm!(self.asm; .arch x64; =>back);

@@ -73,7 +73,26 @@ fn step(names: &Names, random: &mut Random) -> Instruction {
     let (memory, value) = (operand(names, random), names.value(random));
     let x = R::XMM0 + random.below(4) as u32;
     let by = |wide, narrow| if names.wide { wide } else { narrow };
-    match random.below(19) {
+    match random.below(30) {
+        19 | 20 => Instruction::with1(
+            pick(random, &[C::Fld_m64fp, C::Fld_m32fp, C::Fld_m80fp, C::Fild_m32int]),
+            memory,
+        ),
+        21 | 22 => Instruction::with1(
+            pick(random, &[C::Fstp_m64fp, C::Fstp_m32fp, C::Fstp_m80fp, C::Fistp_m64int]),
+            memory,
+        ),
+        23 | 24 => Instruction::with1(
+            pick(random, &[C::Fadd_m64fp, C::Fmul_m32fp, C::Fdivr_m64fp, C::Ficom_m16int]),
+            memory,
+        ),
+        25 => Instruction::with2(C::Faddp_sti_st0, R::ST1, R::ST0),
+        26 => Instruction::with2(C::Fcomi_st0_sti, R::ST0, R::ST1),
+        27 => Instruction::with2(C::Fxch_st0_sti, R::ST0, R::ST2),
+        28 => {
+            Instruction::with1(pick(random, &[C::Fnstcw_m2byte, C::Fnstsw_m2byte, C::Fldcw_m2byte]), memory)
+        }
+        29 => Ok(Instruction::with(C::Fldpi)),
         0 | 1 => Instruction::with2(by(C::Mov_r64_rm64, C::Mov_r32_rm32), value, memory),
         2 | 3 => Instruction::with2(by(C::Mov_rm64_r64, C::Mov_rm32_r32), memory, value),
         4 => Instruction::with2(C::Mov_rm8_r8, memory, R::AL),

@@ -73,7 +73,11 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, seed: u64) -> Option
                 f.vectors.iter().zip(&g.vectors).enumerate().filter(|(_, (a, b))| a != b).collect();
             let rest = |f: &Fpu| {
                 let (status, regs) = (f.status_word(), &f.regs);
-                format!("MXCSR {:x}, x87 {:x} {status:x} {:x} {regs:x?}", f.mxcsr, f.control, f.valid)
+                let (fop, fip, fdp) = (f.opcode, f.instruction, f.data);
+                format!(
+                    "MXCSR {:x}, x87 {:x} {status:x} {:x} FOP {fop:x} FIP {fip:x?} FDP {fdp:x?} {regs:x?}",
+                    f.mxcsr, f.control, f.valid
+                )
             };
             return Some(format!(
                 "at {until}: state differs, vectors {which:x?}\n  interpreter {}\n  translator  {}",
@@ -146,15 +150,14 @@ fn shrink(program: Program, seed: u64) -> (Program, String) {
     best
 }
 
-fn agree(bits: u32, count: u64) {
-    let codes = program::codes();
+fn agree(bits: u32, count: u64, draw: impl Fn(usize, &mut Random) -> Program) {
     let first = setting("EMU_SEED", 1);
     let mut failures = Vec::new();
     for n in 0..count {
         let seed = first.wrapping_add(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(bits);
         let mut random = Random::new(seed);
         let length = 4 + random.below(40) as usize;
-        let program = Program::draw(bits, length, &codes, &mut random);
+        let program = draw(length, &mut random);
         if compare(&program, seed).is_some() {
             let (program, why) = shrink(program, seed);
             failures.push(format!("program {n} of {bits}-bit code:\n{}{why}", listing(&program)));
@@ -168,12 +171,26 @@ fn agree(bits: u32, count: u64) {
 
 #[test]
 fn engines_agree_on_random_programs_of_64_bit_code() {
-    agree(64, setting("EMU_PROGRAMS", 400));
+    let codes = program::codes();
+    agree(64, setting("EMU_PROGRAMS", 400), |length, random| Program::draw(64, length, &codes, random));
 }
 
 #[test]
 fn engines_agree_on_random_programs_of_32_bit_code() {
-    agree(32, setting("EMU_PROGRAMS", 400));
+    let codes = program::codes();
+    agree(32, setting("EMU_PROGRAMS", 400), |length, random| Program::draw(32, length, &codes, random));
+}
+
+#[test]
+fn engines_agree_on_x87_programs_of_64_bit_code() {
+    let codes = program::x87_codes();
+    agree(64, setting("EMU_PROGRAMS", 400), |length, random| Program::x87(64, length, &codes, random));
+}
+
+#[test]
+fn engines_agree_on_x87_programs_of_32_bit_code() {
+    let codes = program::x87_codes();
+    agree(32, setting("EMU_PROGRAMS", 400), |length, random| Program::x87(32, length, &codes, random));
 }
 
 /// Iterations that are done at once leave what they leave one by one.

@@ -61,6 +61,12 @@ pub fn codes() -> Vec<Code> {
         .collect()
 }
 
+/// Those among them that work with the x87 unit.
+pub fn x87_codes() -> Vec<Code> {
+    let x87 = |feature: &F| matches!(feature, F::FPU | F::FPU287 | F::FPU387 | F::MMX);
+    codes().into_iter().filter(|code| code.cpuid_features().iter().any(x87)).collect()
+}
+
 trait Privileged {
     fn is_privileged_like(&self) -> bool;
 }
@@ -208,6 +214,17 @@ impl Program {
         Self { bits, slots }
     }
 
+    /// One that is mostly x87 and MMX instructions, of `codes`.
+    pub fn x87(bits: u32, length: usize, codes: &[Code], random: &mut Random) -> Self {
+        let mut all = Self::draw(bits, length, codes, random);
+        for slot in &mut all.slots {
+            if random.below(6) == 0 {
+                *slot = x87_state(bits, random);
+            }
+        }
+        all
+    }
+
     /// One of string instructions, and of those that change their direction.
     pub fn strings(bits: u32, length: usize, random: &mut Random) -> Self {
         let slot = |random: &mut Random| match random.below(8) {
@@ -271,6 +288,39 @@ fn special(bits: u32, at: usize, length: usize, random: &mut Random) -> Vec<u8> 
             bytes.extend(to.to_le_bytes());
             bytes.push(insn);
             bytes
+        }
+    }
+}
+
+/// Looks at the x87 state, or changes how the unit works.
+fn x87_state(bits: u32, random: &mut Random) -> Vec<u8> {
+    let at = 16 * random.below(7) as u8;
+    match random.below(10) {
+        // FLD and FSTP where nothing is mapped: in 64-bit code a page fault, which leaves FDP alone.
+        8 | 9 => {
+            let mut bytes = [[0xd9, 0x04], [0xdd, 0x1c]][random.below(2) as usize].to_vec();
+            bytes.extend([0x25, 0, 0, 0, 0x40]);
+            if bits == 32 {
+                bytes = vec![0xd9, 0x05, 0, 0, 0, 0x40];
+            }
+            bytes
+        }
+        0 => vec![0x0f, 0xae, 0x43, at], // fxsave [rbx + at]
+        1 if bits == 64 => vec![0x48, 0x0f, 0xae, 0x43, at],
+        1 | 2 => vec![0xd9, 0x73, at],                 // fnstenv [rbx + at]
+        3 => vec![0xdb, 0xe3],                         // fninit
+        4 => vec![0xd9, 0xe8, 0xd9, 0xeb, 0xd8, 0xd9], // fld1; fldpi; fcomp st1
+        5 => vec![0x9b, 0xdf, 0xe0],                   // fstsw ax
+        _ => {
+            // MOV WORD [RBX + at], control word; FLDCW. Mostly with all exceptions masked.
+            let mut control = 0x3f | random.word() as u16 & 0x1f40;
+            match random.below(16) {
+                0 => control = random.word() as u16,
+                1 => control &= !(1 << random.below(6)),
+                _ => {}
+            }
+            let [low, high] = control.to_le_bytes();
+            vec![0x66, 0xc7, 0x43, at, low, high, 0xd9, 0x6b, at]
         }
     }
 }

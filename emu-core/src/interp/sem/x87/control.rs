@@ -30,9 +30,11 @@ pub fn check_no_wait(cpu: &Cpu) -> Fallible {
     if cpu.cr0 & (CR0_EM | CR0_TS) != 0 { Err(Fault::NM) } else { Ok(()) }
 }
 
-/// Takes a control word: bit 6 is always one, the other reserved bits zero.
+/// Takes a control word: bit 6 is always one, the other reserved bits zero. An engine that runs x87 instructions with
+/// all exceptions masked looks again when one is not.
 pub fn load_control(cpu: &mut Cpu, word: u16) {
     cpu.fpu.control = word & 0x1f3f | 0x40;
+    cpu.stop |= word & 0x3f != 0x3f;
 }
 
 /// FNINIT. SDM 2A, "FINIT/FNINIT".
