@@ -11,7 +11,6 @@ use emu_core::interp::op::{Op, WRITES_RIP};
 use emu_core::mem::PAGE_SIZE;
 
 use crate::frame::{Exchange, StackFrame};
-use crate::loops::Runs;
 use crate::thunks::Callees;
 
 /// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
@@ -83,7 +82,6 @@ pub fn callees() -> Callees {
         flags: flags as *const () as usize,
         settle_carry: settle_carry as *const () as usize,
         bring_in: bring_in as *const () as usize,
-        prepare: prepare as *const () as usize,
     }
 }
 
@@ -188,14 +186,4 @@ extern "sysv64" fn bring_in(stack: &mut StackFrame, linear: u64, stretch: Stretc
     // Accesses that may want to be aligned are looked at first by their handlers.
     let within = linear % PAGE_SIZE + span <= PAGE_SIZE && (size < 16 || access.is_multiple_of(size));
     u64::from(!(within && cpu.bring_in(access, write)))
-}
-
-/// Prepares the fast copy of a loop, or says that it cannot run now.
-extern "sysv64" fn prepare(stack: &mut StackFrame, runs: &Runs, _: u32, remaining: i64) {
-    // SAFETY: as in `call_out`.
-    let cpu = unsafe { &mut *stack.frame.cpu };
-    let ready = runs.prepare(cpu, &stack.frame, remaining, &mut stack.distances);
-    stack.run = ready.rounds * runs.count;
-    stack.rest = remaining - stack.run;
-    stack.rounds = ready.patience;
 }

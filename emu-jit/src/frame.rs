@@ -102,10 +102,12 @@ pub struct StackFrame {
     pub distances: [u64; GROUPS],
     /// While the fast copy of a loop runs: instructions that may retire after it.
     pub rest: i64,
-    /// Instructions that the fast copy of a loop may retire now.
+    /// While the fast copy of a loop is prepared: rounds that it may run. After a look for a page: whether it was in vain.
     pub run: i64,
     /// Rounds of a loop until its fast copy is tried.
     pub rounds: u64,
+    /// Operand of the last shift, from which its flags can be worked out.
+    pub shifted: u64,
 }
 
 /// Bytes of stack that the entry thunk takes; with six saved registers and the return address a multiple of 16.
@@ -151,6 +153,7 @@ offsets! {
     REST = offset_of!(StackFrame, rest);
     RUN = offset_of!(StackFrame, run);
     ROUNDS = offset_of!(StackFrame, rounds);
+    SHIFTED = offset_of!(StackFrame, shifted);
     REMAINING = offset_of!(Exchange, remaining);
 }
 

@@ -9,14 +9,17 @@ use emu_core::decode::MAX_LENGTH;
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mmu::tlb::FetchTable;
 
-/// Entries in a table.
-pub const ENTRIES: usize = 4096;
-/// The index is RIP xor RIP shifted right by this.
-pub const FOLD: u32 = 12;
+use crate::analysis::MOST;
+
+/// Entries in a table, found by the low bits of RIP: so many that hot places of a large program seldom share one.
+pub const ENTRIES: usize = 1 << 15;
 /// Entries that are remembered for clearing; beyond it the whole table is wiped.
 const LOG: usize = 1024;
 /// Entries that are remembered by page; beyond it everything is forgotten.
 const MOST_BY_PAGE: usize = 4 * ENTRIES;
+
+/// Most bytes of a block.
+const LONGEST: u64 = (MOST * MAX_LENGTH) as u64;
 
 /// An entry. An empty one has a RIP that no block has, and leads out of translated code.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +50,7 @@ pub struct Jumps {
 }
 
 fn index(rip: u64) -> usize {
-    (rip as u32 ^ rip as u32 >> FOLD) as usize & (ENTRIES - 1)
+    rip as usize & (ENTRIES - 1)
 }
 
 impl Jumps {
@@ -59,7 +62,7 @@ impl Jumps {
             serial: 0,
             dropped: 0,
             used: 0,
-            entries: Box::new([empty; ENTRIES]),
+            entries: vec![empty; ENTRIES].into_boxed_slice().try_into().expect("the length is right"),
             filled: Vec::with_capacity(LOG),
             by_page: HashMap::new(),
             pages_filled: 0,
@@ -90,8 +93,8 @@ impl Jumps {
     pub fn catch_up(&mut self, fetches: &FetchTable) {
         for &page in &fetches.dropped()[self.dropped..] {
             self.drop_page(page, 0);
-            // An instruction may begin in the page before.
-            self.drop_page(page.wrapping_sub(PAGE_SIZE), PAGE_SIZE - MAX_LENGTH as u64);
+            // A block may begin in the page before.
+            self.drop_page(page.wrapping_sub(PAGE_SIZE), PAGE_SIZE - LONGEST);
         }
         self.dropped = fetches.dropped().len();
     }

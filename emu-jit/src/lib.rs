@@ -221,11 +221,10 @@ impl Translator {
                 return None;
             }
             *heat = 0;
-            self.translate(cpu, frame, key);
+            self.translate(cpu, frame, key, linear);
         }
         if let Some(Place::Crossing(known)) = self.units.get(frame, key) {
-            let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
-            let beyond = fetch_frame(cpu, next).ok()??;
+            let beyond = frame_beyond(cpu, linear, known)?;
             if known.iter().all(|(other, _)| *other != beyond) {
                 self.translate_crossing(cpu, frame, key, beyond);
             }
@@ -237,8 +236,7 @@ impl Translator {
             Place::Cold => return None,
             Place::Unit(unit) => unit,
             Place::Crossing(known) => {
-                let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
-                let beyond = fetch_frame(cpu, next).ok()??;
+                let beyond = frame_beyond(cpu, linear, known)?;
                 known.iter().find(|(other, _)| *other == beyond)?.1.as_ref()?
             }
         };
@@ -255,7 +253,7 @@ impl Translator {
     }
 
     #[cold]
-    fn translate(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key) {
+    fn translate(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, linear: u64) {
         if !self.code.has_room(MOST_CODE) {
             self.forget();
         }
@@ -269,6 +267,11 @@ impl Translator {
             self.units.start_crossing(frame, key);
             return;
         };
+        let at_end = offset + usize::from(last.op.end) + MAX_LENGTH > PAGE_SIZE as usize;
+        if at_end && !last.ends() && key.merges() && self.translate_loop_across(cpu, frame, key, linear) {
+            return;
+        }
+        let mem = &mut cpu.system_mut().mem;
         mem.mark_code(frame, offset as u64, last.op.end.into());
         cpu.note_memory_changes();
         let unit = if block.len() > 1 || last.kind != Kind::Last {
@@ -277,6 +280,32 @@ impl Translator {
             None
         };
         self.units.insert(frame, key, unit);
+    }
+
+    /// Translates the loop that begins at a place and goes on in the next page, if there is one and the processor has
+    /// been in that page. Else it had better not be looked at: that would show in the page tables.
+    fn translate_loop_across(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, linear: u64) -> bool {
+        /// Bytes of the next page that are looked at.
+        const AHEAD: usize = 512;
+        let Some(beyond) = known_beyond(cpu, linear) else { return false };
+        let (offset, features) = (usize::from(key.offset), cpu.model.features);
+        let mem = &mut cpu.system_mut().mem;
+        let mut bytes = [0; PAGE_SIZE as usize + AHEAD];
+        let (first, second) = bytes.split_at_mut(PAGE_SIZE as usize);
+        mem.ram().read_slice(mem.host_of(frame), first);
+        mem.ram().read_slice(mem.host_of(beyond), second);
+        let block = analysis::block(&bytes, offset, key.mode, features, self.most, true, &mut self.factory);
+        let end = block.last().map_or(0, |last| u64::from(last.op.end));
+        let room = PAGE_SIZE - offset as u64;
+        if end <= room || Loop::of(&block, key.mode, key.offset).is_none() {
+            return false;
+        }
+        mem.mark_code(frame, offset as u64, room);
+        mem.mark_code(beyond, 0, end - room);
+        cpu.note_memory_changes();
+        let unit = self.emit(block, frame, key, true);
+        self.units.insert_crossing(frame, key, beyond, Some(unit));
+        true
     }
 
     /// Translates an instruction that ends in the frame `beyond`.
@@ -310,22 +339,22 @@ impl Translator {
     fn emit(&mut self, mut block: Vec<Guest>, frame: FrameNumber, key: Key, merge: bool) -> Unit {
         let ops: Box<[_]> = block.iter().map(|guest| guest.op.clone()).collect();
         let first_link = FIRST_LINK + self.units.next_link();
-        let (emitted, fast) = loop {
+        let emitted = loop {
             let base = self.code.next();
             let fast = if merge { Loop::of(&block, key.mode, key.offset) } else { None };
             let plan = Plan { ops: &ops, fast: fast.as_ref() };
             match emit::emit(&block, plan, key.mode, key.offset, &self.thunks, base, first_link) {
-                Ok(emitted) => break (emitted, fast),
+                Ok(emitted) => break emitted,
                 Err(failed) => analysis::demote(&mut block, failed.index, key.mode, merge),
             }
         };
         let at = self.code.push(&emitted.code);
         for link in &emitted.links {
             let to = Key { offset: link.target, mode: key.mode, careful: link.careful };
-            self.units.add_link(at + link.at, frame, to);
+            self.units.add_link(at + link.at, at + link.leave, frame, to);
         }
         let len = block[block.len() - 1].op.end;
-        Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops, fast }
+        Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops }
     }
 
     /// Runs translated code. `Some` when the run must stop.
@@ -341,7 +370,7 @@ impl Translator {
         }
         cpu.retired = cpu.deadline.wrapping_sub(exchange.remaining as u64);
         if token >= FIRST_LINK {
-            if self.units.link(token - FIRST_LINK, &mut self.code) {
+            if self.units.link(token - FIRST_LINK, self.thunks.by_cache, &mut self.code) {
                 return self.go_carefully(cpu);
             }
         } else if cpu.retired == before {
@@ -362,6 +391,30 @@ impl Translator {
             None if cpu.attention != 0 => None,
             None => self.cold.step(cpu),
         }
+    }
+}
+
+/// The frame of the page after that of `linear`, if the processor has fetched from it lately.
+fn known_beyond(cpu: &Cpu, linear: u64) -> Option<FrameNumber> {
+    let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
+    let physical = cpu.tlb.fetches(cpu.cpl == 3).find(next)?;
+    let mem = &cpu.system().mem;
+    mem.code_page(mem.gate_a20(physical)).read_frame()
+}
+
+/// The same for a place that goes on there. A single instruction is fetched from both pages in any case.
+fn frame_beyond(
+    cpu: &mut Cpu,
+    linear: u64,
+    known: &[(FrameNumber, Option<units::Unit>)],
+) -> Option<FrameNumber> {
+    let single = known.iter().all(|(_, unit)| unit.as_ref().is_none_or(|unit| unit.ops.len() == 1));
+    match known_beyond(cpu, linear) {
+        None if single => {
+            let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
+            fetch_frame(cpu, next).ok()?
+        }
+        found => found,
     }
 }
 

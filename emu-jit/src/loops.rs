@@ -1,59 +1,61 @@
 //! Loops of one block: what lets a fast copy of them run many rounds without looking at pages.
 //!
 //! A *run* is a group of accesses whose address moves by the same number of bytes in each round. Before the fast copy
-//! starts, [`Runs::prepare`] works out how many rounds all runs stay within their pages, and the copy is given a budget
+//! starts, code of the block works out how many rounds all runs stay within their pages, and the copy is given a budget
 //! of just so many instructions; so the check of the budget, which each round makes anyway, is the only one. The other
 //! accesses are checked as ever.
 //!
 //! Assumes and keeps what [`crate::groups`] does.
 
-use emu_core::cpu::{Cpu, FS, GS};
 use emu_core::mem::PAGE_SIZE;
 use iced_x86::Register;
 
 use crate::analysis::{Guest, Kind, Want, liveness, needs_alignment};
-use crate::frame::{Frame, GROUPS};
+use crate::frame::GROUPS;
 use crate::groups::{Access, Base, Key, Way, accesses, merge_some};
 use crate::mode::Mode;
 
-/// Rounds below which the fast copy is not worth preparing.
-const FEW: u64 = 4;
+/// Rounds below which the fast copy is not worth its while.
+pub const FEW: i32 = 4;
 /// Most rounds at a time.
-const MOST: u64 = 1 << 20;
-/// Rounds of the ordinary copy before the fast one is tried.
-pub const PATIENCE: i32 = 6;
-/// Rounds to wait after a miss.
-const SOON: u64 = 1;
-/// Rounds to wait where strides are too long.
-const LATER: u64 = 500;
+pub const MOST: i32 = 4096;
+/// Rounds of the ordinary copy before the fast one is tried, or tried again.
+pub const SOON: i32 = 1;
+/// The same where strides are too long for it.
+pub const LATER: i32 = 500;
 /// Bytes that the accesses of one run may span.
 const WIDEST: i64 = 1024;
 
 /// A group of accesses that moves by a constant in each round.
 #[derive(Debug)]
-struct Run {
+pub struct Run {
     /// Register that addresses count from.
-    base: Option<u8>,
+    pub base: Option<u8>,
     /// Index register and scale.
-    index: Option<(u8, u32)>,
+    pub index: Option<(u8, u32)>,
     /// Addresses count from the page that code comes from.
-    page: bool,
-    /// FS or GS is added.
-    segment: Option<usize>,
-    low: i64,
-    high: i64,
-    stride: i64,
-    write: bool,
+    pub page: bool,
+    /// FS or GS, whose base is added.
+    pub segment: Register,
+    /// Distance of the first byte.
+    pub low: i64,
+    /// Distance of the byte behind the last.
+    pub high: i64,
+    /// Bytes by which addresses move in each round.
+    pub stride: i64,
+    /// It is written.
+    pub write: bool,
     /// This distance has to be a multiple of that size.
-    aligned: Option<(i64, i64)>,
+    pub aligned: Option<(i64, i64)>,
 }
 
-/// The runs of a loop.
-#[derive(Debug)]
-pub struct Runs {
-    runs: Vec<Run>,
-    /// Instructions in a round.
-    pub count: i64,
+impl Run {
+    /// Factor and shift by which a number of bytes within a page becomes the number of whole strides in it.
+    pub fn division(&self) -> (i32, i8) {
+        const SHIFT: i8 = 24;
+        let stride = self.stride.unsigned_abs();
+        (((1 << SHIFT) / stride + 1) as i32, SHIFT)
+    }
 }
 
 /// A loop of one block.
@@ -62,16 +64,7 @@ pub struct Loop {
     /// The block as the fast copy has it.
     pub block: Vec<Guest>,
     /// What has to be prepared.
-    pub runs: Box<Runs>,
-}
-
-/// What [`Runs::prepare`] found.
-#[derive(Debug)]
-pub struct Ready {
-    /// Rounds that the fast copy may run.
-    pub rounds: i64,
-    /// Rounds after which it may be tried again, if none.
-    pub patience: u64,
+    pub runs: Vec<Run>,
 }
 
 impl Loop {
@@ -109,9 +102,7 @@ impl Loop {
         if block.iter().any(|guest| guest.kind == Kind::CallOut) {
             return None;
         }
-        let count = block.len() as i64;
-        let runs = found.into_iter().map(|(_, run)| run).collect();
-        Some(Self { block, runs: Box::new(Runs { runs, count }) })
+        Some(Self { block, runs: found.into_iter().map(|(_, run)| run).collect() })
     }
 }
 
@@ -163,63 +154,35 @@ fn place(
     if found.len() == GROUPS {
         return None;
     }
-    let segment = match key.segment {
-        Register::FS => Some(FS),
-        Register::GS => Some(GS),
-        _ => None,
-    };
     let page = key.base == Base::Page;
-    let run = Run { base, index, page, segment, low: access.at, high: end, stride, write, aligned };
+    let run =
+        Run { base, index, page, segment: key.segment, low: access.at, high: end, stride, write, aligned };
     found.push((key, run));
     Some(found.len() - 1)
 }
 
-impl Runs {
-    /// Is there nothing to prepare?
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Finds the pages of all runs and how long they stay in them.
-    pub fn prepare(&self, cpu: &Cpu, frame: &Frame, remaining: i64, distances: &mut [u64; GROUPS]) -> Ready {
-        let none = |patience| Ready { rounds: 0, patience };
-        let register = |number: u8| match number {
-            12.. => frame.high[usize::from(number) - 12],
-            _ => cpu.regs[usize::from(number)],
-        };
-        let mut rounds = (remaining / self.count).max(0) as u64;
-        if rounds < FEW {
-            return none(SOON);
+    #[test]
+    fn divisions_are_exact_within_a_page() {
+        for stride in (1..=4096).chain([-1, -3, -4096]) {
+            let run = Run {
+                base: None,
+                index: None,
+                page: false,
+                segment: Register::None,
+                low: 0,
+                high: 1,
+                stride,
+                write: false,
+                aligned: None,
+            };
+            let (factor, shift) = run.division();
+            for bytes in 0..PAGE_SIZE as i64 {
+                assert_eq!(bytes * i64::from(factor) >> shift, bytes / stride.abs(), "{bytes} / {stride}");
+            }
         }
-        rounds = rounds.min(MOST);
-        for (run, distance) in self.runs.iter().zip(distances) {
-            let fixed = if run.page { frame.page } else { 0 };
-            let fixed = fixed.wrapping_add(run.segment.map_or(0, |number| cpu.seg[number].base));
-            let base = fixed.wrapping_add(run.base.map_or(0, register));
-            let index = run.index.map_or(0, |(number, scale)| register(number).wrapping_mul(scale.into()));
-            let origin = base.wrapping_add(index);
-            let start = origin.wrapping_add(run.low as u64) & cpu.linear_mask;
-            let entry =
-                if run.write { cpu.tlb.write(cpu.context, start) } else { cpu.tlb.read(cpu.context, start) };
-            let (within, span) = (start.wrapping_sub(entry.tag), (run.high - run.low) as u64);
-            if within > PAGE_SIZE - span {
-                return none(SOON);
-            }
-            if let Some((at, size)) = run.aligned
-                && origin.wrapping_add(at as u64) & (size as u64 - 1) != 0
-            {
-                return none(LATER);
-            }
-            let stride = run.stride.unsigned_abs();
-            let room = if run.stride < 0 { within } else { PAGE_SIZE - span - within };
-            let here = room.checked_div(stride).map_or(u64::MAX, |more| more + 1);
-            if here < FEW {
-                let never = PAGE_SIZE.checked_div(stride).is_some_and(|most| most < FEW);
-                return none(if never { LATER } else { SOON });
-            }
-            rounds = rounds.min(here);
-            *distance = entry.host.wrapping_sub(entry.tag).wrapping_add(fixed);
-        }
-        Ready { rounds: rounds as i64, patience: SOON }
     }
 }

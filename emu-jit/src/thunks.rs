@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
+use emu_core::cpu::eflags::{OSZAPC, Writer};
 use emu_core::cpu::fpu::{Fpu, Vector};
 use emu_core::cpu::{CS, Cpu, RIP, Segment};
 use emu_core::softfloat::F80;
@@ -13,9 +14,10 @@ use crate::code_buffer::CodeBuffer;
 use crate::emit::NOTED;
 use crate::enter::Place;
 use crate::frame::{
-    COPIED, CPU, EXCHANGE, PINNED, REMAINING, RUN, SPILL, STACK, VECTORS_IN, X87_AREA, X87_DATA, X87_IN,
-    X87_IP, X87_OPCODE, X87_SEGMENT,
+    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, JUMPS, PINNED, REMAINING, RUN, SPILL, STACK,
+    VECTORS_IN, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE, X87_SEGMENT,
 };
+use crate::jumps;
 
 const REGS: i32 = offset_of!(Cpu, regs) as i32;
 const VECTORS: i32 = (offset_of!(Cpu, fpu) + offset_of!(Fpu, vectors)) as i32;
@@ -52,11 +54,11 @@ pub struct Thunks {
     /// Calls an instruction's handler: R13D holds the packed [`Place`](crate::enter::Place), R14 the `Op`. Returns when
     /// the block can go on, with general registers loaded and vector registers in the processor.
     pub call_out: usize,
-    /// Loads the arithmetic flags into the host's. Changes R13 and R14.
+    /// Loads the arithmetic flags into the host's. Changes R13 and R14. Vector registers stay where they are.
     pub load_flags: usize,
     /// Makes bit 0 of `flag_b` the carry. Changes R13, R14 and the host's flags.
     pub settle_carry: usize,
-    /// Brings the guest's vector registers and MXCSR in. Changes R14.
+    /// Brings the guest's vector registers and MXCSR in. Changes R14 and the host's flags.
     pub vectors_in: usize,
     /// Brings the guest's x87 state into the host's unit. Changes R13, R14 and the host's flags.
     pub x87_in: usize,
@@ -66,9 +68,8 @@ pub struct Thunks {
     /// frame's `run` is zero when it does. Changes R13, R14 and the host's flags; vector registers are in the
     /// processor then.
     pub bring_in: usize,
-    /// Prepares the fast copy of a loop: R14 points to its [`Runs`](crate::loops::Runs). R15 holds the instructions that
-    /// it may retire, zero for none, and the rest stands in the frame. Otherwise as `bring_in`.
-    pub prepare: usize,
+    /// Goes on at the RIP in R13 by way of the jump cache, or leaves with token 0.
+    pub by_cache: usize,
     /// The host has BMI2.
     pub bmi2: bool,
 }
@@ -84,8 +85,6 @@ pub struct Callees {
     pub settle_carry: usize,
     /// Fills the translation cache.
     pub bring_in: usize,
-    /// Prepares the fast copy of a loop.
-    pub prepare: usize,
 }
 
 /// Token: R13 was the next RIP and nothing is to be linked.
@@ -104,7 +103,8 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     let enter = base + asm.offset().0;
     emit_enter(&mut asm);
     let vectors_in = base + asm.offset().0;
-    emit_vectors_in(&mut asm, avx);
+    emit_vectors_in(&mut asm, avx, 8);
+    dynasm!(asm; .arch x64; ret);
     let vectors_out = asm.new_dynamic_label();
     dynasm!(asm; .arch x64; =>vectors_out);
     emit_vectors_out(&mut asm, avx);
@@ -167,22 +167,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; jmp =>stored
     );
     let load_flags = base + asm.offset().0;
-    emit_call(&mut asm, callees.flags, vectors_out, None);
-    // AX: the flags as LAHF and SETO leave them.
-    dynasm!(asm
-        ; .arch x64
-        ; mov r14, rax
-    );
-    load_registers(&mut asm, 8);
-    dynasm!(asm
-        ; .arch x64
-        ; mov r13, rax
-        ; mov rax, r14
-        ; add al, 127
-        ; sahf
-        ; mov rax, r13
-        ; ret
-    );
+    emit_load_flags(&mut asm, callees.flags, vectors_out, avx);
     let settle_carry = base + asm.offset().0;
     emit_call(&mut asm, callees.settle_carry, vectors_out, None);
     load_registers(&mut asm, 8);
@@ -192,13 +177,23 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     dynasm!(asm; .arch x64; mov [rsp + 8 + RUN], rax);
     load_registers(&mut asm, 8);
     dynasm!(asm; .arch x64; ret);
-    let prepare = base + asm.offset().0;
-    emit_call(&mut asm, callees.prepare, vectors_out, None);
-    load_registers(&mut asm, 8);
-    dynasm!(asm; .arch x64; mov r15, [rsp + 8 + RUN]; ret);
     let no_target = base + asm.offset().0;
     dynasm!(asm
         ; .arch x64
+        ; xor r14d, r14d
+        ; jmp extern leave
+    );
+    let by_cache = base + asm.offset().0;
+    dynasm!(asm
+        ; .arch x64
+        ; mov r14d, r13d
+        ; and r14d, jumps::ENTRIES as i32 - 1
+        ; shl r14d, 4
+        ; add r14, [rsp + JUMPS]
+        ; cmp r13, [r14]
+        ; jne >miss
+        ; jmp QWORD [r14 + 8]
+        ; miss:
         ; xor r14d, r14d
         ; jmp extern leave
     );
@@ -214,7 +209,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         x87_in,
         no_target,
         bring_in,
-        prepare,
+        by_cache,
         bmi2: is_x86_feature_detected!("bmi2"),
     }
 }
@@ -318,22 +313,37 @@ fn emit_call(asm: &mut Assembler, callee: usize, vectors_out: DynamicLabel, x87_
     );
 }
 
-fn emit_vectors_in(asm: &mut Assembler, avx: bool) {
+/// The frame lies `above` bytes above RSP. Changes R14 and the host's flags.
+fn emit_vectors_in(asm: &mut Assembler, avx: bool, above: i32) {
     dynasm!(asm
         ; .arch x64
-        ; mov BYTE [rsp + 8 + VECTORS_IN], 1
-        ; mov r14, [rsp + 8 + CPU]
+        ; mov BYTE [rsp + above + VECTORS_IN], 1
+        ; mov r14, [rsp + above + CPU]
         ; ldmxcsr [r14 + MXCSR]
     );
-    for n in 0..16u8 {
-        let at = VECTORS + i32::from(n) * size_of::<Vector>() as i32;
-        if avx {
-            dynasm!(asm; .arch x64; vmovups Ry(n), [r14 + at]);
-        } else {
-            dynasm!(asm; .arch x64; movups Rx(n), [r14 + at]);
+    let at = |n: u8| VECTORS + i32::from(n) * size_of::<Vector>() as i32;
+    if avx {
+        // High halves that are clear are made so by VZEROUPPER: beside halves that were loaded, each SSE instruction
+        // would have to merge its result with what its destination held, and wait for that.
+        dynasm!(asm; .arch x64; vmovups xmm0, [r14 + at(0) + 16]);
+        for n in 1..16 {
+            dynasm!(asm; .arch x64; vorps xmm0, xmm0, [r14 + at(n) + 16]);
+        }
+        let (wide, done) = (asm.new_dynamic_label(), asm.new_dynamic_label());
+        dynasm!(asm; .arch x64; vptest xmm0, xmm0; jnz =>wide; vzeroupper);
+        for n in 0..16u8 {
+            dynasm!(asm; .arch x64; vmovups Rx(n), [r14 + at(n)]);
+        }
+        dynasm!(asm; .arch x64; jmp =>done; =>wide);
+        for n in 0..16u8 {
+            dynasm!(asm; .arch x64; vmovups Ry(n), [r14 + at(n)]);
+        }
+        dynasm!(asm; .arch x64; =>done);
+    } else {
+        for n in 0..16u8 {
+            dynasm!(asm; .arch x64; movups Rx(n), [r14 + at(n)]);
         }
     }
-    dynasm!(asm; .arch x64; ret);
 }
 
 /// RAX points to the processor. Changes RCX.
@@ -466,4 +476,62 @@ fn emit_x87_out(asm: &mut Assembler) {
         );
     }
     dynasm!(asm; .arch x64; ret);
+}
+
+/// Flags that the most common writers left are made anew by the same operation; the others are worked out.
+fn emit_load_flags(asm: &mut Assembler, callee: usize, vectors_out: dynasmrt::DynamicLabel, avx: bool) {
+    let word = |writer: Writer, shift: i32| shift << 8 | writer as i32;
+    dynasm!(asm
+        ; .arch x64
+        ; movzx r14d, WORD [rsp + 8 + FLAG_WRITER]
+        ; mov r13, [rsp + 8 + FLAG_A]
+    );
+    for (writer, shift) in [Writer::Sub, Writer::Logic, Writer::Add]
+        .iter()
+        .flat_map(|&writer| [(writer, 32), (writer, 0), (writer, 56)])
+    {
+        let other = asm.new_dynamic_label();
+        dynasm!(asm; .arch x64; cmp r14d, word(writer, shift); jne =>other);
+        match (writer, shift) {
+            (Writer::Sub, 32) => dynasm!(asm; .arch x64; cmp r13d, [rsp + 8 + FLAG_B]),
+            (Writer::Sub, 0) => dynasm!(asm; .arch x64; cmp r13, [rsp + 8 + FLAG_B]),
+            (Writer::Sub, _) => dynasm!(asm; .arch x64; cmp r13b, [rsp + 8 + FLAG_B]),
+            (Writer::Add, 32) => dynasm!(asm; .arch x64; add r13d, [rsp + 8 + FLAG_B]),
+            (Writer::Add, 0) => dynasm!(asm; .arch x64; add r13, [rsp + 8 + FLAG_B]),
+            (Writer::Add, _) => dynasm!(asm; .arch x64; add r13b, [rsp + 8 + FLAG_B]),
+            (_, 32) => dynasm!(asm; .arch x64; test r13d, r13d),
+            (_, 0) => dynasm!(asm; .arch x64; test r13, r13),
+            _ => dynasm!(asm; .arch x64; test r13b, r13b),
+        }
+        dynasm!(asm; .arch x64; ret; =>other);
+    }
+    let (vectors, load) = (asm.new_dynamic_label(), asm.new_dynamic_label());
+    // What LAHF and SETO left, of which all count.
+    dynasm!(asm
+        ; .arch x64
+        ; cmp r14d, word(Writer::Split, 0)
+        ; jne >call
+        ; cmp DWORD [rsp + 8 + FLAG_B], OSZAPC as i32
+        ; je =>load
+        ; call:
+        ; movzx r14d, BYTE [rsp + 8 + VECTORS_IN]
+        ; mov [rsp + 8 + RUN], r14
+    );
+    emit_call(asm, callee, vectors_out, None);
+    dynasm!(asm; .arch x64; mov r13, rax);
+    load_registers(asm, 8);
+    dynasm!(asm; .arch x64; cmp QWORD [rsp + 8 + RUN], 0; jne =>vectors);
+    dynasm!(asm
+        ; .arch x64
+        ; =>load
+        ; mov r14, rax
+        ; mov rax, r13
+        ; add al, 127
+        ; sahf
+        ; mov rax, r14
+        ; ret
+        ; =>vectors
+    );
+    emit_vectors_in(asm, avx, 8);
+    dynasm!(asm; .arch x64; jmp =>load);
 }

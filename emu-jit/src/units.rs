@@ -7,7 +7,6 @@ use emu_core::interp::op::Op;
 use emu_core::mem::page::FrameNumber;
 
 use crate::code_buffer::CodeBuffer;
-use crate::loops::Loop;
 use crate::mode::Mode;
 
 /// What a block is found by.
@@ -39,14 +38,13 @@ pub struct Unit {
     pub len: u16,
     /// What its calls out run.
     pub ops: Box<[Op]>,
-    /// The loop that it is.
-    pub fast: Option<Loop>,
 }
 
 /// A jump that left translated code for want of a target.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     site: usize,
+    leave: usize,
     frame: FrameNumber,
     to: Key,
 }
@@ -58,8 +56,8 @@ pub enum Place {
     Cold,
     /// A block.
     Unit(Unit),
-    /// One instruction that goes on in the next page: a block for each frame that was found there. It is entered by
-    /// way of the jump cache only, which knows both pages.
+    /// One instruction, or a loop, that goes on in the next page: a block for each frame that was found there. It is
+    /// entered by way of the jump cache only, which knows both pages.
     Crossing(Vec<(FrameNumber, Option<Unit>)>),
 }
 
@@ -137,16 +135,19 @@ impl Units {
     }
 
     /// Remembers a jump to be linked.
-    pub fn add_link(&mut self, site: usize, frame: FrameNumber, to: Key) {
-        self.links.push(Link { site, frame, to });
+    pub fn add_link(&mut self, site: usize, leave: usize, frame: FrameNumber, to: Key) {
+        self.links.push(Link { site, leave, frame, to });
     }
 
-    /// Links jump `number`, which was just taken, if its target is translated now. Says whether it leads to a careful
-    /// block.
-    pub fn link(&self, number: u64, code: &mut CodeBuffer) -> bool {
-        let Some(&Link { site, frame, to }) = self.links.get(number as usize) else { return false };
-        if let Some(Place::Unit(unit)) = self.get(frame, to) {
-            code.link(site, unit.direct);
+    /// Links jump `number`, which was just taken, if its target is translated now; `by_cache` is the thunk that looks
+    /// into the jump cache. Says whether it leads to a careful block.
+    pub fn link(&self, number: u64, by_cache: usize, code: &mut CodeBuffer) -> bool {
+        let Some(&Link { site, leave, frame, to }) = self.links.get(number as usize) else { return false };
+        match self.get(frame, to) {
+            Some(Place::Unit(unit)) => code.link(site, unit.direct),
+            // Which block that is depends on the next page, too.
+            Some(Place::Crossing(_)) => code.link(leave, by_cache),
+            Some(Place::Cold) | None => {}
         }
         to.careful
     }

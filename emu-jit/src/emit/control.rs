@@ -160,7 +160,6 @@ impl Emitter<'_> {
             let stub = self.asm.new_dynamic_label();
             dynasm!(self.asm; .arch x64; jmp =>stub);
             let at = self.asm.offset().0 - 4;
-            self.links.push(LinkSite { at, target: target as u16, careful });
             dynasm!(self.asm
                 ; .arch x64
                 ; =>stub
@@ -173,6 +172,8 @@ impl Emitter<'_> {
                 ; mov r14d, token
                 ; jmp extern self.thunks.leave
             );
+            let leave = self.asm.offset().0 - 4;
+            self.links.push(LinkSite { at, leave, target: target as u16, careful });
             return;
         }
         self.jump_by_cache(target);
@@ -201,8 +202,6 @@ impl Emitter<'_> {
         dynasm!(self.asm
             ; .arch x64
             ; mov r14d, r13d
-            ; shr r14d, jumps::FOLD as i8
-            ; xor r14d, r13d
             ; and r14d, jumps::ENTRIES as i32 - 1
             ; shl r14d, 4
             ; add r14, [rsp + JUMPS]

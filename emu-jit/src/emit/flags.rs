@@ -10,7 +10,7 @@ use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, Writer};
 use super::{Emitter, R14};
 use crate::analysis::Kind;
 use crate::effects::Effect;
-use crate::frame::{FLAG_A, FLAG_B, FLAG_WRITER};
+use crate::frame::{FLAG_A, FLAG_B, FLAG_WRITER, SHIFTED};
 
 /// Where an operand of the last writer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,24 @@ pub enum Source {
     Frame,
     /// An instruction of the block.
     Operands { writer: Writer, shift: u8, a: Operand, b: Operand },
+    /// A shift by a known count, whose operand stands in the frame as it was. A cold piece may store the flags, and the
+    /// way it leads back to still finds it there.
+    Shifted { shift: Shift, count: u8, wide: bool },
 }
+
+/// A shift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    /// SHL.
+    Left,
+    /// SHR.
+    Right,
+    /// SAR.
+    Arithmetic,
+}
+
+/// Flags that a shift by a known count leaves; AF is clear.
+pub(super) const OF_SHIFTS: u64 = OSZAPC & !AF;
 
 /// What is known about the flags.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +97,22 @@ impl Emitter<'_> {
     /// scratch ones; may change the host's flags.
     pub(super) fn state_to_frame(&mut self) {
         self.note_to_frame();
-        let Source::Operands { writer, shift, a, b } = self.state.source else { return };
+        let (writer, shift, a, b) = match self.state.source {
+            Source::Frame => return,
+            Source::Operands { writer, shift, a, b } => (writer, shift, a, b),
+            Source::Shifted { shift, count, wide } => {
+                dynasm!(self.asm; .arch x64; mov r14, rax; mov rax, [rsp + SHIFTED]);
+                self.shift_again(0, shift, count, wide);
+                dynasm!(self.asm
+                    ; .arch x64
+                    ; lahf
+                    ; seto al
+                    ; mov [rsp + FLAG_A], rax
+                    ; mov rax, r14
+                );
+                (Writer::Split, 0, Operand::Slot, Operand::Imm(OF_SHIFTS as i64))
+            }
+        };
         self.operand_to_slot(a, FLAG_A);
         self.operand_to_slot(b, FLAG_B);
         let word = writer_word(writer, shift);
@@ -143,6 +175,19 @@ impl Emitter<'_> {
         }
     }
 
+    /// Shifts what is in a host register, for the flags.
+    fn shift_again(&mut self, register: u8, shift: Shift, count: u8, wide: bool) {
+        let count = count as i8;
+        match (shift, wide) {
+            (Shift::Left, true) => dynasm!(self.asm; .arch x64; shl Rq(register), count),
+            (Shift::Left, false) => dynasm!(self.asm; .arch x64; shl Rd(register), count),
+            (Shift::Right, true) => dynasm!(self.asm; .arch x64; shr Rq(register), count),
+            (Shift::Right, false) => dynasm!(self.asm; .arch x64; shr Rd(register), count),
+            (Shift::Arithmetic, true) => dynasm!(self.asm; .arch x64; sar Rq(register), count),
+            (Shift::Arithmetic, false) => dynasm!(self.asm; .arch x64; sar Rd(register), count),
+        }
+    }
+
     /// Makes the host's flags in `mask` the guest's. Changes R14; R13 only where `free` says that nothing is in it.
     pub(super) fn need_flags(&mut self, mask: u64, free: bool) {
         if self.host_has(mask) {
@@ -152,6 +197,14 @@ impl Emitter<'_> {
             && let Some(valid) = self.work_out(mask, writer, shift, a, b)
         {
             self.state.host = valid;
+            return;
+        }
+        if let Source::Shifted { shift, count, wide } = self.state.source
+            && mask & AF == 0
+        {
+            dynasm!(self.asm; .arch x64; mov r14, [rsp + SHIFTED]);
+            self.shift_again(R14, shift, count, wide);
+            self.state.host = OF_SHIFTS;
             return;
         }
         self.state_to_frame();
@@ -254,7 +307,7 @@ impl Emitter<'_> {
     /// The same for both operands of what is known before instruction `index`.
     pub(super) fn stays_from(&self, source: Source, index: usize) -> bool {
         match source {
-            Source::Frame => true,
+            Source::Frame | Source::Shifted { .. } => true,
             Source::Operands { a, b, .. } => self.stays_after(a, index) && self.stays_after(b, index),
         }
     }
@@ -296,6 +349,7 @@ impl Emitter<'_> {
         if !self.host_has(CF) {
             let cheap = match self.state.source {
                 Source::Frame => false,
+                Source::Shifted { .. } => true,
                 Source::Operands { writer, b, .. } => match writer {
                     Writer::Inc | Writer::Dec | Writer::Product => {
                         if b == Operand::Slot {

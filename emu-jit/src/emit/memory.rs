@@ -80,11 +80,9 @@ impl Emitter<'_> {
                     Address::Operand(insn) if insn.is_ip_rel_memory_operand() => {
                         dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
                     }
-                    Address::Operand(insn) if self.mode.size() == 64 => match insn.memory_segment() {
-                        Register::FS => dynasm!(self.asm; .arch x64; add r13, [rsp + FS_BASE]),
-                        Register::GS => dynasm!(self.asm; .arch x64; add r13, [rsp + GS_BASE]),
-                        _ => {}
-                    },
+                    Address::Operand(insn) if self.mode.size() == 64 => {
+                        self.add_segment_base(insn.memory_segment());
+                    }
                     _ => {}
                 }
                 let slot = DISTANCES + 8 * i32::from(group);
@@ -304,14 +302,19 @@ impl Emitter<'_> {
         dynasm!(self.asm; .arch x64; add r13, [r14 + 8]);
     }
 
+    /// Adds the base of FS or GS to R13, in 64-bit code.
+    pub(super) fn add_segment_base(&mut self, segment: Register) {
+        match segment {
+            Register::FS => dynasm!(self.asm; .arch x64; add r13, [rsp + FS_BASE]),
+            Register::GS => dynasm!(self.asm; .arch x64; add r13, [rsp + GS_BASE]),
+            _ => {}
+        }
+    }
+
     fn segment(&mut self, segment: Register, size: u32, want: Want, miss: DynamicLabel) {
         let number = segment.number();
         if self.mode.size() == 64 {
-            match segment {
-                Register::FS => dynasm!(self.asm; .arch x64; add r13, [rsp + FS_BASE]),
-                Register::GS => dynasm!(self.asm; .arch x64; add r13, [rsp + GS_BASE]),
-                _ => {}
-            }
+            self.add_segment_base(segment);
             return;
         }
         if self.mode.flat() && matches!(segment, Register::DS | Register::ES | Register::SS) {
@@ -341,7 +344,7 @@ impl Emitter<'_> {
 
     /// From a linear address in R13 to the entry of the translation cache in R14, with the offset in the page in R13,
     /// from where `size` bytes lie in the page.
-    fn find_entry(&mut self, size: u32, want: Want, miss: DynamicLabel) {
+    pub(super) fn find_entry(&mut self, size: u32, want: Want, miss: DynamicLabel) {
         let table = match want {
             Want::Read => TLB_READ,
             Want::Write => TLB_WRITE,

@@ -5,6 +5,7 @@
 //! misses has its whole instruction run by the interpreter's handler, and comes back behind the translated one.
 
 mod control;
+mod fast;
 mod flags;
 mod memory;
 mod native;
@@ -21,7 +22,7 @@ use crate::effects::Effect;
 use crate::enter::{Place, Stretch};
 use crate::frame::{HIGH, PAGE, PINNED, REST, ROUNDS, RUN};
 use crate::groups::Way;
-use crate::loops::{Loop, PATIENCE};
+use crate::loops::{Loop, SOON};
 use crate::mode::Mode;
 use crate::thunks::Thunks;
 use flags::{Source, State};
@@ -47,6 +48,8 @@ pub struct Failed {
 pub struct LinkSite {
     /// Offset in the code of the jump's 32-bit relative operand.
     pub at: usize,
+    /// The same for the jump that leaves, with RIP in R13.
+    pub leave: usize,
     /// Offset in the page that it goes to.
     pub target: u16,
     /// To the careful block there.
@@ -129,7 +132,7 @@ struct Labels {
 pub struct Plan<'a> {
     /// The handlers' instructions, at the addresses where they stay.
     pub ops: &'a [Op],
-    /// The loop that the block is, at the address where it stays.
+    /// The loop that the block is.
     pub fast: Option<&'a Loop>,
 }
 
@@ -237,7 +240,7 @@ impl<'a> Emitter<'a> {
         );
         let direct = self.asm.offset().0;
         if self.prepares() {
-            dynasm!(self.asm; .arch x64; mov DWORD [rsp + ROUNDS], PATIENCE);
+            dynasm!(self.asm; .arch x64; mov DWORD [rsp + ROUNDS], SOON);
         }
         dynasm!(self.asm
             ; .arch x64
@@ -267,60 +270,6 @@ impl<'a> Emitter<'a> {
             );
         }
         (indirect, direct)
-    }
-
-    /// Is there a fast copy that needs to be prepared?
-    fn prepares(&self) -> bool {
-        self.fast.is_some_and(|fast| !fast.runs.is_empty())
-    }
-
-    /// The fast copy of the loop. False when it cannot begin with the flags as the first copy left them.
-    fn fast_copy(&mut self, block: &'a [Guest]) -> Result<bool, Failed> {
-        self.in_fast = true;
-        self.block = block;
-        self.state = State { source: self.start, ..State::default() };
-        if !self.stays_from(self.start, 0) {
-            return Ok(false);
-        }
-        let count = block.len() as i32;
-        let from = self.asm.new_dynamic_label();
-        dynasm!(self.asm
-            ; .arch x64
-            ; =>self.labels.fast
-            ; sub r15, count
-            ; js =>from
-        );
-        self.cold.push(Cold::Spent { from, state: self.state });
-        self.body()?;
-        Ok(self.state.source == self.start)
-    }
-
-    /// Back to the start of the loop, with all effects in place.
-    fn back(&mut self) {
-        self.note_to_frame();
-        if self.stored {
-            self.state_to_frame();
-        }
-        if self.in_fast {
-            dynasm!(self.asm; .arch x64; jmp =>self.labels.fast);
-            return;
-        }
-        self.start = self.state.source;
-        if self.prepares() {
-            self.cold.push(Cold::Prepare { from: self.labels.prepare, state: self.state });
-            dynasm!(self.asm; .arch x64; dec DWORD [rsp + ROUNDS]; jz =>self.labels.prepare);
-            self.state_to_frame();
-            dynasm!(self.asm; .arch x64; jmp =>self.labels.again);
-        } else {
-            dynasm!(self.asm; .arch x64; jmp =>self.labels.fast);
-        }
-    }
-
-    /// Gives back the part of the budget that the fast copy does not know of.
-    fn give_back(&mut self) {
-        if self.in_fast && self.prepares() {
-            dynasm!(self.asm; .arch x64; add r15, [rsp + REST]);
-        }
     }
 
     /// Cuts RIP in R13 to 32 bits outside 64-bit code.
@@ -481,38 +430,8 @@ impl<'a> Emitter<'a> {
                     self.give_back();
                     self.jump_to(start, true);
                 }
-                Cold::Spent { from, state } => {
-                    dynasm!(self.asm; .arch x64; =>from);
-                    if self.prepares() {
-                        let count = self.block.len() as i32;
-                        dynasm!(self.asm; .arch x64; add r15, count);
-                        self.give_back();
-                        dynasm!(self.asm; .arch x64; jmp =>self.labels.prepare);
-                    } else {
-                        self.state = state;
-                        self.state_to_frame();
-                        dynasm!(self.asm; .arch x64; jmp =>self.labels.fail);
-                    }
-                }
-                Cold::Prepare { from, state } => {
-                    let runs = self.fast.map_or(0, |fast| &raw const *fast.runs as i64);
-                    dynasm!(self.asm
-                        ; .arch x64
-                        ; =>from
-                        ; mov r14, QWORD runs
-                        ; call extern self.thunks.prepare
-                    );
-                    self.vectors_back();
-                    dynasm!(self.asm
-                        ; .arch x64
-                        ; test r15, r15
-                        ; jnz =>self.labels.fast
-                        ; mov r15, [rsp + REST]
-                    );
-                    self.state = state;
-                    self.state_to_frame();
-                    dynasm!(self.asm; .arch x64; jmp =>self.labels.again);
-                }
+                Cold::Spent { from, state } => self.spent(from, state),
+                Cold::Prepare { from, state } => self.prepare(from, state)?,
                 Cold::Miss { from } => {
                     dynasm!(self.asm
                         ; .arch x64
@@ -529,7 +448,6 @@ impl<'a> Emitter<'a> {
     /// Loads the arithmetic flags from the frame into the host's. Changes both scratch registers.
     fn load_flags(&mut self) {
         dynasm!(self.asm; .arch x64; call extern self.thunks.load_flags);
-        self.vectors_back();
     }
 
     /// Host register that holds guest register `number`, if one does.

@@ -4,12 +4,12 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, Writer};
 use iced_x86::{Code, CodeSize, Instruction, Mnemonic as M, OpKind, Register};
 
-use super::flags::{Operand, Source};
+use super::flags::{OF_SHIFTS, Operand, Shift, Source, State};
 use super::memory::Address;
 use super::{Emitter, Failed, R13, R14};
 use crate::analysis::{Guest, needs_alignment};
 use crate::effects::Effect;
-use crate::frame::{FLAG_A, FLAG_B};
+use crate::frame::{FLAG_A, FLAG_B, SHIFTED};
 use crate::x87;
 
 /// A guest register that travels through a scratch register during one instruction.
@@ -99,6 +99,7 @@ impl Emitter<'_> {
             Effect::Record(writer) => self.record(guest, insn, writer),
             Effect::Step(writer) => self.step(guest, insn, writer),
             Effect::Product => self.product(guest, insn),
+            Effect::Whole(_) if known_shift(insn).is_some() => self.shifted(guest, insn),
             Effect::Whole(mask) => {
                 self.replaced(guest, insn)?;
                 self.save_split(mask);
@@ -416,6 +417,17 @@ impl Emitter<'_> {
         operand
     }
 
+    /// A shift of a register by a known count: what it shifted is kept, should somebody ask for the flags.
+    fn shifted(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
+        let Some((shift, count)) = known_shift(insn) else { return Err(Failed { index: self.index }) };
+        let wide = insn.op0_register().size() == 8;
+        let register = self.in_register(Self::number(insn.op0_register()), R14);
+        dynasm!(self.asm; .arch x64; mov [rsp + SHIFTED], Rq(register));
+        self.replaced(guest, insn)?;
+        self.state = State { source: Source::Shifted { shift, count, wide }, host: OF_SHIFTS, ..self.state };
+        Ok(())
+    }
+
     /// INC and DEC.
     fn step(&mut self, guest: &Guest, insn: &Instruction, writer: Writer) -> Result<(), Failed> {
         let memory = insn.op0_kind() == OpKind::Memory;
@@ -508,6 +520,22 @@ impl Emitter<'_> {
         }
         Ok(Some(over_back))
     }
+}
+
+/// The shift, and its count, that an instruction is whose register is 32 or 64 bits wide.
+fn known_shift(insn: &Instruction) -> Option<(Shift, u8)> {
+    let register = insn.op0_kind() == OpKind::Register && insn.op0_register().size() >= 4;
+    if !register || insn.op_count() != 2 || insn.op1_kind() == OpKind::Register {
+        return None;
+    }
+    let count = insn.immediate(1) as u8 & if insn.op0_register().size() == 8 { 63 } else { 31 };
+    let shift = match insn.mnemonic() {
+        M::Shl | M::Sal => Shift::Left,
+        M::Shr => Shift::Right,
+        M::Sar => Shift::Arithmetic,
+        _ => return None,
+    };
+    Some((shift, count))
 }
 
 /// Immediate operand `n`, sign-extended from the operand width (64 minus `shift`).

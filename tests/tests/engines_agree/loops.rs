@@ -16,6 +16,8 @@ pub struct Walk {
     setup: Vec<Instruction>,
     pub body: Vec<Instruction>,
     end: Vec<Instruction>,
+    /// Where the loop is, if not behind the setup.
+    body_at: Option<usize>,
 }
 
 /// Registers by width.
@@ -163,7 +165,8 @@ impl Walk {
             1 => Instruction::with2(code(C::Sub_rm64_imm8, C::Sub_rm32_imm8), names.count(), 1),
             _ => Instruction::with2(code(C::Add_rm64_imm8, C::Add_rm32_imm8), names.count(), -1),
         };
-        Self { bits, setup, body, end: vec![end.expect("the operands fit the form")] }
+        let body_at = (random.below(4) == 0).then(|| 0x1000 - 1 - random.below(60) as usize);
+        Self { bits, setup, body, body_at, end: vec![end.expect("the operands fit the form")] }
     }
 
     /// The same without one instruction of the body.
@@ -183,6 +186,13 @@ impl Walk {
             encoder.take_buffer()
         };
         let mut code = put(&self.setup);
+        if let Some(at) = self.body_at {
+            // JMP to where a page will end in the loop.
+            let distance = at as i32 - code.len() as i32 - 5;
+            code.push(0xe9);
+            code.extend(distance.to_le_bytes());
+            code.resize(at, 0x90);
+        }
         let start = code.len();
         code.extend(put(&self.body));
         code.extend(put(&self.end));

@@ -37,23 +37,36 @@ pub struct Start {
     pub regs: [u64; 16],
     pub vectors: [[u64; 4]; 16],
     pub flags: u64,
+    /// After a fault the program begins again; otherwise it goes on with the next slot.
+    pub restarts: bool,
 }
 
-/// Handlers: drop the error code, round RIP up to the next slot, return.
-fn handler(bits: u32, error: bool) -> Vec<u8> {
+/// Handlers: drop the error code, round RIP up to the next slot or set it to the start, return.
+fn handler(bits: u32, error: bool, restarts: bool) -> Vec<u8> {
     let mut code = Vec::new();
     if bits == 64 {
         if error {
             code.extend([0x48, 0x83, 0xc4, 8]); // add rsp, 8
         }
-        code.extend([0x48, 0x83, 0x24, 0x24, 0xf0]); // and qword [rsp], -16
-        code.extend([0x48, 0x83, 0x04, 0x24, 16]); // add qword [rsp], 16
+        if restarts {
+            code.extend([0x48, 0xc7, 0x04, 0x24]); // mov qword [rsp], the start
+            code.extend((CODE as u32).to_le_bytes());
+        } else {
+            code.extend([0x48, 0x83, 0x24, 0x24, 0xf0]); // and qword [rsp], -16
+            code.extend([0x48, 0x83, 0x04, 0x24, 16]); // add qword [rsp], 16
+        }
         code.extend([0x48, 0xcf]); // iretq
     } else {
         if error {
             code.extend([0x83, 0xc4, 4]);
         }
-        code.extend([0x83, 0x24, 0x24, 0xf0, 0x83, 0x04, 0x24, 16, 0xcf]);
+        if restarts {
+            code.extend([0xc7, 0x04, 0x24]);
+            code.extend((CODE as u32).to_le_bytes());
+        } else {
+            code.extend([0x83, 0x24, 0x24, 0xf0, 0x83, 0x04, 0x24, 16]);
+        }
+        code.push(0xcf);
     }
     code
 }
@@ -87,8 +100,8 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
         let gate = to & 0xffff | selector << 16 | 0x8e00 << 32 | (to >> 16 & 0xffff) << 48;
         put(IDT + vector * if long { 16 } else { 8 }, gate);
     }
-    mem.write_bytes(HANDLERS, &handler(start.bits, false));
-    mem.write_bytes(HANDLERS + 0x40, &handler(start.bits, true));
+    mem.write_bytes(HANDLERS, &handler(start.bits, false, start.restarts));
+    mem.write_bytes(HANDLERS + 0x40, &handler(start.bits, true, start.restarts));
     mem.write_bytes(CODE, &start.code);
     mem.write_bytes(DATA, &start.data);
     let mut machine = Machine::new(mem, Box::new(NoChips), engine, TimeSource::Virtual);

@@ -35,10 +35,10 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// What is different, if anything.
 fn compare(program: &Program, seed: u64) -> Option<String> {
-    compare_code(program.bits, program.code(), program::DATA_SIZE, seed)
+    compare_code(program.bits, program.code(), program::DATA_SIZE, false, seed)
 }
 
-fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, seed: u64) -> Option<String> {
+fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed: u64) -> Option<String> {
     let mut random = Random::new(seed);
     let vectors = std::array::from_fn(|_| std::array::from_fn(|_| cases::number(&mut random)));
     let start = Start {
@@ -48,6 +48,7 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, seed: u64) -> Option
         regs: program::registers(bits, &mut random),
         vectors,
         flags: 2 | random.word() & 0x8d5,
+        restarts,
     };
     let most = if random.below(4) == 0 { 1 + random.below(8) as usize } else { MOST };
     let translator = Translator::with_limits(1 + random.below(3) as u8, most).expect("the host has memory");
@@ -98,7 +99,7 @@ fn walks_agree(bits: u32, count: u64) {
     for n in 0..count {
         let seed = first.wrapping_add(n).wrapping_mul(0xd1b5_4a32_d192_ed03) ^ u64::from(bits);
         let mut walk = loops::Walk::draw(bits, &mut Random::new(seed));
-        let differs = |walk: &loops::Walk| compare_code(bits, walk.code(), WALK_DATA, seed);
+        let differs = |walk: &loops::Walk| compare_code(bits, walk.code(), WALK_DATA, true, seed);
         let Some(mut why) = differs(&walk) else { continue };
         for index in (0..walk.body.len()).rev() {
             let less = walk.without(index);
@@ -207,6 +208,7 @@ fn repeated_strings_do_not_depend_on_where_slices_end() {
             regs: program::registers(bits, &mut random),
             vectors: [[0; 4]; 16],
             flags: 2,
+            restarts: false,
         };
         let run = |slice: u64, engine: Box<dyn Engine>| {
             let mut machine = machine::machine(engine, &start);
@@ -241,7 +243,8 @@ fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
     code[0x1010..0x1012].copy_from_slice(&[0xeb, 0xfe]);
     let mut regs = [0; 16];
     (regs[1], regs[3], regs[4]) = (200, host::DATA, 0x60_0000);
-    let start = Start { bits: 64, code, data: vec![0; 4096], regs, vectors: [[0; 4]; 16], flags: 2 };
+    let start =
+        Start { bits: 64, code, data: vec![0; 4096], regs, vectors: [[0; 4]; 16], flags: 2, restarts: false };
     let run = |engine: Box<dyn Engine>| {
         let mut machine = machine::machine(engine, &start);
         assert_eq!(machine.run(10_000), Stop::Limit);
@@ -268,6 +271,6 @@ fn the_carry_survives_an_inc_that_the_interpreter_ran() {
     code.extend([0x4a, 0x75, 0xf3]); // dec edx; jnz to the adc
     code.extend([0xeb, 0xe2]); // jmp to the start
     for seed in 0..50 {
-        assert_eq!(compare_code(32, code.clone(), WALK_DATA, seed), None, "seed {seed}");
+        assert_eq!(compare_code(32, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
     }
 }
