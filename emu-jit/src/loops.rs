@@ -181,7 +181,7 @@ mod tests {
             };
             let (factor, shift) = run.division();
             for bytes in 0..PAGE_SIZE as i64 {
-                assert_eq!(bytes * i64::from(factor) >> shift, bytes / stride.abs(), "{bytes} / {stride}");
+                assert_eq!((bytes * i64::from(factor)) >> shift, bytes / stride.abs(), "{bytes} / {stride}");
             }
         }
     }
