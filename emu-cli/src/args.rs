@@ -14,7 +14,9 @@ use crate::bench::BenchArgs;
 use crate::console::SerialSpec;
 use crate::cpu_model::CpuSpec;
 use crate::drive::DriveSpec;
+use crate::lint::Lint;
 use crate::size;
+use crate::trace::args::{ReadArgs, TraceArgs};
 
 /// A full-system x86 PC emulator.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Measure guest workloads on our engines, the host and other emulators
     Bench(BenchArgs),
+    /// Read an instruction trace that `emu run --trace` wrote
+    Trace(Box<ReadArgs>),
 }
 
 /// Options of `emu diff`.
@@ -198,6 +202,22 @@ pub struct RunArgs {
     /// A reset (also by triple fault) ends the run (exit status 3)
     #[arg(long)]
     pub no_reboot: bool,
+
+    /// Explain #GP, #PF, #TS, #NP, #SS and #DF as they happen, with the last 32 branches (slow)
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Tell what the guest does that has no meaning, or that nobody hears (slow)
+    #[arg(long, value_name = "LINT,...", value_delimiter = ',')]
+    pub lint: Vec<Lint>,
+
+    /// Names of addresses for --explain and --lint, from an ELF file or a System.map; FILE@OFFSET moves them
+    #[arg(long = "symbols", value_name = "FILE[@OFFSET]")]
+    pub symbols: Vec<String>,
+
+    /// What is recorded
+    #[command(flatten)]
+    pub tracing: TraceArgs,
 }
 
 /// The engine without `--accel`.
@@ -327,7 +347,9 @@ mod tests {
         let cli = Cli::try_parse_from([&["emu"], args].concat()).map_err(|error| one_line(&error))?;
         match cli.command {
             Some(Command::Run(run)) => Ok(*run),
-            Some(Command::Info(_) | Command::Diff(_) | Command::Bench(_)) => Err("another command".into()),
+            Some(Command::Info(_) | Command::Diff(_) | Command::Bench(_) | Command::Trace(_)) => {
+                Err("another command".into())
+            }
             None => Ok(cli.run),
         }
     }

@@ -13,10 +13,12 @@ mod disk_file;
 mod display;
 mod drive;
 mod events;
+mod explain;
 mod hash_log;
 mod info;
 mod kernel;
 mod keys;
+mod lint;
 mod machine;
 mod monitor;
 mod outcome;
@@ -29,6 +31,8 @@ mod session;
 mod size;
 mod stats;
 mod terminal;
+mod trace;
+mod tracing;
 mod typed;
 
 use clap::Parser;
@@ -43,6 +47,7 @@ fn main() {
     let result = Cli::try_parse().map_err(anyhow::Error::new).and_then(|cli| match cli.command {
         Some(Command::Info(args)) => info::run(&args),
         Some(Command::Diff(args)) => diff::run(&args.what),
+        Some(Command::Trace(args)) => trace::run(&args.what),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         None => run::run(&cli.run),

@@ -22,8 +22,10 @@ use crate::disk_file::{self, Access, DiskFile, DiskHandle};
 use crate::display::TextDisplay;
 use crate::drive::{self, MAX_DRIVES};
 use crate::events::{self, Event};
+use crate::explain::Explainer;
 use crate::hash_log::HashLog;
 use crate::kernel;
+use crate::lint::Linter;
 use crate::machine::{self, Guest, PORTS, Parts};
 use crate::outcome::{Outcome, usage};
 use crate::outputs::Outputs;
@@ -33,6 +35,8 @@ use crate::screenshot;
 use crate::session::{Keyboard, Limits, Line, Session};
 use crate::stats::Report;
 use crate::terminal::{self, RawMode, Screen};
+use crate::trace::symbols::Symbols;
+use crate::tracing::Tracing;
 
 /// Floppy drives of the machine.
 const FLOPPIES: usize = 2;
@@ -60,6 +64,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let CpuSpec::Model(cpu) = &args.cpu else { return cpu_model::list() };
     let plan = plan(args, terminal::on_input(), terminal::on_output())?;
     let mut outputs = Outputs::default();
+    let symbols = Symbols::load(&args.symbols)?;
     let bios = args.bios.as_deref().map(machine::read_bios).transpose()?;
     args.bios.iter().for_each(|path| outputs.reads(path));
     let (kernel, read) = kernel::load(args)?;
@@ -101,12 +106,22 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     session.display = (args.display == Display::Text).then(TextDisplay::default);
     session.debugcon = files.debugcon.take();
     session.hash_log = files.hash_log.take();
+    if args.explain {
+        session.guest.machine().add_observer(Box::new(Explainer::new(symbols.clone())));
+    }
+    if !args.lint.is_empty() {
+        session.guest.machine().add_observer(Box::new(Linter::new(args.lint.clone(), symbols)));
+    }
+    if let Some((path, file)) = files.trace.take() {
+        session.tracing = Some(Tracing::start(&mut session.guest, path, file, args.tracing.filter())?);
+    }
     session.limits = Limits {
         instructions: args.max_insns,
         deadline: args.timeout.map(|timeout| started + timeout),
         no_reboot: args.no_reboot,
     };
     let outcome = session.run();
+    let traced = session.tracing.take().map_or(Ok(()), |mut tracing| tracing.finish(&mut session.guest));
     drop(raw);
     drop(listening);
 
@@ -114,7 +129,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let flushed = handles.iter().map(DiskHandle::finish).fold(Ok(()), Result::and);
     let reported = files.report(&mut session, started);
     let outcome = outcome?;
-    flushed.and(reported).map(|()| outcome)
+    flushed.and(reported).and(traced).map(|()| outcome)
 }
 
 /// Finds wrong usage and settles what the arguments leave open.
@@ -226,6 +241,7 @@ struct Files {
     hash_log: Option<HashLog>,
     stats: Option<(PathBuf, File)>,
     screenshot: Option<(PathBuf, File)>,
+    trace: Option<(PathBuf, File)>,
 }
 
 impl Files {
@@ -247,6 +263,7 @@ impl Files {
             hash_log: hash_log.zip(args.hash_every).map(|(file, every)| HashLog::new(every.get(), file)),
             stats: open("--stats", &args.stats)?,
             screenshot: open("--screenshot", &args.screenshot)?,
+            trace: open("--trace", &args.tracing.trace)?,
         })
     }
 

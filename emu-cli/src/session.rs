@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Select};
 use emu_core::bus::{NEVER, Tick};
+use emu_core::explain;
 use emu_core::machine::{Stop, TimeSource};
 use emu_devices::keys::Key;
 
@@ -15,13 +16,16 @@ use crate::clock::{HostClock, LONGEST_SLEEP};
 use crate::console::SerialOut;
 use crate::display::{self, TextDisplay};
 use crate::events::Event;
+use crate::explain::Explainer;
 use crate::hash_log::HashLog;
 use crate::keys;
+use crate::lint::Linter;
 use crate::machine::{Guest, PORTS};
 use crate::monitor::{self, Command, Monitor};
 use crate::outcome::Outcome;
 use crate::say::{report, say};
 use crate::terminal::{self, Screen};
+use crate::tracing::Tracing;
 use crate::typed::{self, Typed};
 
 /// Instructions between two looks at the outside in virtual time: a few milliseconds of host time.
@@ -32,6 +36,9 @@ const HOST_TIME_SLICE: u64 = 20_000;
 
 /// Time between two looks whether the keyboard can take the next key of a paste.
 const KEY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Triple faults of a run that are explained.
+const MOST_CHAINS: u32 = 8;
 
 /// Bytes typed or received that wait for a serial port.
 const TYPE_AHEAD: usize = 1 << 16;
@@ -88,11 +95,15 @@ pub struct Session {
     pub hash_log: Option<HashLog>,
     /// What ends the run.
     pub limits: Limits,
+    /// `--trace`.
+    pub tracing: Option<Tracing>,
     clock: Option<HostClock>,
     events: Receiver<Event>,
     lines: [Line; PORTS],
     keys: VecDeque<(Key, bool)>,
     monitor: Option<Monitor>,
+    /// Triple faults that were explained.
+    chains: u32,
     /// The monitor's `stop`.
     standing: bool,
 }
@@ -110,6 +121,8 @@ impl Session {
             debugcon: None,
             hash_log: None,
             limits: Limits::default(),
+            tracing: None,
+            chains: 0,
             clock: (time == TimeSource::Host).then(HostClock::start),
             events,
             lines,
@@ -160,7 +173,8 @@ impl Session {
 
     fn slice(&mut self, count: u64) -> Step {
         let length = if self.clock.is_some() { HOST_TIME_SLICE } else { SLICE };
-        let limits = [self.limits.instructions, self.hash_log.as_ref().map(HashLog::due)];
+        let traced = self.tracing.as_ref().and_then(|tracing| tracing.due(&mut self.guest));
+        let limits = [self.limits.instructions, self.hash_log.as_ref().map(HashLog::due), traced];
         let until = limits.into_iter().flatten().fold(count.saturating_add(length), u64::min);
         if let Some(clock) = &mut self.clock {
             self.guest.set_host_time(clock.now());
@@ -171,17 +185,28 @@ impl Session {
             return Ok(Some(outcome));
         }
         self.log_hash()?;
+        self.explain();
+        if let Some(tracing) = &mut self.tracing {
+            tracing.look(&mut self.guest)?;
+        }
         match stop {
             Stop::Limit | Stop::Observed => Ok(None),
             Stop::PowerOff => Ok(Some(Outcome::PowerOff)),
             Stop::DebugExit(value) => Ok(Some(Outcome::DebugExit(value))),
             Stop::Reset if self.limits.no_reboot => Ok(Some(Outcome::Reset)),
-            Stop::TripleFault(chain) if self.limits.no_reboot => {
-                terminal::suspend();
+            Stop::TripleFault(chain) => {
+                if self.limits.no_reboot {
+                    terminal::suspend();
+                }
                 report!("{chain}");
-                Ok(Some(Outcome::Reset))
+                self.explain_chain();
+                if self.limits.no_reboot {
+                    return Ok(Some(Outcome::Reset));
+                }
+                self.guest.reset();
+                Ok(None)
             }
-            Stop::Reset | Stop::TripleFault(_) => {
+            Stop::Reset => {
                 self.guest.reset();
                 Ok(None)
             }
@@ -191,6 +216,33 @@ impl Session {
                 Ok(None)
             }
         }
+    }
+
+    /// Prints what `--explain` and `--lint` have found.
+    fn explain(&mut self) {
+        if let Some(explainer) = self.guest.machine().observer::<Explainer>() {
+            let text = explainer.take();
+            text.lines().for_each(|line| report!("{line}"));
+        }
+        if let Some(linter) = self.guest.machine().observer::<Linter>() {
+            linter.take().iter().for_each(|line| report!("{line}"));
+        }
+    }
+
+    /// Explains the faults that shut the processor down. A guest may reset itself so for ever: the first few are told.
+    fn explain_chain(&mut self) {
+        if self.chains == MOST_CHAINS {
+            return;
+        }
+        self.chains += 1;
+        let cpu = self.guest.machine().cpu();
+        let mut lines = explain::chain(cpu);
+        lines.extend(explain::registers(cpu));
+        match self.guest.machine().observer::<Explainer>() {
+            Some(explainer) => lines.extend(explainer.branches()),
+            None => lines.push("--explain lists the last branches too".into()),
+        }
+        lines.iter().for_each(|line| report!("  {line}"));
     }
 
     /// Hands the guest what came in.

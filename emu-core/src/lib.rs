@@ -6,6 +6,7 @@ pub mod bus;
 pub mod cpu;
 pub mod decode;
 pub mod engine;
+pub mod explain;
 pub mod hash;
 pub mod interp;
 pub mod machine;

@@ -9,7 +9,7 @@ use crate::cpu::{Cpu, RIP, Segment, System};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::hash::StateHash;
 use crate::mem::{Memory, PAGE_SIZE};
-use crate::observe::{Hooks, Observer};
+use crate::observe::{Hooks, Observer, Team};
 use crate::turns::Turns;
 
 /// Where guest time comes from.
@@ -211,10 +211,41 @@ impl Machine {
         std::mem::replace(&mut cpu.system_mut().observer, observer)
     }
 
+    /// Has `observer` look on beside those that do already.
+    pub fn add_observer(&mut self, observer: Box<dyn Observer>) {
+        let mut team = self.remove_observer::<Team>().unwrap_or_default();
+        if let Some(before) = self.set_observer(None) {
+            team.add(before);
+        }
+        team.add(observer);
+        self.set_observer(Some(team));
+    }
+
+    /// Takes an observer away, as what it really is; `None` when there is no such.
+    pub fn remove_observer<T: Observer>(&mut self) -> Option<Box<T>> {
+        let mut observer = self.set_observer(None)?;
+        if (&*observer as &dyn Any).is::<T>() {
+            return (observer as Box<dyn Any>).downcast().ok();
+        }
+        let found = (&mut *observer as &mut dyn Any).downcast_mut::<Team>().and_then(Team::remove);
+        self.set_observer(Some(observer));
+        found
+    }
+
+    /// Lets an observer, as what it really is, do something with the processor between two runs; it may set its hooks
+    /// anew. `None` when there is no such.
+    pub fn with_observer<T: Observer, R>(&mut self, touch: impl FnOnce(&mut T, &mut Cpu) -> R) -> Option<R> {
+        let mut observer = self.remove_observer::<T>()?;
+        let result = touch(&mut observer, self.cpu_mut());
+        self.add_observer(observer);
+        Some(result)
+    }
+
     /// Reaches the observer, as what it really is, between two runs; `None` when there is none, or another one.
     pub fn observer<T: Observer>(&mut self) -> Option<&mut T> {
         let observer = self.cpu_mut().system_mut().observer.as_deref_mut()?;
-        (observer as &mut dyn Any).downcast_mut()
+        let any = observer as &mut dyn Any;
+        if any.is::<Team>() { any.downcast_mut::<Team>()?.find() } else { any.downcast_mut() }
     }
 
     /// The processor whose turn it is: the one that reaches memory and the board.

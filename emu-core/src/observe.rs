@@ -252,6 +252,11 @@ pub trait Observer: Any {
         let _ = (cpu, event);
     }
 
+    /// When the processor's turn ends, where several take turns.
+    fn leave(&mut self, cpu: &mut Cpu) {
+        let _ = cpu;
+    }
+
     /// After a control register or MSR was written.
     fn control(&mut self, cpu: &mut Cpu, register: Control, value: u64) {
         let _ = (cpu, register, value);
@@ -386,5 +391,90 @@ impl Cpu {
         let flow = self.observe(|observer, cpu| observer.instruction(cpu, &instruction));
         self.regs[RIP] = start;
         if flow == Some(Flow::Stop) { Err(Fault::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Several observers in the place of one.
+#[derive(Default)]
+pub struct Team(Vec<(Box<dyn Observer>, Hooks)>);
+
+impl Team {
+    /// Takes one more in.
+    pub fn add(&mut self, observer: Box<dyn Observer>) {
+        let hooks = observer.hooks();
+        self.0.push((observer, hooks));
+    }
+
+    /// The first that is a `T`.
+    pub fn find<T: Observer>(&mut self) -> Option<&mut T> {
+        self.0.iter_mut().find_map(|(observer, _)| (&mut **observer as &mut dyn Any).downcast_mut())
+    }
+
+    /// Takes the first out that is a `T`.
+    pub fn remove<T: Observer>(&mut self) -> Option<Box<T>> {
+        let at = self.0.iter().position(|(observer, _)| (&**observer as &dyn Any).is::<T>())?;
+        (self.0.remove(at).0 as Box<dyn Any>).downcast().ok()
+    }
+
+    /// Calls those that want a hook, and notes when one wants others from now on.
+    fn each(&mut self, cpu: &mut Cpu, hook: Hooks, mut call: impl FnMut(&mut dyn Observer, &mut Cpu)) {
+        let before = cpu.hooks;
+        let mut changed = false;
+        for (observer, hooks) in &mut self.0 {
+            if hooks.has(hook) {
+                cpu.hooks = *hooks;
+                call(&mut **observer, cpu);
+                changed |= cpu.hooks != *hooks;
+                *hooks = cpu.hooks;
+            }
+        }
+        cpu.hooks = before;
+        if changed {
+            cpu.set_hooks(self.all());
+        }
+    }
+
+    fn all(&self) -> Hooks {
+        self.0.iter().fold(Hooks::NONE, |all, (_, hooks)| all | *hooks)
+    }
+}
+
+impl Observer for Team {
+    fn hooks(&self) -> Hooks {
+        self.all()
+    }
+
+    fn block(&mut self, cpu: &mut Cpu, block: &Block<'_>) {
+        self.each(cpu, Hooks::BLOCKS, |observer, cpu| observer.block(cpu, block));
+    }
+
+    fn instruction(&mut self, cpu: &mut Cpu, instruction: &Instruction<'_>) -> Flow {
+        let mut flow = Flow::Go;
+        self.each(cpu, Hooks::INSTRUCTIONS, |observer, cpu| {
+            if observer.instruction(cpu, instruction) == Flow::Stop {
+                flow = Flow::Stop;
+            }
+        });
+        flow
+    }
+
+    fn memory(&mut self, cpu: &mut Cpu, access: &Memory) {
+        self.each(cpu, Hooks::MEMORY, |observer, cpu| observer.memory(cpu, access));
+    }
+
+    fn port(&mut self, cpu: &mut Cpu, access: &Port) {
+        self.each(cpu, Hooks::PORTS, |observer, cpu| observer.port(cpu, access));
+    }
+
+    fn event(&mut self, cpu: &mut Cpu, event: &Event) {
+        self.each(cpu, Hooks::EVENTS, |observer, cpu| observer.event(cpu, event));
+    }
+
+    fn leave(&mut self, cpu: &mut Cpu) {
+        self.each(cpu, Hooks::NONE, |observer, cpu| observer.leave(cpu));
+    }
+
+    fn control(&mut self, cpu: &mut Cpu, register: Control, value: u64) {
+        self.each(cpu, Hooks::CONTROL, |observer, cpu| observer.control(cpu, register, value));
     }
 }

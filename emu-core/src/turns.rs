@@ -87,6 +87,9 @@ impl Turns {
         if next != self.current {
             let total = self.instructions();
             let before = self.cpu_mut();
+            if before.observed() {
+                before.observe(|observer, cpu| observer.leave(cpu));
+            }
             let now: Tick = before.now();
             let mut system = before.detach();
             self.current = next;

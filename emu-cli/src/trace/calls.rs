@@ -1,0 +1,131 @@
+//! Calls and returns: the stack of functions at each instruction, for `calls`, `flame` and `export`.
+
+use std::io::Write;
+use std::ops::ControlFlow::Continue;
+
+use anyhow::Result;
+use emu_trace::model::{event, field};
+use emu_trace::read::{Executed, Item};
+use iced_x86::FlowControl;
+
+use super::args::CallsArgs;
+use super::symbols::Symbols;
+use super::walk::{Out, walk};
+
+/// Deeper stacks lose their outermost calls.
+const DEEPEST: usize = 4096;
+
+/// One call that has not returned.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Where it was entered.
+    pub entry: u64,
+    /// Count at its first instruction.
+    pub since: u64,
+    /// Stack pointer before its return address was pushed.
+    stack: u64,
+    /// It was entered by an interrupt or exception.
+    pub interrupt: bool,
+}
+
+/// What an instruction did to the stack of calls.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// A function was entered.
+    Enter(Frame),
+    /// One was left, at this count.
+    Leave(Frame, u64),
+}
+
+/// The stacks of calls, one for each stack that is in use: they are told apart by CR3 and the region of RSP.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// Functions that have not returned, outermost first.
+    pub stack: Vec<Frame>,
+    /// A call, interrupt or system call that the next instruction completes: stack pointer before it.
+    pending: Option<(u64, bool)>,
+}
+
+impl Calls {
+    /// Takes an item in; `change` hears what it does.
+    pub fn see(&mut self, item: &Item<'_>, mut change: impl FnMut(Change)) {
+        match item {
+            Item::Event(seen) if seen.kind == event::INTERRUPT => {
+                self.pending = Some((u64::MAX, true));
+            }
+            Item::Instruction(executed) => self.executed(executed, &mut change),
+            _ => {}
+        }
+    }
+
+    fn executed(&mut self, executed: &Executed<'_>, change: &mut impl FnMut(Change)) {
+        let count = executed.before.count;
+        if let Some((stack, interrupt)) = self.pending.take() {
+            let stack = if interrupt { executed.before.regs[4].wrapping_add(40) } else { stack };
+            let frame = Frame { entry: executed.linear(), since: count, stack, interrupt };
+            if self.stack.len() == DEEPEST {
+                self.stack.remove(0);
+            }
+            self.stack.push(frame);
+            change(Change::Enter(frame));
+        } else if self.stack.is_empty() {
+            let frame = Frame { entry: executed.linear(), since: count, stack: u64::MAX, interrupt: false };
+            self.stack.push(frame);
+            change(Change::Enter(frame));
+        }
+        let insn = executed.decode();
+        match insn.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall => {
+                self.pending = Some((executed.before.regs[4], false));
+            }
+            FlowControl::Return => {
+                let after = executed.after.regs[4];
+                let code16 = executed.before.fields[field::CODE_SIZE] != 64;
+                let interrupt = matches!(
+                    insn.mnemonic(),
+                    iced_x86::Mnemonic::Iret | iced_x86::Mnemonic::Iretd | iced_x86::Mnemonic::Iretq
+                );
+                // A return leaves the call whose stack pointer it restores, and all that were entered since.
+                let found = self.stack.iter().rposition(|frame| {
+                    if interrupt { frame.interrupt } else { frame.stack == after && !frame.interrupt }
+                });
+                let found = found.or_else(|| code16.then(|| self.stack.len().checked_sub(1)).flatten());
+                if let Some(depth) = found
+                    && depth > 0
+                {
+                    for frame in self.stack.drain(depth..).rev() {
+                        change(Change::Leave(frame, count + 1));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `emu trace calls`.
+///
+/// # Errors
+/// What the files ran into.
+pub fn run(args: &CallsArgs) -> Result<()> {
+    let symbols = Symbols::load(&args.part.symbols)?;
+    let mut out = Out::open(None)?;
+    let mut calls = Calls::default();
+    walk(&args.part, |item| {
+        let mut entered = None;
+        calls.see(&item, |change| {
+            if let Change::Enter(frame) = change {
+                entered = Some(frame);
+            }
+        });
+        if let Some(frame) = entered
+            && calls.stack.len() <= args.depth
+        {
+            let indent = 2 * (calls.stack.len().saturating_sub(1));
+            let kind = if frame.interrupt { "! " } else { "" };
+            writeln!(out, "{:>12} {:indent$}{kind}{}", frame.since, "", symbols.name(frame.entry))?;
+        }
+        Ok(Continue(()))
+    })?;
+    Ok(out.flush()?)
+}
