@@ -1,5 +1,5 @@
 //! What the tests that cross crates share: the `emu` binary, peers on this host, processes with a limit on their
-//! time, files of Debian's packages, discs, a PC whose screen can be read, scratch folders and a small random generator.
+//! time, files of Debian's packages, discs, a PC whose screen can be read, scratch folders, a small random generator, and what silicon leaves in undefined flags.
 
 #![forbid(unsafe_code)]
 
@@ -14,5 +14,6 @@ pub mod process;
 pub mod random;
 pub mod root_file_system;
 pub mod scratch;
+pub mod undefined_flags;
 
 pub use emu_bench::{cpio, iso};

@@ -106,7 +106,7 @@ impl NewStack {
             return Err(Fault::ss(self.error));
         }
         let saved = std::mem::replace(&mut cpu.cpl, self.cpl);
-        let done = cpu.write_as_current(linear, size, value);
+        let done = cpu.write_as_current(linear, self.linear_mask, size, value);
         cpu.cpl = saved;
         done?;
         self.pointer = self.pointer & !self.mask | pointer;
@@ -115,8 +115,9 @@ impl NewStack {
 }
 
 impl Cpu {
-    /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level.
-    fn write_as_current(&mut self, linear: u64, size: u64, value: u64) -> Fallible {
+    /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level. `mask` is that of the new
+    /// stack: from compatibility mode it may lie above 4 GiB.
+    fn write_as_current(&mut self, linear: u64, mask: u64, size: u64, value: u64) -> Fallible {
         let context = self.translation_context(self.cpl == 3, false);
         if matches!(size, 4 | 8)
             && let Some(host) = self.host_within(self.tlb.write(context, linear), linear, size)
@@ -127,7 +128,7 @@ impl Cpu {
             }
             return Ok(());
         }
-        let last = linear.wrapping_add(size - 1) & self.linear_mask;
+        let last = linear.wrapping_add(size - 1) & mask;
         let low = self.translate(linear, Want::Write)?;
         self.note_data(linear, size, true);
         if (linear ^ last) & !0xfff == 0 {

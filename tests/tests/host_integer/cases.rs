@@ -1,5 +1,6 @@
 //! Random encodings of an instruction form, and registers and memory for them.
 
+use emu_core::cpu::eflags;
 use emu_tests::random::Random;
 use iced_x86::{
     Code, Decoder, DecoderOptions, EncodingKind, Instruction, MandatoryPrefix, Mnemonic as M,
@@ -137,7 +138,16 @@ pub fn encoding(code: Code, bits: u32, random: &mut Random) -> Option<Encoding> 
     {
         return None;
     }
+    // Linux takes it for a system call.
+    if insn.mnemonic() == M::Int && insn.immediate8() == 0x80 {
+        return None;
+    }
     (insn.code() == code).then_some(Encoding { bytes, insn })
+}
+
+/// Does it raise #BP?
+pub fn is_breakpoint(insn: &Instruction) -> bool {
+    insn.mnemonic() == M::Int3 || insn.mnemonic() == M::Int && insn.immediate8() == 3
 }
 
 /// An address in the data page, sometimes at its edges.
@@ -178,8 +188,9 @@ fn full(register: Register) -> Option<usize> {
 /// Registers for an encoding; prepares memory too where a branch goes through it.
 pub fn registers(e: &Encoding, bits: u32, random: &mut Random, data: &mut [u8; PAGE]) -> Registers {
     let mut r = Registers { regs: std::array::from_fn(|_| number(random)), flags: 0 };
-    // Flags, direction, NT, ID; interrupts are on.
+    // Flags, direction, AC, NT, ID; interrupts are on.
     r.flags = 0x202 | random.word() & 0x20_48d5 | if random.below(4) == 0 { 0x400 } else { 0 };
+    r.flags |= if random.below(8) == 0 { eflags::AC } else { 0 };
     let insn = &e.insn;
     let mnemonic = insn.mnemonic();
     if insn.is_stack_instruction() {
@@ -244,6 +255,13 @@ pub fn registers(e: &Encoding, bits: u32, random: &mut Random, data: &mut [u8; P
     r
 }
 
+/// Address of the memory operand, if there is one, in code of so many bits.
+pub fn memory_operand(insn: &Instruction, r: &Registers, bits: u32) -> u64 {
+    let value = |register: Register, _: usize, _: usize| Some(full(register).map_or(0, |n| r.regs[n]));
+    let operand = insn.op_kinds().position(|kind| kind == OpKind::Memory).unwrap_or(0) as u32;
+    insn.virtual_address(operand, 0, value).unwrap_or(0) & if bits == 32 { 0xffff_ffff } else { u64::MAX }
+}
+
 /// Branch targets and flag images in memory.
 fn prepare_memory(
     insn: &Instruction,
@@ -254,11 +272,7 @@ fn prepare_memory(
 ) {
     let at = match insn.mnemonic() {
         M::Ret | M::Popf | M::Popfd | M::Popfq => r.regs[4],
-        M::Jmp | M::Call if insn.op0_kind() == OpKind::Memory => {
-            let value =
-                |register: Register, _: usize, _: usize| Some(full(register).map_or(0, |n| r.regs[n]));
-            insn.virtual_address(0, 0, value).unwrap_or(0) & if bits == 32 { 0xffff_ffff } else { u64::MAX }
-        }
+        M::Jmp | M::Call if insn.op0_kind() == OpKind::Memory => memory_operand(insn, r, bits),
         M::Jmp | M::Call if insn.op0_kind() == OpKind::Register => {
             if let Some(n) = full(insn.op0_register())
                 && random.below(4) != 0
@@ -272,9 +286,8 @@ fn prepare_memory(
     let Some(offset) = at.checked_sub(DATA).filter(|&n| n + 8 <= PAGE as u64) else { return };
     let slot = &mut data[offset as usize..][..8];
     if matches!(insn.mnemonic(), M::Popf | M::Popfd | M::Popfq) {
-        // Neither TF nor AC: the handler would trip over them.
+        // Not TF: the handler would trip over it.
         slot[1] &= !1;
-        slot[2] &= !4;
     } else if random.below(4) != 0 {
         slot.copy_from_slice(&(CODE + random.below(0x7f0)).to_le_bytes());
     }

@@ -2,7 +2,7 @@
 //!
 //! A trampoline loads all registers and jumps far to the instruction; whatever comes then ends in a signal: the INT3
 //! that follows, a fault, or a page fault where a branch leads to. The handler keeps what the kernel reports and goes
-//! back by the trampoline's exit.
+//! back by the trampoline's exit. The kernel leaves AC as it was, so a stub clears it before the handler.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -25,6 +25,8 @@ const STATE: u64 = 0x7001_0000;
 const FLAGS: u64 = STATE + 128;
 const HOST_RSP: u64 = STATE + 136;
 const TARGET: u64 = STATE + 144;
+const BREAKPOINT: u8 = 3;
+const INT3: u8 = 0xcc;
 
 /// Code segment selectors that Linux gives to user programs.
 pub const CODE32: u16 = 0x23;
@@ -60,6 +62,8 @@ unsafe impl Sync for Shared {}
 
 struct Caught {
     active: bool,
+    /// The instruction is INT3 itself.
+    breakpoint: bool,
     leave: u64,
     stack: u64,
     outcome: Outcome,
@@ -67,6 +71,7 @@ struct Caught {
 
 static CAUGHT: Shared = Shared(UnsafeCell::new(Caught {
     active: false,
+    breakpoint: false,
     leave: 0,
     stack: 0,
     outcome: Outcome { after: Registers { regs: [0; 16], flags: 0 }, rip: 0, fault: None, cr2: 0 },
@@ -112,7 +117,7 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut c_void
     outcome.cr2 = get(libc::REG_CR2);
     let (vector, error, rip) = (get(libc::REG_TRAPNO) as u8, get(libc::REG_ERR), get(libc::REG_RIP));
     (outcome.rip, outcome.fault) = match vector {
-        3 => (rip - 1, None),
+        BREAKPOINT if !caught.breakpoint => (rip - 1, None),
         // The fetch after a branch: the branch itself is done.
         14 if error & 0x10 != 0 => (rip, None),
         _ => (rip, Some((vector, error))),
@@ -152,20 +157,20 @@ pub struct Host {
 
 impl Host {
     pub fn new() -> Self {
+        let (code, data, trampoline, state) = (map(CODE), map(DATA), map(TRAMPOLINE), map(STATE));
+        let (bytes, leave, stub) = trampoline_code();
         let stack = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
         let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: 1 << 16 };
-        // SAFETY: the stack is leaked, the handler has the signature that SA_SIGINFO asks for.
+        // SAFETY: the stack is leaked, the stub goes on in a handler with the signature that SA_SIGINFO asks for.
         unsafe {
             assert_eq!(libc::sigaltstack(&stack, ptr::null_mut()), 0);
             let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = handler as *const () as usize;
+            action.sa_sigaction = TRAMPOLINE as usize + stub;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
             for signal in SIGNALS {
                 assert_eq!(libc::sigaction(signal, &action, ptr::null_mut()), 0);
             }
         }
-        let (code, data, trampoline, state) = (map(CODE), map(DATA), map(TRAMPOLINE), map(STATE));
-        let (bytes, leave) = trampoline_code();
         // SAFETY: one page of our own, larger than the code.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), trampoline, bytes.len()) };
         protect(trampoline, MprotectFlags::READ | MprotectFlags::EXEC);
@@ -174,13 +179,15 @@ impl Host {
         Self { code, data, state }
     }
 
-    /// Puts an instruction in, with INT3 all around.
-    pub fn load(&mut self, instruction: &[u8]) {
+    /// Puts an instruction in, with INT3 all around; `breakpoint`: it is INT3 or INT 3.
+    pub fn load(&mut self, instruction: &[u8], breakpoint: bool) {
         protect(self.code, MprotectFlags::READ | MprotectFlags::WRITE);
         // SAFETY: within our own page.
         unsafe {
-            ptr::write_bytes(self.code, 0xcc, PAGE);
+            ptr::write_bytes(self.code, INT3, PAGE);
             ptr::copy_nonoverlapping(instruction.as_ptr(), self.code.add(0x800), instruction.len());
+            // Nothing runs at the moment.
+            (*CAUGHT.0.get()).breakpoint = breakpoint;
         }
         protect(self.code, MprotectFlags::READ | MprotectFlags::EXEC);
     }
@@ -216,8 +223,8 @@ impl Host {
     }
 }
 
-/// The trampoline, and where its exit starts.
-fn trampoline_code() -> (Vec<u8>, usize) {
+/// The trampoline, where its exit starts, and where signals arrive.
+fn trampoline_code() -> (Vec<u8>, usize, usize) {
     let mut code = Vec::new();
     let low = |address: u64| (address as u32).to_le_bytes();
     // push rbx, rbp, r12 to r15
@@ -245,5 +252,10 @@ fn trampoline_code() -> (Vec<u8>, usize) {
     let leave = code.len();
     // pop r15 to r12, rbp, rbx; ret
     code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
-    (code, leave)
+    let stub = code.len();
+    // pushfq; and dword [rsp], ~AC; popfq; mov rax, handler; jmp rax
+    code.extend([0x9c, 0x81, 0x24, 0x24, 0xff, 0xff, 0xfb, 0xff, 0x9d, 0x48, 0xb8]);
+    code.extend((handler as *const () as u64).to_le_bytes());
+    code.extend([0xff, 0xe0]);
+    (code, leave, stub)
 }

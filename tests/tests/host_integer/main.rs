@@ -1,6 +1,6 @@
 //! Every form of the integer instructions in the instruction table, on the host's processor and on the interpreter:
-//! general registers, RIP, flags, memory and exceptions must be equal, in 64-bit and in 32-bit code. Encodings,
-//! registers and memory are random; the generator is seeded, so a failure repeats. `EMU_ORACLE_CASES` sets the
+//! general registers, RIP, flags, memory and exceptions must be equal, in 64-bit and in 32-bit code; flags that the manual
+//! leaves undefined must be as a table says for each vendor. Encodings, registers and memory are random; the generator is seeded, so a failure repeats. `EMU_ORACLE_CASES` sets the
 //! number of cases for each form.
 //!
 //! Where AMD and Intel differ, Intel's manual and silicon decide, and [`exceptions`] says so.
@@ -11,6 +11,7 @@ mod cases;
 mod exceptions;
 mod guest;
 mod host;
+mod undefined;
 
 use std::collections::HashSet;
 
@@ -31,7 +32,13 @@ const PER_ENCODING: usize = 8;
 /// Flags that are compared.
 const FLAGS: u64 = eflags::OSZAPC | eflags::DF | eflags::NT | eflags::ID | eflags::AC | eflags::IF;
 
-fn differences(e: &Encoding, before: &Registers, host: &Outcome, guest: &Outcome) -> Vec<String> {
+fn differences(
+    e: &Encoding,
+    before: &Registers,
+    host: &Outcome,
+    guest: &Outcome,
+    column: Option<undefined::Column>,
+) -> Vec<String> {
     let mut found = Vec::new();
     for n in 0..16 {
         let (h, g, b) = (host.after.regs[n], guest.after.regs[n], before.regs[n]);
@@ -51,10 +58,20 @@ fn differences(e: &Encoding, before: &Registers, host: &Outcome, guest: &Outcome
             found.push(format!("error {g:x} at {:x}, not {h:x} at {:x}", guest.cr2, host.cr2));
         }
     }
-    let mask = FLAGS & !exceptions::undefined_flags(e, before);
-    if (host.after.flags ^ guest.after.flags) & mask != 0 {
+    let undefined = if host.fault.is_some() { 0 } else { undefined::mask(e, before) };
+    if (host.after.flags ^ guest.after.flags) & FLAGS & !undefined != 0 {
         let (h, g, b) = (host.after.flags & FLAGS, guest.after.flags & FLAGS, before.flags & FLAGS);
         found.push(format!("flags: {g:x}, not {h:x}; before {b:x}"));
+    }
+    let columns =
+        [("the interpreter", &guest.after, Some(undefined::OURS)), ("the host", &host.after, column)];
+    for (name, after, column) in columns {
+        let Some(column) = column else { continue };
+        let (left, table) = (after.flags & undefined, undefined::flags(e, column, before, after) & undefined);
+        if left != table {
+            let (rax, flags) = (before.regs[0], before.flags);
+            found.push(format!("undefined flags: {name} leaves {left:x}, the table has {table:x}; before RAX {rax:x}, flags {flags:x}"));
+        }
     }
     found
 }
@@ -62,6 +79,8 @@ fn differences(e: &Encoding, before: &Registers, host: &Outcome, guest: &Outcome
 struct Oracle {
     host: Host,
     guest: Guest,
+    /// What the host leaves in undefined flags.
+    column: Option<undefined::Column>,
     random: Random,
     cases: usize,
     run: usize,
@@ -87,7 +106,7 @@ impl Oracle {
                 self.failures.push(format!("{bits} {code:?}: not implemented"));
                 return;
             }
-            self.host.load(&e.bytes);
+            self.host.load(&e.bytes, cases::is_breakpoint(&e.insn));
             self.guest.load(&e.bytes);
             for _ in 0..PER_ENCODING {
                 done += 1;
@@ -98,7 +117,7 @@ impl Oracle {
                 let host = self.host.run(bits, &before);
                 let mut found = match self.guest.run(bits, &e.bytes, &before) {
                     Ok(guest) if exceptions::differs_on_amd(&e, &before, &host, &guest) => continue,
-                    Ok(guest) => differences(&e, &before, &host, &guest),
+                    Ok(guest) => differences(&e, &before, &host, &guest, self.column),
                     Err(gap) => vec![gap],
                 };
                 let (h, g) = (*self.host.data(), self.guest.data());
@@ -146,8 +165,8 @@ fn integer_instructions_do_as_the_host_does() {
         std::env::var("EMU_ORACLE_CASES").map_or(CASES, |n| n.parse().expect("EMU_ORACLE_CASES is a number"));
     let implemented: HashSet<_> = table::rows().map(|row| row.mnemonic).collect();
     let random = Random::new(0x0a11_ce00);
-    let mut oracle =
-        Oracle { host: Host::new(), guest: Guest::new(), random, cases, run: 0, failures: Vec::new() };
+    let (host, guest, column) = (Host::new(), Guest::new(), undefined::of_host());
+    let mut oracle = Oracle { host, guest, column, random, cases, run: 0, failures: Vec::new() };
     let only = std::env::var("EMU_ORACLE_ONLY").ok();
     for bits in [64, 32] {
         let mut forms = 0;

@@ -128,11 +128,7 @@ pub fn fault_enters_mmx(code: Code, host: &State) -> bool {
 pub fn is_waiting(code: Code) -> bool {
     matches!(
         code.mnemonic(),
-        // Some of them did something on the 8087 only, and are no instructions for the decoder.
-        M::Fneni
-            | M::Fndisi
-            | M::Fnsetpm
-            | M::Fstcw
+        M::Fstcw
             | M::Fstenv
             | M::Fsave
             | M::Fstsw

@@ -1,6 +1,6 @@
 //! Every encoding of MMX, SSE to SSE4.2, AVX, AVX2, FMA, F16C and x87 that iced knows, on the host's processor and on
-//! the interpreter: registers, flags, MXCSR, x87 state and memory must be equal; all but x87 in 32-bit code too. Operands
-//! are random and land where floating point is difficult; the generator is seeded, so a failure repeats.
+//! the interpreter: registers, flags, MXCSR, x87 state, memory and exceptions must be equal, in 64-bit and in 32-bit code.
+//! Operands are random and land where floating point is difficult; the generator is seeded, so a failure repeats.
 //! `EMU_ORACLE_CASES` sets the number of cases for each form.
 //!
 //! Where AMD and Intel differ, Intel's manual decides, and [`exceptions`] says so.
@@ -29,6 +29,9 @@ use random::Random;
 /// Instructions per encoding and form, and states for each unless `EMU_ORACLE_CASES` says how many cases a form has.
 const INSTRUCTIONS: usize = 12;
 const STATES: usize = 25;
+
+/// FISTTP is of SSE3, FCMOV and FCOMI of CMOV.
+const X87: [C; 5] = [C::FPU, C::FPU287, C::FPU387, C::SSE3, C::CMOV];
 
 fn states() -> usize {
     let cases = std::env::var("EMU_ORACLE_CASES").map(|n| n.parse().expect("EMU_ORACLE_CASES is a number"));
@@ -180,12 +183,13 @@ fn compare_encoding(name: &str, encoding: EncodingKind, bits: u32, features: &[C
                 runner.run(&mut host);
                 let result = guest::run(&mut cpu, &bytes, runner.address, &mut guest);
                 let mut found = differences(code, &insn, &before, &host, &guest);
-                if let Err(fault) = result
-                    && !(host.faulted != 0 && matches!(fault, Fault::XM | Fault::MF))
-                {
-                    found.push(format!("{fault:?}"));
-                } else if result.is_ok() && host.faulted != 0 {
-                    found.push("no fault".to_owned());
+                let vector = match result {
+                    Ok(()) => 0,
+                    Err(Fault::Exception(exception)) => u64::from(exception.vector),
+                    Err(other) => panic!("{code:?}: {other:?}"),
+                };
+                if vector != host.faulted {
+                    found.push(format!("exception {vector}, not {}; 0 is none", host.faulted));
                 }
                 if !found.is_empty() && reported < 3 {
                     found.push(exceptions::describe(&before));
@@ -284,5 +288,10 @@ fn mmx() {
 
 #[test]
 fn x87() {
-    compare("x87", &[C::FPU, C::FPU287, C::FPU387, C::SSE3, C::CMOV]);
+    compare("x87", &X87);
+}
+
+#[test]
+fn x87_in_32_bit_code() {
+    compare_encoding("x87", EncodingKind::Legacy, 32, &X87);
 }

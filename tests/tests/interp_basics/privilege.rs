@@ -289,3 +289,19 @@ fn sysenter_with_a_null_selector_faults() {
         lab.run(code!(a: sysenter())).fault_at(CODE, vector::GP, 0);
     }
 }
+
+/// By the tests against the host: a 64-bit kernel's stack is out of reach of the 32-bit addresses of the code that it
+/// interrupts.
+#[test]
+fn an_interrupt_from_compatibility_code_reaches_a_stack_above_4_gib() {
+    const HIGH: u64 = 0xffff_8000_0000_0000;
+    let mut lab = Lab::long().at_cpl3();
+    let lowest = lab.read(TABLES, 8);
+    lab.write(TABLES + 8 * 256, 8, lowest);
+    lab.write(TSS + 4, 8, HIGH + INNER_STACK);
+    lab.assemble(DATA, 32, code!(a: int(i32::from(vector::END))));
+    let out = lab.run(code!(a: push(i32::from(USER_CODE32)); push(DATA as i32); db(&[0x48, 0xcb]))); // RETFQ
+    assert_eq!(out.vector(), Some(vector::END));
+    assert_eq!(out.reg(RSP), HIGH + INNER_STACK - 40);
+    assert_eq!(lab.read(INNER_STACK - 40, 8), DATA + 2);
+}
