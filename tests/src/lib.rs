@@ -1,5 +1,6 @@
 //! What the tests that cross crates share: the `emu` binary, peers on this host, processes with a limit on their
-//! time, files of Debian's packages, discs, a PC whose screen can be read, scratch folders, a small random generator, and what silicon leaves in undefined flags.
+//! time, files of Debian's packages, discs, a PC whose screen can be read, scratch folders, a small random generator,
+//! and what silicon leaves in undefined flags.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! Model-specific registers. SDM vol. 4, "Architectural MSRs".
 
 use super::control::EFER_LMA;
+use super::model::Feature;
 use super::{Cpu, FS, Fallible, Fault, GS};
 use crate::observe::Control;
 
@@ -44,6 +45,9 @@ pub mod number {
 }
 
 use number as msr;
+
+/// x2APIC mode, in IA32_APIC_BASE.
+const APIC_BASE_EXTD: u64 = 1 << 10;
 
 /// Registers that only hold a value.
 #[derive(Clone, Debug)]
@@ -227,6 +231,9 @@ impl Cpu {
                 self.msrs.tsc_adjust = value;
             }
             msr::APIC_BASE | msr::TSC_DEADLINE | msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
+                // Without x2APIC its enable bit is reserved.
+                let x2apic = number == msr::APIC_BASE && value & APIC_BASE_EXTD != 0;
+                check(!x2apic || self.model.features.has(Feature::X2apic))?;
                 return self.with_bus(|bus, at| bus.msr_write(at, number, value)).ok_or(Fault::GP0);
             }
             msr::BIOS_UPDT_TRIG => {}

@@ -1,9 +1,10 @@
 //! What the public suites found wrong, each in a few instructions.
 
 use emu_core::bus::{Access, Bus};
+use emu_core::cpu::model::parse;
 use emu_core::cpu::{RAX, RBX, RDX};
 use emu_core::interp::Interpreter;
-use emu_core::machine::{Machine, TimeSource};
+use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
 use iced_x86::code_asm::*;
@@ -133,6 +134,10 @@ impl Bus for ApicBase {
     fn msr_read(&mut self, _: &mut Access<'_>, number: u32) -> Option<u64> {
         (number == 0x1b).then_some(self.0)
     }
+
+    fn msr_write(&mut self, _: &mut Access<'_>, number: u32, value: u64) -> Option<()> {
+        (number == 0x1b).then(|| self.0 = value)
+    }
 }
 
 /// By KVM's `apic`: CPUID does not report a local APIC that IA32_APIC_BASE has switched off.
@@ -147,5 +152,23 @@ fn cpuid_leaves_out_a_local_apic_that_is_off() {
         let mut machine = Machine::new(mem, Box::new(ApicBase(base)), engine, TimeSource::Virtual);
         machine.run(3);
         assert_eq!(machine.cpu().regs[RDX] & 1 << 9 != 0, reported);
+    }
+}
+
+/// By KVM's `apic`: without x2APIC its bit in IA32_APIC_BASE is reserved.
+#[test]
+fn x2apic_mode_cannot_be_entered_without_the_feature() {
+    for (model, accepted) in [("max", true), ("max,-x2apic", false)] {
+        let mut mem = Memory::new(0x1000, 0).unwrap();
+        mem.map(0xffff_f000, 0x1000, PhysPage::ram);
+        // JMP to MOV ECX, 1Bh; MOV EAX, FEE00D00h; XOR EDX, EDX; WRMSR; HLT.
+        mem.write_bytes(0xffff_fff0, &[0xeb, 0x8e]);
+        mem.write_bytes(0xffff_ff80, &[0x66, 0xb9, 0x1b, 0, 0, 0, 0x66, 0xb8, 0, 0x0d, 0xe0, 0xfe]);
+        mem.write_bytes(0xffff_ff8c, &[0x66, 0x31, 0xd2, 0x0f, 0x30, 0xf4]);
+        let engine = Box::new(Interpreter::default());
+        let mut machine = Machine::new(mem, Box::new(ApicBase(0xfee0_0900)), engine, TimeSource::Virtual);
+        machine.set_model(parse(model).unwrap().0);
+        let stop = machine.run(20);
+        assert_eq!(matches!(stop, Stop::Halted { .. }), accepted, "{model}: {stop:?}");
     }
 }
