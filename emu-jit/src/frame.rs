@@ -90,6 +90,9 @@ pub struct Exchange {
 /// Groups of memory accesses that one block can know the page of, see [`crate::groups`].
 pub const GROUPS: usize = 8;
 
+/// Accesses of a fast loop that remember their page.
+pub const RECENT_PAGES: usize = 4;
+
 /// The frame on the stack, followed by the way back to its exchange and what one block notes for itself.
 #[derive(Debug)]
 #[repr(C)]
@@ -100,7 +103,9 @@ pub struct StackFrame {
     pub exchange: *mut Exchange,
     /// Host minus guest address of the page that a group of accesses lies in.
     pub distances: [u64; GROUPS],
-    /// While the fast copy of a loop runs: instructions that may retire after it.
+    /// While the fast copy of a loop runs: guest and host address of the page that an access met last.
+    pub recent: [[u64; 2]; RECENT_PAGES],
+    /// The same: instructions that may retire after it.
     pub rest: i64,
     /// While the fast copy of a loop is prepared: rounds that it may run. After a look for a page: whether it was in vain.
     pub run: i64,
@@ -150,6 +155,7 @@ offsets! {
     SPILL = offset_of!(Frame, spill);
     EXCHANGE = offset_of!(StackFrame, exchange);
     DISTANCES = offset_of!(StackFrame, distances);
+    RECENT = offset_of!(StackFrame, recent);
     REST = offset_of!(StackFrame, rest);
     RUN = offset_of!(StackFrame, run);
     ROUNDS = offset_of!(StackFrame, rounds);

@@ -41,6 +41,11 @@ pub enum Way {
         /// Number of the group.
         group: u8,
     },
+    /// In the fast copy of a loop: the page that it met last is tried first.
+    Recent {
+        /// Number of the page.
+        page: u8,
+    },
 }
 
 impl Way {

@@ -2,8 +2,8 @@
 //!
 //! A *run* is a group of accesses whose address moves by the same number of bytes in each round. Before the fast copy
 //! starts, code of the block works out how many rounds all runs stay within their pages, and the copy is given a budget
-//! of just so many instructions; so the check of the budget, which each round makes anyway, is the only one. The other
-//! accesses are checked as ever.
+//! of just so many instructions; so the check of the budget, which each round makes anyway, is the only one. Look-ups in
+//! tables try the page that they met last. The other accesses are checked as ever.
 //!
 //! Assumes and keeps what [`crate::groups`] does.
 
@@ -11,7 +11,7 @@ use emu_core::mem::PAGE_SIZE;
 use iced_x86::Register;
 
 use crate::analysis::{Guest, Kind, Want, liveness, needs_alignment};
-use crate::frame::GROUPS;
+use crate::frame::{GROUPS, RECENT_PAGES};
 use crate::groups::{Access, Base, Key, Way, accesses, merge_some};
 use crate::mode::Mode;
 
@@ -65,6 +65,8 @@ pub struct Loop {
     pub block: Vec<Guest>,
     /// What has to be prepared.
     pub runs: Vec<Run>,
+    /// For each access that remembers its page, the run whose page it begins with.
+    pub recent: Vec<usize>,
 }
 
 impl Loop {
@@ -98,12 +100,44 @@ impl Loop {
             }
         }
         merge_some(&mut block, &others, found.len());
+        let recent = remember(&mut block, &others, &held, &found, mode);
         liveness(&mut block);
         if block.iter().any(|guest| guest.kind == Kind::CallOut) {
             return None;
         }
-        Some(Self { block, runs: found.into_iter().map(|(_, run)| run).collect() })
+        Some(Self { block, runs: found.into_iter().map(|(_, run)| run).collect(), recent })
     }
+}
+
+/// Has accesses to tables (from a fixed address, by an index that is not known) try the page that they met last. Says with
+/// which run's page each begins.
+fn remember(
+    block: &mut [Guest],
+    others: &[Access],
+    held: &[(u32, i64); 16],
+    found: &[(Key, Run)],
+    mode: Mode,
+) -> Vec<usize> {
+    let mut pages = Vec::new();
+    for access in others {
+        let fixed = match access.key.base {
+            Base::Root(root) => held.get(root as usize) == Some(&(root, 0)),
+            Base::Zero | Base::Page => true,
+        };
+        let write = access.want == Want::Write;
+        let table = fixed && access.key.index.is_some() && access.key.segment == Register::None;
+        if pages.len() == RECENT_PAGES || access.stack || !table || mode.size() != 64 {
+            continue;
+        }
+        // One that may be written may be read.
+        let Some(run) = found.iter().position(|(_, run)| run.write || !write) else { continue };
+        let way = access.way(block);
+        if *way == Way::Checked {
+            *way = Way::Recent { page: pages.len() as u8 };
+            pages.push(run);
+        }
+    }
+    pages
 }
 
 /// The number of the run that an access joins or founds.

@@ -173,7 +173,12 @@ impl<'a> Emitter<'a> {
                 ; sub r13, more
             );
         }
-        dynasm!(self.asm; .arch x64; mov [rsp + SPILL], r13; mov r13, [r14 + 8]; sub r13, [r14]);
+        dynasm!(self.asm; .arch x64; mov [rsp + SPILL], r13);
+        let recent = self.fast.map_or(&[][..], |fast| &fast.recent);
+        for page in (0..recent.len()).filter(|&page| recent[page] == number) {
+            self.remember(page as u8);
+        }
+        dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
         if run.page {
             dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
         }

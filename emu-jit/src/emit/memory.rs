@@ -8,10 +8,10 @@ use emu_core::mem::PAGE_SIZE;
 use emu_core::mmu::tlb::ENTRIES;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
-use super::{Emitter, Failed, R13, R14};
+use super::{Cold, Emitter, Failed, R13, R14};
 use crate::analysis::Want;
 use crate::enter::Stretch;
-use crate::frame::{CPU, DISTANCES, FS_BASE, GS_BASE, PAGE, TLB_READ, TLB_WRITE};
+use crate::frame::{CPU, DISTANCES, FS_BASE, GS_BASE, PAGE, RECENT, SPILL, TLB_READ, TLB_WRITE};
 use crate::groups::Way;
 
 /// Entries are 16 bytes: the page number times 16 is the address shifted by 8.
@@ -90,6 +90,23 @@ impl Emitter<'_> {
                 self.member(address, group, self.mode.size() == 64)
             }
             Way::Member { group } => self.member(address, group, false),
+            Way::Recent { page } => {
+                let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+                self.offset_of(address, 0)?;
+                let slot = RECENT + 16 * i32::from(page);
+                dynasm!(self.asm
+                    ; .arch x64
+                    ; sub r13, [rsp + slot]
+                    ; cmp r13, PAGE_SIZE as i32 - size as i32
+                    ; ja =>from
+                    ; add r13, [rsp + slot + 8]
+                    ; =>back
+                );
+                self.flags_lost();
+                self.cold.push(Cold::Recent { from, back, page, size, want, miss });
+                self.place = Spot::R13;
+                Ok(())
+            }
         }
     }
 
@@ -141,6 +158,28 @@ impl Emitter<'_> {
         }
         self.place = place;
         Ok(())
+    }
+
+    /// An access that did not meet its last page again: finds the page and remembers it.
+    pub(super) fn other_page(&mut self, page: u8, size: u32, want: Want, miss: DynamicLabel) {
+        let slot = RECENT + 16 * i32::from(page);
+        dynasm!(self.asm; .arch x64; add r13, [rsp + slot]);
+        self.find_entry(size, want, miss);
+        dynasm!(self.asm; .arch x64; mov [rsp + SPILL], r13);
+        self.remember(page);
+        dynasm!(self.asm; .arch x64; add r13, [rsp + SPILL]);
+    }
+
+    /// Remembers the page of the entry in R14. Its host address is in R13 then.
+    pub(super) fn remember(&mut self, page: u8) {
+        let slot = RECENT + 16 * i32::from(page);
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r13, [r14]
+            ; mov [rsp + slot], r13
+            ; mov r13, [r14 + 8]
+            ; mov [rsp + slot + 8], r13
+        );
     }
 
     /// Makes the place the memory operand of an instruction.

@@ -17,7 +17,7 @@ use emu_core::cpu::eflags::OSZAPC;
 use emu_core::interp::op::Op;
 use iced_x86::{Encoder, Instruction, Register};
 
-use crate::analysis::{Guest, Kind, repeats};
+use crate::analysis::{Guest, Kind, Want, repeats};
 use crate::effects::Effect;
 use crate::enter::{Place, Stretch};
 use crate::frame::{HIGH, PAGE, PINNED, REST, ROUNDS, RUN};
@@ -77,6 +77,8 @@ enum Cold {
     Side { from: DynamicLabel, target: i64, left: i32, state: State },
     /// The check for a group of memory accesses failed, before the instruction had an effect. `again` makes it anew.
     Careful { from: DynamicLabel, again: Option<DynamicLabel>, stretch: Stretch, index: usize, state: State },
+    /// An access of a fast loop did not meet the page that it met last.
+    Recent { from: DynamicLabel, back: DynamicLabel, page: u8, size: u32, want: Want, miss: DynamicLabel },
     /// The fast copy of a loop has used its budget up.
     Spent { from: DynamicLabel, state: State },
     /// The fast copy of a loop may be worth preparing.
@@ -378,7 +380,7 @@ impl<'a> Emitter<'a> {
 
     /// The way out of an instruction whose access is checked for itself, and labels that nobody jumps to otherwise.
     fn way_out_of(&mut self, way: Way) -> (DynamicLabel, DynamicLabel) {
-        if way == Way::Checked {
+        if matches!(way, Way::Checked | Way::Recent { .. }) {
             return self.way_out();
         }
         (self.asm.new_dynamic_label(), self.asm.new_dynamic_label())
@@ -429,6 +431,11 @@ impl<'a> Emitter<'a> {
                     dynasm!(self.asm; .arch x64; add r15, left);
                     self.give_back();
                     self.jump_to(start, true);
+                }
+                Cold::Recent { from, back, page, size, want, miss } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    self.other_page(page, size, want, miss);
+                    dynasm!(self.asm; .arch x64; jmp =>back);
                 }
                 Cold::Spent { from, state } => self.spent(from, state),
                 Cold::Prepare { from, state } => self.prepare(from, state)?,

@@ -75,7 +75,7 @@ fn step(names: &Names, random: &mut Random) -> Instruction {
     let (memory, value) = (operand(names, random), names.value(random));
     let x = R::XMM0 + random.below(4) as u32;
     let by = |wide, narrow| if names.wide { wide } else { narrow };
-    match random.below(30) {
+    match random.below(32) {
         19 | 20 => Instruction::with1(
             pick(random, &[C::Fld_m64fp, C::Fld_m32fp, C::Fld_m80fp, C::Fild_m32int]),
             memory,
@@ -111,6 +111,9 @@ fn step(names: &Names, random: &mut Random) -> Instruction {
         15 => Instruction::with2(by(C::Xor_r64_rm64, C::Xor_r32_rm32), value, value),
         16 => Instruction::with1(C::Setb_rm8, R::AL),
         17 => Instruction::with1(by(C::Inc_rm64, C::Inc_rm32), memory),
+        // An index that nobody knows: look-ups in tables.
+        30 => Instruction::with2(C::Movzx_r32_rm8, R::ECX, memory),
+        31 => Instruction::with2(C::Movzx_r32_rm16, R::ECX, memory),
         _ => Instruction::with2(by(C::Sub_rm64_imm8, C::Sub_rm32_imm8), memory, 3),
     }
     .expect("the operands fit the form")
