@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
-use crate::console::SerialSpec;
+use crate::console::{self, SerialSpec};
 use crate::cpu_model::CpuSpec;
 use crate::drive::DriveSpec;
 use crate::lint::Lint;
@@ -173,6 +173,14 @@ pub struct RunArgs {
     /// Port that ends the run: writing V there gives exit status (V << 1) | 1
     #[arg(long, value_name = "PORT", value_parser = port)]
     pub debug_exit: Option<u16>,
+
+    /// Serve gdb's remote protocol there; a debugger that connects stops the machine
+    #[arg(long, value_name = "HOST:PORT", value_parser = console::host_and_port)]
+    pub gdb: Option<String>,
+
+    /// Let the machine stand still until a debugger lets it go
+    #[arg(long, requires = "gdb")]
+    pub paused: bool,
 
     /// Guest time from retired instructions (repeatable) or from the host's clock
     /// [default: host on a terminal, virtual otherwise]
@@ -385,6 +393,9 @@ mod tests {
             (&["--timeout", "nan"], "seconds"),
             (&["--hash-every", "5"], "--hash-log"),
             (&["--hash-every", "0", "--hash-log", "x"], "--hash-every"),
+            (&["--gdb", "1234"], "HOST:PORT"),
+            (&["--gdb", ":99999"], "65535"),
+            (&["--paused"], "--gdb"),
             (&["--initrd", "initrd.img"], "--kernel"),
             (&["--append", "quiet"], "--kernel"),
             (&["disk.img"], "disk.img"),

@@ -52,15 +52,24 @@ impl SerialSpec {
             None if text == "none" => Ok(Self::None),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            Some(("tcp", address)) => {
-                let (host, port) = address.rsplit_once(':').ok_or("expected tcp:HOST:PORT")?;
-                port.parse::<u16>().map_err(|_| "expected tcp:HOST:PORT with a port from 0 to 65535")?;
-                let host = if host.is_empty() { "127.0.0.1" } else { host };
-                Ok(Self::Tcp(format!("{host}:{port}")))
-            }
+            Some(("tcp", address)) => match host_and_port(address) {
+                Ok(address) => Ok(Self::Tcp(address)),
+                Err(expected) => Err(expected.replace("HOST", "tcp:HOST")),
+            },
             _ => Err("expected stdio, file:PATH, unix:PATH, tcp:HOST:PORT or none".into()),
         }
     }
+}
+
+/// Checks HOST:PORT. Without a host it is this machine alone.
+///
+/// # Errors
+/// One sentence that says what was expected.
+pub fn host_and_port(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
+    port.parse::<u16>().map_err(|_| "expected HOST:PORT with a port from 0 to 65535")?;
+    let host = if host.is_empty() { "127.0.0.1" } else { host };
+    Ok(format!("{host}:{port}"))
 }
 
 /// Where a port's output goes.
@@ -191,7 +200,11 @@ pub fn listen_tcp(address: &str, input: Sender<u8>, events: Sender<Event>) -> Re
     Ok((out, Listening { path: None }))
 }
 
-fn bind(address: &str) -> Result<TcpListener> {
+/// Listens at HOST:PORT.
+///
+/// # Errors
+/// When the address makes no sense or is in use.
+pub fn bind(address: &str) -> Result<TcpListener> {
     let addresses: Vec<_> =
         address.to_socket_addrs().context("expected HOST:PORT of this machine")?.collect();
     if addresses.is_empty() {

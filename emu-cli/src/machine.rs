@@ -21,6 +21,7 @@ use emu_devices::uart16550::ByteSource;
 use emu_devices::vga::{Image, TextScreen};
 
 use crate::args::Accel;
+use crate::debug::{Debug, Halt};
 use crate::disk_file::DiskFile;
 use crate::drive::MAX_DRIVES;
 
@@ -140,7 +141,10 @@ pub fn board(parts: &mut Parts) -> Result<(Pc, Memory)> {
 
 /// A PC with what the main loop needs to know of it.
 pub struct Guest {
-    machine: Machine,
+    /// The machine itself.
+    pub machine: Machine,
+    /// What debuggers want of it.
+    pub debug: Debug,
 }
 
 impl std::fmt::Debug for Guest {
@@ -170,7 +174,7 @@ impl Guest {
         if let Some((port, source)) = parts.source.take() {
             machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, source));
         }
-        Ok(Self { machine })
+        Ok(Self { machine, debug: Debug::default() })
     }
 
     /// The machine behind it.
@@ -182,9 +186,19 @@ impl Guest {
         self.machine.with_bus(f)
     }
 
-    /// Runs until `until` instructions have retired in all, or something comes up.
+    /// Runs until `until` instructions have retired in all, or something comes up; a step of a debugger is shorter.
     pub fn run(&mut self, until: u64) -> Stop {
-        self.machine.run(until)
+        self.machine.run(self.debug.limit(&self.machine, until))
+    }
+
+    /// Looks, after a run, whether a debugger wants the machine to stand.
+    pub fn check_debug(&mut self) -> Option<Halt> {
+        self.debug.check(&mut self.machine)
+    }
+
+    /// The state of a chip, as the emulator's own structs show it; `None` when there is none of that name.
+    pub fn chip_state(&mut self, name: &str) -> Option<String> {
+        self.with_pc(|pc, _| pc.chip_state(name))
     }
 
     /// Presses the reset button.

@@ -1,13 +1,16 @@
 //! The monitor: a small dialogue with the user about the machine, on Ctrl-A C.
 //!
-//! This file reads and edits lines and says what a command is; the main loop carries it out.
+//! This file reads and edits lines and says what a command is; the main loop carries it out, or
+//! [`commands`], which gdb's `monitor` has as well.
+
+use crate::debug::commands;
 
 /// What the monitor prints when it waits for a command.
 pub const PROMPT: &str = "(emu) ";
 
 /// What `help` prints.
 pub const HELP: &str = "\
-help    this list
+help    this list, and the commands about the machine
 info    where the machine is
 screen  the text screen
 stop    let the machine stand still
@@ -18,7 +21,7 @@ Ctrl-A C goes back to the guest.
 ";
 
 /// A command of the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// List the commands.
     Help,
@@ -34,6 +37,8 @@ pub enum Command {
     Reset,
     /// Leave.
     Quit,
+    /// One of [`commands`], with what follows it.
+    Machine(String),
 }
 
 const COMMANDS: [(&str, Command); 8] = [
@@ -46,6 +51,9 @@ const COMMANDS: [(&str, Command); 8] = [
     ("reset", Command::Reset),
     ("quit", Command::Quit),
 ];
+
+/// Longest line.
+const LONGEST: usize = 200;
 
 /// A line as it is being typed.
 #[derive(Debug, Default)]
@@ -76,7 +84,7 @@ impl Monitor {
                 }
                 0x08 | 0x7f => self.rub_out(1, &mut reply.echo),
                 0x15 => self.rub_out(self.line.len(), &mut reply.echo),
-                b' '..=b'~' if self.line.len() < 70 => {
+                b' '..=b'~' if self.line.len() < LONGEST => {
                     self.line.push(byte);
                     reply.echo.push(char::from(byte));
                 }
@@ -101,10 +109,14 @@ fn command(line: &str) -> Option<Result<Command, String>> {
     if line == "?" {
         return Some(Ok(Command::Help));
     }
-    let exact = COMMANDS.iter().find(|(name, _)| *name == line).map(|(_, command)| *command);
-    let mut begun = COMMANDS.iter().filter(|(name, _)| name.starts_with(line)).map(|(_, command)| *command);
+    let exact = COMMANDS.iter().find(|(name, _)| *name == line).map(|(_, command)| command);
+    let first = line.split_whitespace().next().unwrap_or_default();
+    if exact.is_none() && commands::NAMES.contains(&first) {
+        return Some(Ok(Command::Machine(line.to_owned())));
+    }
+    let mut begun = COMMANDS.iter().filter(|(name, _)| name.starts_with(line)).map(|(_, command)| command);
     let one = begun.next().filter(|first| begun.all(|other| other == *first));
-    Some(exact.or(one).ok_or_else(|| format!("{line}: expected a command; help lists them")))
+    Some(exact.or(one).cloned().ok_or_else(|| format!("{line}: expected a command; help lists them")))
 }
 
 #[cfg(test)]
@@ -127,5 +139,7 @@ mod tests {
         assert!(matches!(command("s"), Some(Err(_))), "screen or stop");
         assert!(matches!(command("halt"), Some(Err(_))));
         assert_eq!(command(""), None);
+        assert_eq!(command("x cs:ip 2"), Some(Ok(Command::Machine("x cs:ip 2".into()))));
+        assert!(matches!(command("quit now"), Some(Err(_))));
     }
 }

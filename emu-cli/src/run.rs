@@ -18,11 +18,13 @@ use crate::args::{Boot, Display, RunArgs, Time};
 use crate::cdrom;
 use crate::console::{self, Listening, SerialOut, SerialSpec};
 use crate::cpu_model::{self, CpuSpec};
+use crate::debug::Motion;
 use crate::disk_file::{self, Access, DiskFile, DiskHandle};
 use crate::display::TextDisplay;
 use crate::drive::{self, MAX_DRIVES};
 use crate::events::{self, Event};
 use crate::explain::Explainer;
+use crate::gdb;
 use crate::hash_log::HashLog;
 use crate::kernel;
 use crate::lint::Linter;
@@ -75,6 +77,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let mut files = Files::open(args, &plan, &mut outputs)?;
     let (events_in, events) = unbounded();
     let (lines, listening) = open_lines(&plan, &mut files.serial, &events_in)?;
+    let gdb = args.gdb.as_deref().map(gdb::Server::listen).transpose()?;
     outputs.keep()?;
 
     let source =
@@ -105,6 +108,10 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     session.keyboard = plan.keyboard;
     session.display = (args.display == Display::Text).then(TextDisplay::default);
     session.debugcon = files.debugcon.take();
+    session.gdb = gdb;
+    if args.paused {
+        session.guest.debug.motion = Motion::Stand;
+    }
     session.hash_log = files.hash_log.take();
     if args.explain {
         session.guest.machine().add_observer(Box::new(Explainer::new(symbols.clone())));

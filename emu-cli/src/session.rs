@@ -14,9 +14,11 @@ use emu_devices::keys::Key;
 
 use crate::clock::{HostClock, LONGEST_SLEEP};
 use crate::console::SerialOut;
+use crate::debug::{self, Motion, commands};
 use crate::display::{self, TextDisplay};
 use crate::events::Event;
 use crate::explain::Explainer;
+use crate::gdb::{self, News};
 use crate::hash_log::HashLog;
 use crate::keys;
 use crate::lint::Linter;
@@ -97,6 +99,10 @@ pub struct Session {
     pub limits: Limits,
     /// `--trace`.
     pub tracing: Option<Tracing>,
+    /// `--gdb`.
+    pub gdb: Option<gdb::Server>,
+    /// What stopped the machine before a debugger was told: dealt with when it goes on.
+    stopped: Option<Stop>,
     clock: Option<HostClock>,
     events: Receiver<Event>,
     lines: [Line; PORTS],
@@ -123,6 +129,8 @@ impl Session {
             limits: Limits::default(),
             tracing: None,
             chains: 0,
+            gdb: None,
+            stopped: None,
             clock: (time == TimeSource::Host).then(HostClock::start),
             events,
             lines,
@@ -144,6 +152,9 @@ impl Session {
                 Err(error) => break Err(error),
             }
         };
+        if let (Ok(outcome), Some(gdb)) = (&outcome, &mut self.gdb) {
+            gdb.tell(&mut self.guest, &News::End(*outcome));
+        }
         self.lines.iter_mut().for_each(|line| line.out.finish());
         outcome
     }
@@ -157,8 +168,16 @@ impl Session {
         if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Some(Outcome::Timeout));
         }
-        if self.standing {
-            self.sleep(LONGEST_SLEEP);
+        if let Some(gdb) = &mut self.gdb
+            && let Some(outcome) = gdb.serve(&mut self.guest)
+        {
+            return Ok(Some(outcome));
+        }
+        if self.standing || self.guest.debug.motion == Motion::Stand {
+            // With a client the server has waited already.
+            if !self.gdb.as_ref().is_some_and(gdb::Server::connected) {
+                self.sleep(LONGEST_SLEEP);
+            }
             if let Some(clock) = &mut self.clock {
                 clock.skip();
             }
@@ -168,7 +187,10 @@ impl Session {
         if self.limits.instructions.is_some_and(|limit| count >= limit) {
             return Ok(Some(Outcome::InstructionLimit));
         }
-        self.slice(count)
+        match self.stopped.take() {
+            Some(stop) => self.after(stop),
+            None => self.slice(count),
+        }
     }
 
     fn slice(&mut self, count: u64) -> Step {
@@ -184,11 +206,52 @@ impl Session {
         if let Some(outcome) = self.drain()? {
             return Ok(Some(outcome));
         }
-        self.log_hash()?;
+        // Where only the debugger stops, the state is not the one that a run without it would show.
+        if stop != Stop::Observed {
+            self.log_hash()?;
+        }
         self.explain();
         if let Some(tracing) = &mut self.tracing {
             tracing.look(&mut self.guest)?;
         }
+        if let Some(halt) = self.guest.check_debug() {
+            self.tell(&News::Halt(halt));
+            self.tell_user();
+        } else if let Stop::TripleFault(chain) = &stop
+            && self.gdb.as_ref().is_some_and(gdb::Server::connected)
+        {
+            self.guest.debug.motion = Motion::Stand;
+            self.guest.debug.shutdown = true;
+            self.tell(&News::Shutdown(chain.to_string()));
+        }
+        if self.guest.debug.motion == Motion::Stand {
+            self.stopped = Some(stop).filter(|stop| !matches!(stop, Stop::Limit | Stop::Observed));
+            return Ok(None);
+        }
+        self.after(stop)
+    }
+
+    /// Tells whoever debugs.
+    fn tell(&mut self, news: &News) {
+        if let Some(gdb) = &mut self.gdb {
+            gdb.tell(&mut self.guest, news);
+        }
+    }
+
+    /// Tells the user of the monitor, when no debugger is there to tell.
+    fn tell_user(&mut self) {
+        if !self.gdb.as_ref().is_some_and(gdb::Server::connected)
+            && let Some(hit) = &self.guest.debug.last
+        {
+            say!("\nThe machine stands: {}. The monitor's cont lets it go on.\n", debug::describe(hit));
+            if self.monitor.is_some() {
+                say!("{}", monitor::PROMPT);
+            }
+        }
+    }
+
+    /// Deals with what stopped the machine.
+    fn after(&mut self, stop: Stop) -> Step {
         match stop {
             Stop::Limit | Stop::Observed => Ok(None),
             Stop::PowerOff => Ok(Some(Outcome::PowerOff)),
@@ -401,17 +464,37 @@ impl Session {
         }
     }
 
+    /// The monitor's `cont`.
+    fn go_on(&mut self) {
+        self.standing = false;
+        if self.guest.debug.motion == Motion::Stand {
+            if self.gdb.as_ref().is_some_and(gdb::Server::connected) {
+                say!("The debugger that is connected holds the machine.\n");
+                return;
+            }
+            let Guest { machine, debug, .. } = &mut self.guest;
+            debug.resume(machine, Motion::Run);
+        }
+    }
+
     fn command(&mut self, command: Command) {
         match command {
-            Command::Help => say!("{}", monitor::HELP),
-            Command::Info => say!("{}", self.guest.describe(self.standing)),
+            Command::Help => say!("{}{}", monitor::HELP, commands::HELP),
+            Command::Info => {
+                say!("{}", self.guest.describe(self.standing || self.guest.debug.motion == Motion::Stand))
+            }
             Command::Screen => match self.guest.text_screen() {
                 Some(screen) => say!("{}", display::plain(&screen)),
                 None => say!("The guest shows graphics.\n"),
             },
             Command::Stop => self.standing = true,
-            Command::Cont => self.standing = false,
+            Command::Cont => self.go_on(),
             Command::Reset => self.guest.reset(),
+            Command::Machine(line) => match commands::run(&mut self.guest, &line) {
+                Some(Ok(reply)) => say!("{reply}"),
+                Some(Err(why)) => say!("{why}\n"),
+                None => say!("{line}: expected a command; help lists them\n"),
+            },
             Command::Quit => {}
         }
     }

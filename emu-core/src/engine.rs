@@ -33,7 +33,7 @@ pub enum Exit {
     Halted,
     /// PAUSE where there are several processors: the others' turn.
     Paused,
-    /// An observer wants a look.
+    /// An observer or the debugger wants a look.
     Observed,
     /// The board wants something.
     Request(Request),

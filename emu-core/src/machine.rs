@@ -4,11 +4,13 @@ use std::any::Any;
 use std::fmt;
 
 use crate::bus::{Access, Bus, NEVER, Request, Tick};
+use crate::cpu::debugger::{Hit, Stops};
 use crate::cpu::model::Model;
 use crate::cpu::{Cpu, RIP, Segment, System};
 use crate::engine::{Engine, Exit, Unimplemented};
 use crate::hash::StateHash;
 use crate::mem::{Memory, PAGE_SIZE};
+use crate::mmu::look;
 use crate::observe::{Hooks, Observer, Team};
 use crate::turns::Turns;
 
@@ -37,7 +39,8 @@ pub enum Stop {
     /// The count was reached; or, in virtual time, a halted guest has slept through [`MOST_SKIPS`] events of the
     /// board without being woken, and the driver should have a look around before it goes on.
     Limit,
-    /// An observer asked for it.
+    /// An observer asked for it, or the debugger ([`Machine::take_hits`] says why). The next run goes on as if nothing
+    /// had been.
     Observed,
     /// The guest switched itself off.
     PowerOff,
@@ -261,6 +264,56 @@ impl Machine {
     /// All processors by number.
     pub fn cpus(&self) -> &[Cpu] {
         self.turns.all()
+    }
+
+    /// Replaces what stops the run of any processor.
+    pub fn set_stops(&mut self, stops: &Stops) {
+        self.turns.all_mut().iter_mut().for_each(|cpu| cpu.set_stops(stops.clone()));
+    }
+
+    /// Takes what the debugger waited for and what happened, by number of processor.
+    pub fn take_hits(&mut self) -> Vec<(usize, Hit)> {
+        let mut hits = Vec::new();
+        for cpu in self.turns.all_mut() {
+            hits.extend(cpu.take_hits().into_iter().map(|hit| (cpu.number, hit)));
+        }
+        hits
+    }
+
+    /// A processor by number, to change its registers between two runs.
+    ///
+    /// # Panics
+    /// When there is no such processor.
+    pub fn processor_mut(&mut self, number: usize) -> &mut Cpu {
+        &mut self.turns.all_mut()[number]
+    }
+
+    /// Guest memory.
+    pub fn memory(&self) -> &Memory {
+        &self.cpu().system().mem
+    }
+
+    /// Reads memory at a linear address of a processor, without any effect on the guest; returns how many bytes
+    /// there are before the first that is not mapped or is not RAM or ROM.
+    pub fn peek(&self, processor: usize, linear: u64, out: &mut [u8]) -> usize {
+        look::read_linear(&self.cpus()[processor], self.memory(), linear, out)
+    }
+
+    /// Writes memory at a linear address of a processor, whatever its rights; returns how many bytes there are
+    /// before the first that is not mapped or is not RAM.
+    pub fn poke(&mut self, processor: usize, linear: u64, bytes: &[u8]) -> usize {
+        look::pieces(linear, bytes.len(), |at, range| {
+            let page = look::walk(&self.cpus()[processor], self.memory(), at).page;
+            page.is_some_and(|page| self.poke_physical(page.physical, &bytes[range.clone()]) == range.len())
+        })
+    }
+
+    /// Writes physical memory; returns how many bytes there are before the first that is not RAM.
+    pub fn poke_physical(&mut self, address: u64, bytes: &[u8]) -> usize {
+        let cpu = self.turns.cpu_mut();
+        let done = look::write_physical(&mut cpu.system_mut().mem, address, bytes);
+        cpu.note_memory_changes();
+        done
     }
 
     /// Offset of the next instruction of the processor whose turn it is.

@@ -16,7 +16,7 @@
 //! The HPET drives inputs 16 to 23 of the I/O APIC, and IRQ 0 and 8 instead of their chips when it is told to.
 //!
 //! The parts of the board: `bus` (accesses from the processor), `interrupts` (wires and messages), `map`
-//! (physical memory), `firmware` (what the board tells its firmware).
+//! (physical memory), `firmware` (what the board tells its firmware), `look` (its state for monitors).
 //! Left out: a local APIC's page moved over RAM or ROM.
 
 mod bus;
@@ -24,6 +24,7 @@ mod firmware;
 #[cfg(test)]
 mod fuzz;
 mod interrupts;
+mod look;
 mod map;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::fmt;
 
 use emu_core::bus::{Access, NEVER, Tick};
 use emu_core::mem::{Memory, MemoryError};
+pub use look::CHIPS;
 
 use crate::ata::{AtaChannel, AtaDisk, Cdrom};
 use crate::block::BlockBackend;

@@ -207,9 +207,16 @@ impl Translator {
         if mode.size() == 64 && near_the_gap(linear) {
             return None;
         }
+        // The interpreter looks for break-points.
+        if cpu.must_step(linear) {
+            return None;
+        }
         let serial = cpu.tlb.fetches(cpu.cpl == 3).serial();
         // A fault is the interpreter's to raise.
         let frame = fetch_frame(cpu, linear).ok()??;
+        if cpu.must_step_frame(frame) {
+            return None;
+        }
         let offset = (linear % PAGE_SIZE) as u16;
         let key = Key { offset, mode, careful };
         if self.units.get(frame, key).is_none() {

@@ -46,6 +46,19 @@ pub fn named_folder(variable: &str) -> Option<PathBuf> {
     folder
 }
 
+/// GNU's debugger.
+pub const GDB: &str = "gdb";
+
+/// True when gdb starts and has Python; else the test was skipped.
+pub fn gdb() -> bool {
+    let version = Command::new(GDB).args(["-nx", "-batch", "-ex", "python print(gdb.VERSION)"]).output();
+    let found = version.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
+    if !found {
+        skip("gdb does not start, or has no Python (Debian package gdb)");
+    }
+    found
+}
+
 /// SeaBIOS; `None` when the test was skipped.
 pub fn seabios() -> Option<PathBuf> {
     let found = SEABIOS.iter().map(PathBuf::from).find(|path| path.is_file());

@@ -1,5 +1,5 @@
 //! What the tests that cross crates share: the `emu` binary, peers on this host, processes with a limit on their
-//! time, files of Debian's packages, discs, a PC whose screen can be read, scratch folders, a small random generator,
+//! time, files of Debian's packages, discs, a client of gdb's protocol, a PC whose screen can be read, scratch folders, a small random generator,
 //! and what silicon leaves in undefined flags.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ pub mod debian;
 pub mod emulator;
 pub mod engine;
 pub mod external;
+pub mod gdb_client;
 pub mod grub;
 pub mod process;
 pub mod random;

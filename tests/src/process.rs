@@ -92,6 +92,30 @@ impl Running {
         self.output.lock().expect("no reader panics").clone()
     }
 
+    /// What it has printed on standard error so far.
+    ///
+    /// # Panics
+    /// Never: no reader panics.
+    pub fn errors(&self) -> Vec<u8> {
+        self.errors.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until its standard error holds a whole line that begins with this; `None` when it ended first, or its
+    /// time is up.
+    pub fn error_line(&mut self, start: &str) -> Option<String> {
+        loop {
+            let text = String::from_utf8_lossy(&self.errors()).into_owned();
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(line) = whole.map(str::trim_end).find(|line| line.starts_with(start)) {
+                return Some(line.to_owned());
+            }
+            if !matches!(self.child.try_wait(), Ok(None)) || Instant::now() >= self.deadline {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Waits until its output holds this text. False when it ended first, or its time is up.
     pub fn wait_for(&mut self, text: &str) -> bool {
         let holds = |running: &Self| running.output().windows(text.len()).any(|part| part == text.as_bytes());

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "ARCHITECTURE.md",
     "README.md",
     "CONTRIBUTING.md",
     "docs/conformance.md",
+    "docs/debugging.md",
     "docs/manuals.md",
     "guest/README.md",
     "roms/README.md",

@@ -280,11 +280,14 @@ impl Cpu {
         if room >= size {
             self.fill(self.permissions, linear, low);
             self.note_data(linear, size, false);
+            self.note_watched(linear, low, size, false);
             return Ok(self.read_within(linear, low, size));
         }
         let next = linear.wrapping_add(room) & self.linear_mask;
         let high = self.translate(next, Want::Read)?;
         self.note_data(linear, size, false);
+        self.note_watched(linear, low, room, false);
+        self.note_watched(next, high, size - room, false);
         let low_value = self.read_bytes_physical(linear, low, room);
         let high_value = self.read_bytes_physical(next, high, size - room);
         Ok(low_value | high_value << (8 * room))
@@ -330,6 +333,7 @@ impl Cpu {
         let low = self.translate(linear, Want::Write)?;
         if room >= size {
             self.note_data(linear, size, true);
+            self.note_watched(linear, low, size, true);
             self.write_within(linear, low, size, value);
             self.fill(self.permissions, linear, low);
             return Ok(());
@@ -337,6 +341,8 @@ impl Cpu {
         let next = linear.wrapping_add(room) & self.linear_mask;
         let high = self.translate(next, Want::Write)?;
         self.note_data(linear, size, true);
+        self.note_watched(linear, low, room, true);
+        self.note_watched(next, high, size - room, true);
         self.write_bytes_physical(linear, low, room, value);
         self.write_bytes_physical(next, high, size - room, value >> (8 * room));
         Ok(())
@@ -367,7 +373,7 @@ impl Cpu {
 
     /// Remembers where accesses to a page go that was just translated: later ones may take the fast path.
     pub(super) fn fill(&mut self, context: Context, linear: u64, physical: u64) {
-        if context == Context::Watched || self.watches_page(linear) {
+        if context == Context::Watched || self.watches_page(linear, physical) {
             return;
         }
         let mem = &self.system().mem;
@@ -471,11 +477,14 @@ impl Cpu {
         if room >= size {
             self.fill(context, linear, low);
             self.note_data(linear, size, false);
+            self.note_watched(linear, low, size, false);
             return Ok(self.read_within(linear, low, size));
         }
         let next = self.system_address(linear.wrapping_add(room))?;
         let high = self.translate_system(next, Want::Read)?;
         self.note_data(linear, size, false);
+        self.note_watched(linear, low, room, false);
+        self.note_watched(next, high, size - room, false);
         let low_value = self.read_bytes_physical(linear, low, room);
         Ok(low_value | self.read_bytes_physical(next, high, size - room) << (8 * room))
     }
@@ -490,6 +499,7 @@ impl Cpu {
         let low = self.translate_system(linear, Want::Write)?;
         if room >= size {
             self.note_data(linear, size, true);
+            self.note_watched(linear, low, size, true);
             self.write_within(linear, low, size, value);
             self.fill(self.translation_context(false, true), linear, low);
             return Ok(());
@@ -497,6 +507,8 @@ impl Cpu {
         let next = self.system_address(linear.wrapping_add(room))?;
         let high = self.translate_system(next, Want::Write)?;
         self.note_data(linear, size, true);
+        self.note_watched(linear, low, room, true);
+        self.note_watched(next, high, size - room, true);
         self.write_bytes_physical(linear, low, room, value);
         self.write_bytes_physical(next, high, size - room, value >> (8 * room));
         Ok(())

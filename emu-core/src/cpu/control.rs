@@ -147,6 +147,7 @@ impl Cpu {
         self.fetch_generation += 1;
         self.stop = true;
         self.tell_control(Control::Cr(3), value);
+        self.note_cr3(value);
         Ok(())
     }
 

@@ -127,7 +127,9 @@ impl Cpu {
         let here = |(_, kind, first, _): (usize, u64, u64, u64)| {
             kind == EXECUTE && (first ^ linear) & !(PAGE_SIZE - 1) == 0
         };
-        self.records_branches() || self.debug.code && self.breakpoints().any(here)
+        self.records_branches()
+            || self.debug.code && self.breakpoints().any(here)
+            || self.debugger.breaks_in_page(linear)
     }
 
     /// Looks for an instruction breakpoint at the next instruction. RF, a load of SS just before and the later
@@ -165,9 +167,10 @@ impl Cpu {
     }
 
     /// Must accesses to this page stay out of the translation cache?
-    pub fn watches_page(&self, linear: u64) -> bool {
+    pub fn watches_page(&self, linear: u64, physical: u64) -> bool {
         let page = linear & !(PAGE_SIZE - 1);
         self.debug.data && self.hits(page, page | (PAGE_SIZE - 1), |kind| kind & WRITE != 0) != 0
+            || self.debugger_watches_page(linear, physical)
     }
 
     /// A data access took place.

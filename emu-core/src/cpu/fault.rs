@@ -27,7 +27,7 @@ pub enum Fault {
     Frozen,
     /// Three faults in a row: the processor shuts down.
     Shutdown,
-    /// No fault: an observer wants the run to end before the instruction. Never leaves the engine.
+    /// No fault: an observer or the debugger wants the run to end before the instruction. Never leaves the engine.
     Stopped,
     /// No fault: a conditional jump was taken, RIP is written, and the block is left. Never leaves the engine.
     Jumped,

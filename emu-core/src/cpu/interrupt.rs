@@ -97,6 +97,7 @@ impl Cpu {
             } else {
                 next
             };
+            self.note_nested_exception(current);
         }
     }
 
@@ -137,6 +138,7 @@ impl Cpu {
             if vector == 1 && matches!(source, Source::Exception | Source::Privileged) {
                 self.enter_debug_handler();
             }
+            self.note_delivery(vector, source);
         }
         done.map_err(|fault| if source.ext() != 0 { fault.external() } else { fault })
     }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod control;
 pub mod cpuid;
 pub mod debug;
+pub mod debugger;
 pub mod eflags;
 pub mod far;
 pub mod fault;
@@ -74,7 +75,7 @@ pub mod attention {
     pub const TRAP: u32 = 1 << 3;
     /// PAUSE: this processor's turn ends.
     pub const PAUSE: u32 = 1 << 4;
-    /// An observer wants the run to end.
+    /// An observer or the debugger wants the run to end.
     pub const STOP: u32 = 1 << 5;
 }
 
@@ -266,6 +267,8 @@ pub struct Cpu {
     pub counters: Counters,
     /// The last exceptions that led to each other: first, second, shutdown.
     pub fault_chain: Vec<interrupt::Delivered>,
+    /// What a debugger outside the machine waits for.
+    pub debugger: debugger::Debugger,
     /// Everything outside, while it is this processor's turn.
     pub outside: Option<Box<System>>,
 }
@@ -365,6 +368,7 @@ impl Cpu {
         }
         self.update_flat();
         self.update_context();
+        self.note_mode();
         self.stop = true;
         self.attention |= attention::INTERRUPTS;
     }

@@ -70,6 +70,7 @@ impl Cpu {
             repeat_at: u64::MAX,
             counters: super::Counters::default(),
             fault_chain: Vec::new(),
+            debugger: super::debugger::Debugger::default(),
             outside: None,
         };
         cpu.reset();
@@ -134,6 +135,7 @@ impl Cpu {
         self.trap_pending = 0;
         self.resume_at = u64::MAX;
         self.repeat_at = u64::MAX;
+        self.debugger.drop_held();
         self.flush_tlb();
         self.update_mode();
     }

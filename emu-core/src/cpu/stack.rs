@@ -132,12 +132,15 @@ impl Cpu {
         let low = self.translate(linear, Want::Write)?;
         self.note_data(linear, size, true);
         if (linear ^ last) & !0xfff == 0 {
+            self.note_watched(linear, low, size, true);
             self.write_within(linear, low, size, value);
             self.fill(context, linear, low);
             return Ok(());
         }
         let high = self.translate(last & !0xfff, Want::Write)?;
         let room = 0x1000 - linear % 0x1000;
+        self.note_watched(linear, low, room, true);
+        self.note_watched(last & !0xfff, high, size - room, true);
         self.write_bytes_physical(linear, low, room, value);
         self.write_bytes_physical(last & !0xfff, high, size - room, value >> (8 * room));
         Ok(())

@@ -106,6 +106,9 @@ impl Interpreter {
 
     /// Looks at everything that may have happened outside; `Some` when the run must stop.
     pub fn attend(&mut self, cpu: &mut Cpu, until: u64) -> Option<Exit> {
+        if let Some(exit) = cpu.resume_from_debugger() {
+            return Some(exit);
+        }
         loop {
             let what = cpu.attention;
             if what & attention::STOP != 0 {
@@ -123,6 +126,9 @@ impl Interpreter {
                 Ok(Some(exit)) => return Some(exit),
                 Ok(None) => {}
                 Err(Fault::Exception(exception)) => {
+                    if cpu.hold_exception(exception, false) {
+                        return Some(Exit::Observed);
+                    }
                     if let Err(fault) = cpu.deliver_exception(exception) {
                         debug_assert_eq!(fault, Fault::Shutdown);
                         return Some(Exit::Shutdown);
@@ -163,6 +169,9 @@ impl Interpreter {
             return Ok(false);
         }
         let Some(frame) = fetch_frame(cpu, linear)? else { return Ok(false) };
+        if cpu.must_step_frame(frame) {
+            return Ok(false);
+        }
         let aligned = cpu.seg[CS].base.is_multiple_of(PAGE_SIZE);
         self.pages[number_of(linear)] = KnownPage {
             linear: linear & !(PAGE_SIZE - 1),
@@ -192,6 +201,9 @@ impl Interpreter {
 pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
     let fault = match fault {
         Fault::Exception(exception) => {
+            if cpu.hold_exception(exception, true) {
+                return Some(Exit::Observed);
+            }
             // A delivered fault counts as one, so that a guest that only faults still makes progress.
             cpu.retired += 1;
             cpu.deliver_exception(exception).err()?
@@ -375,7 +387,7 @@ pub fn fetch_frame(cpu: &mut Cpu, linear: u64) -> Fallible<Option<u32>> {
 #[cold]
 #[inline(never)]
 fn step_uncached<S: Sight>(cpu: &mut Cpu, linear: u64) -> Fallible {
-    if cpu.must_step(linear) {
+    if cpu.must_step(linear) || cpu.has_break_points(linear) {
         return watched::step::<S>(cpu, linear);
     }
     let (op, bytes) = fetch_op(cpu, linear)?;

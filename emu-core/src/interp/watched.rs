@@ -1,4 +1,4 @@
-//! One instruction at a time, where an instruction breakpoint may lie or branches are recorded.
+//! One instruction at a time, where a breakpoint of the guest or the debugger may lie or branches are recorded.
 //! SDM 3B, "Instruction-Breakpoint Exception Condition", "Last Branch, Interrupt, and Exception Recording".
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
@@ -8,6 +8,7 @@ use crate::cpu::{Cpu, Fallible, RIP};
 
 /// Checks for a breakpoint, runs the instruction at `linear`, and records the branch it takes.
 pub fn step<S: Sight>(cpu: &mut Cpu, linear: u64) -> Fallible {
+    cpu.check_break_point(linear)?;
     cpu.check_instruction_breakpoint(linear)?;
     let (op, bytes) = fetch_op(cpu, linear)?;
     if !cpu.records_branches() {

@@ -1,8 +1,8 @@
 //! From linear to physical addresses: the page walk ([`paging`]), the cache of its results ([`tlb`]), and a look
-//! from outside that changes nothing ([`peek`]).
+//! from outside that changes nothing ([`look`]).
 
+pub mod look;
 pub mod paging;
-pub mod peek;
 pub mod tlb;
 
 /// What an access wants.

@@ -190,6 +190,14 @@ impl Tlb {
         (set.epoch, set.map_epoch) = (epoch, map_epoch);
     }
 
+    /// Has everything forgotten that was derived from translations, but not the translations: software cannot notice.
+    pub fn forget_derived(&mut self) {
+        for set in std::iter::once(&mut self.set).chain(&mut self.others) {
+            set.drop_fast(true);
+            set.fetch.iter_mut().for_each(|table| table.renew(&mut self.serial));
+        }
+    }
+
     /// Forgets everything, of all process contexts.
     pub fn flush(&mut self) {
         self.flushes += 1;

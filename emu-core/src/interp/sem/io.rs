@@ -83,6 +83,7 @@ impl Cpu {
     pub fn port_read(&mut self, op: &Op, access: PortAccess) -> u64 {
         let PortAccess { port, size, .. } = access;
         self.note_port(port, size);
+        self.note_port_for_debugger(port, size, None);
         self.note_io(op, access, true);
         let value = self.with_bus(|bus, at| bus.port_read(at, port, size as u8));
         self.tell_port(Port { port, size: size as u8, kind: Kind::Read, value });
@@ -93,6 +94,7 @@ impl Cpu {
     pub fn port_write(&mut self, op: &Op, access: PortAccess, value: u64) {
         let PortAccess { port, size, .. } = access;
         self.note_port(port, size);
+        self.note_port_for_debugger(port, size, Some(value));
         self.note_io(op, access, false);
         self.with_bus(|bus, at| bus.port_write(at, port, size as u8, value as u32));
         self.tell_port(Port { port, size: size as u8, kind: Kind::Write, value: value as u32 });

@@ -255,7 +255,9 @@ fn wrmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
     let number = cpu.regs[RCX] as u32;
     let value = cpu.regs[RDX] << 32 | cpu.regs[RAX] & 0xffff_ffff;
     cpu.stop = true;
-    cpu.write_msr(number, value)
+    cpu.write_msr(number, value)?;
+    cpu.note_msr_write(number, value);
+    Ok(())
 }
 
 const APIC_BASE: u32 = 0x1b;

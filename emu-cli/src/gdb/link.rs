@@ -1,0 +1,119 @@
+//! The line to gdb: a TCP connection that is never waited for longer than a moment.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::packets;
+use gdbstub::conn::Connection;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long a client that does not read keeps the emulator waiting before it is dropped.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    out: Vec<u8>,
+    addition: Option<&'static str>,
+}
+
+impl Link {
+    /// Takes over a connection that was accepted.
+    ///
+    /// # Errors
+    /// When the host refuses to set it up.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, out: Vec::new(), addition: None })
+    }
+
+    /// Reads what has arrived; 0 bytes when nothing has.
+    ///
+    /// # Errors
+    /// When the connection is gone; also when the other side has closed it.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.read(buffer) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => Ok(count),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until something has arrived, for so long at most.
+    pub fn wait(&self, time: Duration) {
+        self.poll(PollFlags::IN, time);
+    }
+
+    fn poll(&self, flags: PollFlags, time: Duration) {
+        let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
+        let _ = poll(&mut [PollFd::new(&self.stream, flags)], Some(&time));
+    }
+
+    /// Adds this to the end of the next packet that is sent.
+    pub fn add_to_next(&mut self, text: &'static str) {
+        self.addition = Some(text);
+    }
+
+    /// Sends text for gdb's console, while the guest runs.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn say(&mut self, text: &str) -> io::Result<()> {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.answer(&format!("O{hex}"))
+    }
+
+    /// Sends a packet.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn answer(&mut self, body: &str) -> io::Result<()> {
+        let sum = packets::checksum(body.as_bytes());
+        self.out.extend(format!("${body}#{sum:02x}").bytes());
+        self.flush()
+    }
+}
+
+impl Connection for Link {
+    type Error = io::Error;
+
+    fn write(&mut self, byte: u8) -> io::Result<()> {
+        self.out.push(byte);
+        Ok(())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(text) = self.addition.take()
+            && let Some(start) = self.out.iter().position(|&byte| byte == b'$')
+            && let Some(end) = self.out.iter().rposition(|&byte| byte == b'#')
+        {
+            self.out.truncate(end);
+            self.out.extend_from_slice(text.as_bytes());
+            let sum = packets::checksum(&self.out[start + 1..]);
+            self.out.extend(format!("#{sum:02x}").bytes());
+        }
+        let until = Instant::now() + PATIENCE;
+        let mut rest = &self.out[..];
+        while !rest.is_empty() {
+            match Write::write(&mut self.stream, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                    self.poll(PollFlags::OUT, Duration::from_millis(100));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! `--gdb`: gdb's remote protocol, by the crate gdbstub. [`target`] is the guest as it sees it, [`registers`] how it
+//! sees the registers, [`link`] the line, [`packets`] and [`agent`] what gdbstub lacks: conditions that are decided here.
+//!
+//! One client at a time; another one is turned away. A client that connects stops the machine. What happens when it
+//! goes: `detach` lets the machine run without any points; `kill` ends the emulator; a connection that is lost leaves
+//! the machine as it is, running or standing, without points, until the next client comes.
+
+pub mod agent;
+pub mod link;
+pub mod packets;
+pub mod registers;
+pub mod target;
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use emu_core::cpu::debugger::{Hit, Place};
+use gdbstub::common::Signal;
+use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
+use gdbstub::target::ext::breakpoints::WatchKind;
+
+use crate::console;
+use crate::debug::{self, Halt, Motion, Owner, Point, What};
+use crate::machine::Guest;
+use crate::outcome::Outcome;
+use crate::say::report;
+use link::Link;
+use packets::{Incoming, Packets};
+use registers::EXPEDITED;
+use target::{Number, thread};
+
+type Machine = GdbStubStateMachine<'static, Guest, Link>;
+type Failure = GdbStubError<&'static str, io::Error>;
+type Reason = MultiThreadStopReason<u64>;
+
+/// Bytes in a packet, and of what is read at once.
+const PACKET: usize = 16 << 10;
+/// How long a standing machine looks for the next packet without going to sleep: gdb asks one thing after the other.
+const SPIN: Duration = Duration::from_micros(60);
+/// How long it sleeps before the main loop looks around.
+const NAP: Duration = Duration::from_millis(10);
+
+/// Something that the machine tells its debugger.
+#[derive(Debug)]
+pub enum News {
+    /// It stands.
+    Halt(Halt),
+    /// A processor has shut down after a triple fault; the text says how. The machine stands.
+    Shutdown(String),
+    /// The run ends.
+    End(Outcome),
+}
+
+/// The server.
+pub struct Server {
+    listener: TcpListener,
+    client: Option<Machine>,
+    packets: Packets,
+    /// When it last looked for somebody who wants to connect.
+    looked: Instant,
+    buffer: Box<[u8; PACKET]>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("connected", &self.client.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Listens. With port 0 the host chooses one, which is told on standard error.
+    ///
+    /// # Errors
+    /// When the address makes no sense or is in use.
+    pub fn listen(address: &str) -> Result<Self> {
+        let context = || format!("--gdb {address}");
+        let listener = console::bind(address).with_context(context)?;
+        listener.set_nonblocking(true).with_context(context)?;
+        if address.ends_with(":0") {
+            report!("gdb on tcp:{}", listener.local_addr().with_context(context)?);
+        }
+        Ok(Self {
+            listener,
+            client: None,
+            packets: Packets::default(),
+            looked: Instant::now(),
+            buffer: Box::new([0; PACKET]),
+        })
+    }
+
+    /// Is somebody connected?
+    pub fn connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Does what a client wants. While the machine stands this waits for a moment.
+    pub fn serve(&mut self, guest: &mut Guest) -> Option<Outcome> {
+        let mut quiet = Instant::now();
+        loop {
+            while let Some(client) = self.client.take() {
+                match self.exchange(client, guest) {
+                    Exchange::Something(client) => {
+                        let runs = matches!(client, Machine::Running(_));
+                        self.client = Some(client);
+                        if runs {
+                            return None;
+                        }
+                        quiet = Instant::now();
+                    }
+                    Exchange::Nothing(mut client) => {
+                        let idle = matches!(client, Machine::Idle(_));
+                        if idle && quiet.elapsed() < SPIN {
+                            self.client = Some(client);
+                            continue;
+                        }
+                        if idle {
+                            line(&mut client).wait(NAP);
+                        }
+                        self.client = Some(client);
+                        break;
+                    }
+                    Exchange::Gone(DisconnectReason::Kill) => return Some(Outcome::Quit),
+                    Exchange::Gone(_) => {
+                        forget_points(guest);
+                        guest.debug.resume(&mut guest.machine, Motion::Run);
+                    }
+                    Exchange::Lost(why) => lost(guest, &why),
+                }
+            }
+            // Only now, since whoever was connected may have made room; and not at every step of a debugger.
+            if self.client.is_some() && self.looked.elapsed() < NAP {
+                return None;
+            }
+            self.looked = Instant::now();
+            let (stream, _) = self.listener.accept().ok()?;
+            if let Some(client) = self.client.take() {
+                match self.exchange(client, guest) {
+                    Exchange::Nothing(client) | Exchange::Something(client) => {
+                        report!("a second debugger was turned away");
+                        self.client = Some(client);
+                        continue;
+                    }
+                    Exchange::Gone(DisconnectReason::Kill) => return Some(Outcome::Quit),
+                    Exchange::Gone(_) => forget_points(guest),
+                    Exchange::Lost(why) => lost(guest, &why),
+                }
+            }
+            match connect(stream, guest) {
+                Ok(client) => {
+                    self.client = Some(client);
+                    self.packets = Packets::default();
+                }
+                Err(why) => report!("a debugger could not be served: {why}"),
+            }
+        }
+    }
+
+    /// Handles what has arrived.
+    fn exchange(&mut self, mut client: Machine, guest: &mut Guest) -> Exchange {
+        let count = match line(&mut client).receive(&mut self.buffer[..]) {
+            Ok(0) => return Exchange::Nothing(client),
+            Ok(count) => count,
+            Err(error) => return Exchange::Lost(error.to_string()),
+        };
+        for &byte in &self.buffer[..count] {
+            match self.packets.take(byte) {
+                Incoming::More => continue,
+                Incoming::Bytes => {}
+                Incoming::Conditions(programs) => guest.debug.agent = Some(programs),
+                Incoming::Greeting => line(&mut client).add_to_next(";ConditionalBreakpoints+"),
+                Incoming::TooLong => return Exchange::Lost("a packet without end".into()),
+            }
+            for &byte in self.packets.ready() {
+                client = match feed(client, guest, byte) {
+                    Ok(Machine::Disconnected(mut gone)) => {
+                        // gdbstub leaves this out, which vKill waits for and k ignores.
+                        if gone.get_reason() == DisconnectReason::Kill {
+                            let _ = gone.borrow_conn().answer("OK");
+                        }
+                        return Exchange::Gone(gone.get_reason());
+                    }
+                    Ok(client) => client,
+                    Err(why) => return Exchange::Lost(why.to_string()),
+                };
+            }
+            // Only for the packet that they came with.
+            guest.debug.agent = None;
+        }
+        Exchange::Something(client)
+    }
+
+    /// Tells the client, who has let the machine run, what came of it.
+    pub fn tell(&mut self, guest: &mut Guest, news: &News) {
+        let Some(client) = self.client.take() else { return };
+        let Machine::Running(mut running) = client else {
+            self.client = Some(client);
+            return;
+        };
+        let (cpu, reason, text) = match news {
+            News::Halt(halt) => (halt.cpu, reason(halt), text(halt)),
+            News::Shutdown(story) => {
+                let cpu = guest.machine.cpu().number;
+                let reason = Reason::SignalWithThread { tid: thread(cpu), signal: Signal::SIGSEGV };
+                (cpu, reason, Some(story.clone()))
+            }
+            News::End(outcome) => (0, Reason::Exited(outcome.status() as u8), None),
+        };
+        let told = match text {
+            Some(text) => running.borrow_conn().say(&format!("emu: {text}\n")).map_err(|why| why.to_string()),
+            None => Ok(()),
+        };
+        let values = EXPEDITED.map(|number| (number, registers::read(&guest.machine, cpu, number)));
+        let mut expedited = values.iter().map(|(number, value)| (Number(*number), &value[..8]));
+        let reported = told.and_then(|()| {
+            running.report_stop_with_regs(guest, reason, &mut expedited).map_err(|why| why.to_string())
+        });
+        match reported {
+            Ok(Machine::Disconnected(_)) => {}
+            Ok(client) => self.client = Some(client),
+            Err(why) => lost(guest, &why),
+        }
+    }
+}
+
+enum Exchange {
+    Nothing(Machine),
+    Something(Machine),
+    Gone(DisconnectReason),
+    Lost(String),
+}
+
+fn line(client: &mut Machine) -> &mut Link {
+    match client {
+        Machine::Idle(inner) => inner.borrow_conn(),
+        Machine::Running(inner) => inner.borrow_conn(),
+        Machine::CtrlCInterrupt(inner) => inner.borrow_conn(),
+        Machine::Disconnected(inner) => inner.borrow_conn(),
+    }
+}
+
+fn connect(stream: TcpStream, guest: &mut Guest) -> Result<Machine, String> {
+    let link = Link::new(stream).map_err(|why| why.to_string())?;
+    let stub = GdbStub::builder(link).packet_buffer_size(PACKET).build().map_err(|why| why.to_string())?;
+    let client = stub.run_state_machine(guest).map_err(|why| why.to_string())?;
+    guest.debug.motion = Motion::Stand;
+    Ok(client)
+}
+
+fn feed(client: Machine, guest: &mut Guest, byte: u8) -> Result<Machine, Failure> {
+    match client {
+        Machine::Idle(inner) => inner.incoming_data(guest, byte),
+        Machine::Running(inner) => match inner.incoming_data(guest, byte)? {
+            // Ctrl-C: between two instructions is where we are.
+            Machine::CtrlCInterrupt(inner) => {
+                guest.debug.motion = Motion::Stand;
+                let tid = thread(guest.machine.cpu().number);
+                inner.interrupt_handled(guest, Some(Reason::SignalWithThread { tid, signal: Signal::SIGINT }))
+            }
+            other => Ok(other),
+        },
+        Machine::CtrlCInterrupt(inner) => inner.interrupt_handled(guest, None::<Reason>),
+        gone @ Machine::Disconnected(_) => Ok(gone),
+    }
+}
+
+/// The connection is gone without a word.
+fn lost(guest: &mut Guest, why: &str) {
+    forget_points(guest);
+    let state = match guest.debug.motion {
+        Motion::Stand => "the machine stands until another one connects",
+        _ => "the machine goes on",
+    };
+    if let Motion::Step { .. } = guest.debug.motion {
+        guest.debug.motion = Motion::Run;
+    }
+    report!("the debugger is gone ({why}); {state}");
+}
+
+fn forget_points(guest: &mut Guest) {
+    let Guest { machine, debug, .. } = guest;
+    debug.remove(machine, |_| false);
+}
+
+fn reason(halt: &Halt) -> Reason {
+    let tid = thread(halt.cpu);
+    match (halt.hit, &halt.point) {
+        (Some(Hit::Break { .. }), Some(Point { owner: Owner::Gdb(0), .. })) => Reason::SwBreak(tid),
+        (Some(Hit::Break { .. }), Some(Point { owner: Owner::Gdb(_), .. })) => Reason::HwBreak(tid),
+        (
+            Some(Hit::Watch { linear, .. }),
+            Some(Point { owner: Owner::Gdb(_), what: What::Watch(watch), .. }),
+        ) => {
+            let kind = match (watch.read, watch.write) {
+                (false, _) => WatchKind::Write,
+                (_, false) => WatchKind::Read,
+                _ => WatchKind::ReadWrite,
+            };
+            // gdb knows its watch-point by an address within it.
+            let addr = match watch.at {
+                Place::Linear(at) => linear.max(at),
+                Place::Physical(_) => linear,
+            };
+            Reason::Watch { tid, kind, addr }
+        }
+        _ => Reason::SignalWithThread { tid, signal: Signal::SIGTRAP },
+    }
+}
+
+/// What gdb's own message would not tell.
+fn text(halt: &Halt) -> Option<String> {
+    let (hit, point) = (halt.hit.as_ref()?, halt.point.as_ref()?);
+    (point.owner == Owner::Monitor).then(|| format!("point {}: {}", point.number, debug::describe(hit)))
+}
