@@ -243,7 +243,7 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
         return branch(insn, mode);
     }
     if system(insn) {
-        return Kind::Last;
+        return if goes_on(insn, mode) { Kind::CallOut } else { Kind::Last };
     }
     let stack = mode.size() / 8;
     match insn.mnemonic() {
@@ -310,6 +310,31 @@ fn branch(insn: &Instruction, mode: Mode) -> Kind {
             if pops as u32 * 8 == mode.size() { Kind::Return } else { Kind::Last }
         }
         _ => Kind::Last,
+    }
+}
+
+/// Instructions with system meaning behind which a block may go on: they change nothing that it depends on, or say so.
+fn goes_on(insn: &Instruction, mode: Mode) -> bool {
+    let control = |register: Register| register.is_cr() || register.is_dr();
+    match insn.mnemonic() {
+        M::Cli
+        | M::Swapgs
+        | M::Rdmsr
+        | M::Wrmsr
+        | M::Rdpmc
+        | M::Wrfsbase
+        | M::Wrgsbase
+        | M::Stac
+        | M::Clac
+        | M::Popf
+        | M::Popfd
+        | M::Popfq => true,
+        // Reading a control register. Writing one, and SS, may change the mode.
+        M::Mov if control(insn.op1_register()) => true,
+        M::Mov | M::Pop if mode.size() == 64 => {
+            matches!(insn.op0_register(), Register::DS | Register::ES | Register::FS | Register::GS)
+        }
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ use emu_core::interp::op::{Op, WRITES_RIP};
 use emu_core::mem::PAGE_SIZE;
 
 use crate::frame::{Exchange, StackFrame};
+use crate::mode::Mode;
 use crate::thunks::Callees;
 
 /// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
@@ -99,9 +100,14 @@ pub fn enter(exchange: &mut Exchange, cpu: &mut Cpu, thunk: usize, code: usize, 
     token
 }
 
-/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. When the
-/// block goes on, returns how many instructions may still retire beside its own, else a negative number.
-extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remaining: i64) -> i64 {
+/// What [`call_out`] returns when the block goes on.
+pub const GOES_ON: u64 = 0;
+/// What it returns when control leaves translated code. Everything else is the address of the code to go on with.
+pub const LEAVES: u64 = 1;
+
+/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. The second spill
+/// slot says how many instructions may still retire, beside the block's own when it goes on.
+extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remaining: i64) -> u64 {
     let frame = &mut stack.frame;
     // SAFETY: `enter` put the address of the processor there, which it borrows exclusively until the thunk returns; no
     // other reference to it is in use.
@@ -117,33 +123,71 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     let result = (op.run)(cpu, op);
     // A repeated string instruction has retired more than one.
     let remaining = remaining.wrapping_sub(cpu.retired.wrapping_sub(before) as i64);
-    let goes_on = match result {
-        Err(Fault::Jumped) => false,
-        Err(fault) => {
-            // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of
-            // the call and is not looked at before the thunk returns.
-            unsafe { (*stack.exchange).fault = Some(fault) };
+    let behind = if op.flags & WRITES_RIP == 0 {
+        true
+    } else {
+        place.repeats() && cpu.regs[RIP] == next && remaining >= 0
+    };
+    if result.is_ok() && behind && !cpu.stop {
+        if place.split() {
+            split(cpu);
+        }
+        cpu.done = 0;
+        frame.spill[1] = remaining as u64;
+        frame.load(cpu);
+        return GOES_ON;
+    }
+    let retired = match result {
+        Err(Fault::Jumped) => true,
+        Err(_) => {
             cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(u64::from(op.start()));
             false
         }
-        Ok(()) if op.flags & WRITES_RIP != 0 => {
-            place.repeats() && cpu.regs[RIP] == next && !cpu.stop && remaining >= 0
+        Ok(()) => {
+            if op.flags & WRITES_RIP == 0 {
+                cpu.regs[RIP] = next;
+            }
+            true
         }
-        Ok(()) if cpu.stop => {
-            cpu.regs[RIP] = next;
-            false
-        }
-        Ok(()) => true,
     };
-    if goes_on && place.split() {
-        split(cpu);
-    }
     cpu.done = 0;
-    if !goes_on {
-        cpu.retired += u64::from(place.index()) + u64::from(matches!(result, Ok(()) | Err(Fault::Jumped)));
+    cpu.retired += u64::from(place.index()) + u64::from(retired);
+    // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of the call and is
+    // not looked at before the thunk returns.
+    let exchange = unsafe { &mut *stack.exchange };
+    // The x87 state goes out before CS may change, which tells where its last instruction was.
+    let x87_in = frame.x87_in != 0;
+    if let Err(fault) = result
+        && fault != Fault::Jumped
+        && let Err(fault) = if x87_in { Err(fault) } else { take_exception(cpu, fault) }
+    {
+        exchange.fault = Some(fault);
+        frame.load(cpu);
+        return LEAVES;
+    }
+    let code = if x87_in { LEAVES } else { go_on(exchange, cpu) };
+    if code != LEAVES {
+        (frame.jumps, frame.page) = (exchange.frame.jumps, exchange.frame.page);
+        frame.spill[1] = cpu.deadline - cpu.retired;
     }
     frame.load(cpu);
-    if goes_on { remaining } else { -1 }
+    code
+}
+
+/// Delivers the exception of an instruction that did not complete, as the engine would.
+fn take_exception(cpu: &mut Cpu, fault: Fault) -> Result<(), Fault> {
+    let Fault::Exception(exception) = fault else { return Err(fault) };
+    // A delivered fault counts as one.
+    cpu.retired += 1;
+    cpu.deliver_exception(exception)
+}
+
+/// The code to go on with after an instruction that ended its block, if nothing else is to be done first.
+fn go_on(exchange: &mut Exchange, cpu: &mut Cpu) -> u64 {
+    if cpu.attention != 0 && !cpu.settle() || cpu.retired >= cpu.deadline || !cpu.runs_translated() {
+        return LEAVES;
+    }
+    exchange.go_on(cpu, Mode::of(cpu)).map_or(LEAVES, |code| code as u64)
 }
 
 /// The arithmetic flags as LAHF and SETO leave them in AX.

@@ -7,7 +7,11 @@
 use std::mem::offset_of;
 
 use emu_core::cpu::fault::Fault;
-use emu_core::cpu::{Cpu, FS, GS};
+use emu_core::cpu::{Cpu, FS, GS, RIP};
+use emu_core::mem::PAGE_SIZE;
+
+use crate::jumps::Contexts;
+use crate::mode::Mode;
 
 /// Guest registers 0 to 11 and their host registers: the same ones, so that implicit operands need no moves, except
 /// that RSP is the host's own and the guest's lives in R12.
@@ -74,7 +78,7 @@ impl Default for X87Area {
 }
 
 /// What passes between the engine and translated code.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C)]
 pub struct Exchange {
     /// Copied in and out.
@@ -85,6 +89,35 @@ pub struct Exchange {
     pub fault: Option<Fault>,
     /// For the thunks that bring x87 state in and out.
     pub x87: X87Area,
+    /// The jump caches.
+    pub contexts: Contexts,
+}
+
+impl Exchange {
+    /// For a processor whose jump caches are empty; `no_target` is where their entries lead.
+    pub fn new(no_target: usize) -> Self {
+        Self {
+            frame: Frame::default(),
+            remaining: 0,
+            fault: None,
+            x87: X87Area::default(),
+            contexts: Contexts::new(no_target),
+        }
+    }
+
+    /// Code for the place where `cpu` is, if the jump cache knows it. The frame is ready for it then.
+    #[inline]
+    pub fn go_on(&mut self, cpu: &Cpu, mode: Mode) -> Option<usize> {
+        let jumps = self.contexts.select(mode, cpu.tlb.fetches(cpu.cpl == 3));
+        self.frame.jumps = jumps.address();
+        if !mode.flat_code() {
+            return None;
+        }
+        let rip = cpu.regs[RIP];
+        let code = jumps.find(rip)?;
+        self.frame.page = rip & !(PAGE_SIZE - 1);
+        Some(code)
+    }
 }
 
 /// Groups of memory accesses that one block can know the page of, see [`crate::groups`].

@@ -10,6 +10,7 @@ use emu_core::mem::PAGE_SIZE;
 use emu_core::mmu::tlb::FetchTable;
 
 use crate::analysis::MOST;
+use crate::mode::Mode;
 
 /// Entries in a table, found by the low bits of RIP: so many that hot places of a large program seldom share one.
 pub const ENTRIES: usize = 1 << 15;
@@ -20,6 +21,65 @@ const MOST_BY_PAGE: usize = 4 * ENTRIES;
 
 /// Most bytes of a block.
 const LONGEST: u64 = (MOST * MAX_LENGTH) as u64;
+
+/// Contexts of one processor whose jump caches are kept.
+const MOST_CONTEXTS: usize = 24;
+
+/// The jump caches of one processor.
+#[derive(Debug)]
+pub struct Contexts {
+    tables: Vec<Jumps>,
+    current: usize,
+    /// Counts switches between contexts.
+    switches: u64,
+    no_target: usize,
+}
+
+impl Contexts {
+    /// No tables yet; `no_target` is where empty entries lead.
+    pub fn new(no_target: usize) -> Self {
+        Self { tables: Vec::new(), current: 0, switches: 0, no_target }
+    }
+
+    /// The table for code of a mode from these pages, which leads to no page that is forgotten.
+    #[inline]
+    pub fn select(&mut self, mode: Mode, fetches: &FetchTable) -> &mut Jumps {
+        if self.tables.get(self.current).is_none_or(|jumps| !jumps.serves(mode.word(), fetches)) {
+            self.switch(mode, fetches);
+        }
+        let jumps = &mut self.tables[self.current];
+        if jumps.dropped != fetches.dropped().len() {
+            jumps.catch_up(fetches);
+        }
+        jumps
+    }
+
+    /// The table that was selected last.
+    pub fn current(&mut self) -> &mut Jumps {
+        &mut self.tables[self.current]
+    }
+
+    fn switch(&mut self, mode: Mode, fetches: &FetchTable) {
+        let known = self.tables.iter().position(|jumps| jumps.serves(mode.word(), fetches));
+        self.current = known.unwrap_or_else(|| {
+            let at = if self.tables.len() < MOST_CONTEXTS {
+                self.tables.push(Jumps::new(self.no_target));
+                self.tables.len() - 1
+            } else {
+                (0..MOST_CONTEXTS).min_by_key(|&at| self.tables[at].used).unwrap_or(0)
+            };
+            self.tables[at].start(mode.word(), fetches);
+            at
+        });
+        self.switches += 1;
+        self.tables[self.current].used = self.switches;
+    }
+
+    /// Empties all tables.
+    pub fn clear(&mut self) {
+        self.tables.iter_mut().for_each(Jumps::clear);
+    }
+}
 
 /// An entry. An empty one has a RIP that no block has, and leads out of translated code.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +100,7 @@ pub struct Jumps {
     serial: u64,
     dropped: usize,
     /// When it was last switched to.
-    pub used: u64,
+    used: u64,
     entries: Box<[Jump; ENTRIES]>,
     filled: Vec<u16>,
     /// Indices of entries by their page.
@@ -55,7 +115,7 @@ fn index(rip: u64) -> usize {
 
 impl Jumps {
     /// An empty table; `no_target` is where its entries lead.
-    pub fn new(no_target: usize) -> Self {
+    fn new(no_target: usize) -> Self {
         let empty = Jump { rip: 0x8000_0000_0000_0000, code: no_target as u64 };
         Self {
             mode: 0,
@@ -71,26 +131,19 @@ impl Jumps {
     }
 
     /// Is it for code of this mode word from these pages?
-    #[inline]
-    pub fn serves(&self, mode: u8, fetches: &FetchTable) -> bool {
+    fn serves(&self, mode: u8, fetches: &FetchTable) -> bool {
         self.mode == mode && self.serial == fetches.serial()
     }
 
-    /// Has it forgotten all pages that were dropped?
-    #[inline]
-    pub fn is_current(&self, fetches: &FetchTable) -> bool {
-        self.dropped == fetches.dropped().len()
-    }
-
     /// Empties it, for code of this mode word from these pages.
-    pub fn start(&mut self, mode: u8, fetches: &FetchTable) {
+    fn start(&mut self, mode: u8, fetches: &FetchTable) {
         self.clear();
         (self.mode, self.serial, self.dropped) = (mode, fetches.serial(), fetches.dropped().len());
     }
 
     /// Forgets the pages that were dropped since it last did.
     #[cold]
-    pub fn catch_up(&mut self, fetches: &FetchTable) {
+    fn catch_up(&mut self, fetches: &FetchTable) {
         for &page in &fetches.dropped()[self.dropped..] {
             self.drop_page(page, 0);
             // A block may begin in the page before.
@@ -141,7 +194,7 @@ impl Jumps {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    fn clear(&mut self) {
         self.by_page.clear();
         self.pages_filled = 0;
         if self.filled.len() < LOG {

@@ -35,15 +35,13 @@ use emu_core::engine::{Engine, Exit};
 use emu_core::interp::{Interpreter, fetch_frame, take_fault};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
-use emu_core::mmu::tlb::FetchTable;
 use iced_x86::InstructionInfoFactory;
 
-use analysis::{Guest, Kind};
+use analysis::Guest;
 use code_buffer::CodeBuffer;
 use emit::Plan;
 use enter::enter;
 use frame::Exchange;
-use jumps::Jumps;
 use loops::Loop;
 use mode::Mode;
 use thunks::{AFTER_CALL, FIRST_LINK, Thunks};
@@ -57,38 +55,6 @@ const MOST_CODE: usize = 64 << 10;
 const HOT: u8 = 30;
 /// Counters of how often places are come by.
 const PLACES: usize = 1 << 16;
-/// Contexts of one processor whose jump caches are kept.
-const MOST_CONTEXTS: usize = 24;
-
-/// What belongs to one processor.
-#[derive(Debug)]
-struct PerCpu {
-    exchange: Box<Exchange>,
-    contexts: Vec<Jumps>,
-    current: usize,
-    /// Counts switches between contexts.
-    switches: u64,
-}
-
-impl PerCpu {
-    /// Makes the jump cache for code of a mode from these pages the current one.
-    #[cold]
-    fn select(&mut self, mode: Mode, fetches: &FetchTable, no_target: usize) {
-        let known = self.contexts.iter().position(|jumps| jumps.serves(mode.word(), fetches));
-        self.current = known.unwrap_or_else(|| {
-            let at = if self.contexts.len() < MOST_CONTEXTS {
-                self.contexts.push(Jumps::new(no_target));
-                self.contexts.len() - 1
-            } else {
-                (0..MOST_CONTEXTS).min_by_key(|&at| self.contexts[at].used).unwrap_or(0)
-            };
-            self.contexts[at].start(mode.word(), fetches);
-            at
-        });
-        self.switches += 1;
-        self.contexts[self.current].used = self.switches;
-    }
-}
 
 /// The translating engine; what is not translated is interpreted.
 pub struct Translator {
@@ -98,8 +64,9 @@ pub struct Translator {
     /// Bytes of the thunks.
     keep: usize,
     units: Units,
-    heat: Box<[u8; PLACES]>,
-    cpus: Vec<PerCpu>,
+    heat: Box<[u16; PLACES]>,
+    /// By number of processor.
+    cpus: Vec<Exchange>,
     factory: InstructionInfoFactory,
     hot: u8,
     most: usize,
@@ -148,10 +115,10 @@ impl Translator {
             return;
         }
         match self.cold.take_dropped() {
-            Some(frames) => {
+            Some(writes) => {
                 let mut any = false;
-                for frame in frames {
-                    any |= self.units.drop_frame(frame);
+                for write in writes {
+                    any |= self.units.drop_written(write);
                 }
                 if any {
                     self.clear_jumps();
@@ -162,9 +129,7 @@ impl Translator {
     }
 
     fn clear_jumps(&mut self) {
-        for cpu in &mut self.cpus {
-            cpu.contexts.iter_mut().for_each(Jumps::clear);
-        }
+        self.cpus.iter_mut().for_each(|exchange| exchange.contexts.clear());
     }
 
     /// Forgets all translated code.
@@ -177,24 +142,12 @@ impl Translator {
     /// Host code for the place where `cpu` is, if it is worth running.
     #[inline]
     fn ready(&mut self, cpu: &mut Cpu) -> Option<usize> {
-        if cpu.breaks_on_code() || cpu.records_branches() {
+        if !cpu.runs_translated() {
             return None;
         }
         let mode = Mode::of(cpu);
-        let per = &mut self.cpus[cpu.number];
-        let fetches = cpu.tlb.fetches(cpu.cpl == 3);
-        if per.contexts.get(per.current).is_none_or(|jumps| !jumps.serves(mode.word(), fetches)) {
-            per.select(mode, fetches, self.thunks.no_target);
-        }
-        let jumps = &mut per.contexts[per.current];
-        if !jumps.is_current(fetches) {
-            jumps.catch_up(fetches);
-        }
-        per.exchange.frame.jumps = jumps.address();
-        if mode.flat_code()
-            && let Some(code) = jumps.find(cpu.regs[RIP])
-        {
-            per.exchange.frame.page = cpu.regs[RIP] & !(PAGE_SIZE - 1);
+        let exchange = &mut self.cpus[cpu.number];
+        if let Some(code) = exchange.go_on(cpu, mode) {
             return Some(code);
         }
         self.find(cpu, mode, false)
@@ -224,7 +177,7 @@ impl Translator {
                 (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4 ^ usize::from(careful);
             let heat = &mut self.heat[place % PLACES];
             *heat = heat.saturating_add(1);
-            if *heat < self.hot {
+            if *heat < u16::from(self.hot) << self.units.patience(frame) {
                 return None;
             }
             *heat = 0;
@@ -240,7 +193,6 @@ impl Translator {
             return None;
         }
         let unit = match self.units.get(frame, key)? {
-            Place::Cold => return None,
             Place::Unit(unit) => unit,
             Place::Crossing(known) => {
                 let beyond = frame_beyond(cpu, linear, known)?;
@@ -251,10 +203,10 @@ impl Translator {
             return None;
         }
         let code = unit.indirect;
-        let per = &mut self.cpus[cpu.number];
-        per.exchange.frame.page = rip.wrapping_sub(u64::from(offset));
+        let exchange = &mut self.cpus[cpu.number];
+        exchange.frame.page = rip.wrapping_sub(u64::from(offset));
         if mode.flat_code() && !careful {
-            per.contexts[per.current].insert(rip, code);
+            exchange.contexts.current().insert(rip, code);
         }
         Some(code)
     }
@@ -281,11 +233,7 @@ impl Translator {
         let mem = &mut cpu.system_mut().mem;
         mem.mark_code(frame, offset as u64, last.op.end.into());
         cpu.note_memory_changes();
-        let unit = if block.len() > 1 || last.kind != Kind::Last {
-            Some(self.emit(block, frame, key, key.merges()))
-        } else {
-            None
-        };
+        let unit = self.emit(block, frame, key, key.merges());
         self.units.insert(frame, key, unit);
     }
 
@@ -335,7 +283,7 @@ impl Translator {
                 mem.mark_code(frame, offset as u64, room);
                 mem.mark_code(beyond, 0, len.saturating_sub(room).max(1));
                 cpu.note_memory_changes();
-                if only.kind == Kind::Last { None } else { Some(self.emit(block, frame, key, false)) }
+                Some(self.emit(block, frame, key, false))
             }
             None => None,
         };
@@ -367,7 +315,7 @@ impl Translator {
     /// Runs translated code. `Some` when the run must stop.
     fn run_code(&mut self, cpu: &mut Cpu, code: usize) -> Option<Exit> {
         let before = cpu.retired;
-        let exchange = &mut self.cpus[cpu.number].exchange;
+        let exchange = &mut self.cpus[cpu.number];
         let remaining = (cpu.deadline - cpu.retired) as i64;
         // The entry by way of the jump cache works out the page from RIP.
         let token = enter(exchange, cpu, self.thunks.enter, code, remaining);
@@ -442,12 +390,7 @@ impl Engine for Translator {
     fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
         self.cold.begin(cpu);
         while self.cpus.len() <= cpu.number {
-            self.cpus.push(PerCpu {
-                exchange: Box::default(),
-                contexts: Vec::new(),
-                current: 0,
-                switches: 0,
-            });
+            self.cpus.push(Exchange::new(self.thunks.no_target));
         }
         loop {
             if (cpu.attention != 0 || cpu.retired >= cpu.deadline)

@@ -12,7 +12,7 @@ use emu_core::softfloat::F80;
 
 use crate::code_buffer::CodeBuffer;
 use crate::emit::NOTED;
-use crate::enter::Place;
+use crate::enter::{LEAVES, Place};
 use crate::frame::{
     COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, JUMPS, PINNED, REMAINING, RUN, SPILL, STACK,
     VECTORS_IN, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE, X87_SEGMENT,
@@ -51,8 +51,8 @@ pub struct Thunks {
     pub enter: usize,
     /// Leaves: R13 holds the next RIP, R14 the token.
     pub leave: usize,
-    /// Calls an instruction's handler: R13D holds the packed [`Place`](crate::enter::Place), R14 the `Op`. Returns when
-    /// the block can go on, with general registers loaded and vector registers in the processor.
+    /// Calls an instruction's handler: R13D holds the packed [`Place`](crate::enter::Place), R14 the `Op`. When the block
+    /// ends with it the thunk goes to the next one or leaves. Returns when the block can go on, with general registers loaded and vector registers in the processor.
     pub call_out: usize,
     /// Loads the arithmetic flags into the host's. Changes R13 and R14. Vector registers stay where they are.
     pub load_flags: usize,
@@ -151,17 +151,29 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     );
     let call_out = base + asm.offset().0;
     emit_call(&mut asm, callees.call_out, vectors_out, Some(x87_out));
+    let leaves = asm.new_dynamic_label();
     dynasm!(asm
         ; .arch x64
-        ; test rax, rax
-        ; js >out
-        ; mov r15, rax
+        ; cmp rax, LEAVES as i32
+        ; je =>leaves
+        ; mov r15, [rsp + 8 + SPILL + 8]
+        ; ja >elsewhere
     );
     load_registers(&mut asm, 8);
     dynasm!(asm
         ; .arch x64
         ; ret
-        ; out:
+        ; elsewhere:
+        ; add rsp, 8
+        ; mov r14, rax
+        ; mov rax, [rsp + CPU]
+        ; mov r13, [rax + REGS + 8 * RIP as i32]
+    );
+    load_registers(&mut asm, 0);
+    dynasm!(asm
+        ; .arch x64
+        ; jmp r14
+        ; =>leaves
         ; mov r14d, AFTER_CALL as i32
         ; add rsp, 8
         ; jmp =>stored

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use emu_core::interp::op::Op;
+use emu_core::mem::CodeWrite;
+use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
 
 use crate::code_buffer::CodeBuffer;
@@ -40,6 +42,11 @@ pub struct Unit {
     pub ops: Box<[Op]>,
 }
 
+/// Frames are told apart by how often their code changed up to so many doublings of the patience with them.
+const MOST_PATIENCE: u8 = 6;
+/// Frames whose changes are counted at most; beyond it counting begins anew.
+const MOST_CHANGES: usize = 4096;
+
 /// A jump that left translated code for want of a target.
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -52,8 +59,6 @@ struct Link {
 /// What is known about a place.
 #[derive(Debug)]
 pub enum Place {
-    /// Translating is not worth it.
-    Cold,
     /// A block.
     Unit(Unit),
     /// One instruction, or a loop, that goes on in the next page: a block for each frame that was found there. It is
@@ -95,6 +100,8 @@ pub struct Units {
     /// Frames and offsets of instructions that end in a frame.
     ends: Map<FrameNumber, Vec<(FrameNumber, Key)>>,
     links: Vec<Link>,
+    /// How often frames were dropped.
+    changes: Map<FrameNumber, u8>,
     /// Blocks translated so far.
     pub translated: u64,
     /// Frames dropped because their code was overwritten.
@@ -107,11 +114,10 @@ impl Units {
         self.frames.get(&frame)?.get(&key)
     }
 
-    /// Remembers a block, or that there is none.
-    pub fn insert(&mut self, frame: FrameNumber, key: Key, unit: Option<Unit>) {
-        self.translated += u64::from(unit.is_some());
-        let place = unit.map_or(Place::Cold, Place::Unit);
-        self.frames.entry(frame).or_default().insert(key, place);
+    /// Remembers a block.
+    pub fn insert(&mut self, frame: FrameNumber, key: Key, unit: Unit) {
+        self.translated += 1;
+        self.frames.entry(frame).or_default().insert(key, Place::Unit(unit));
     }
 
     /// Remembers that the instruction at a place goes on in the next page.
@@ -147,19 +153,43 @@ impl Units {
             Some(Place::Unit(unit)) => code.link(site, unit.direct),
             // Which block that is depends on the next page, too.
             Some(Place::Crossing(_)) => code.link(leave, by_cache),
-            Some(Place::Cold) | None => {}
+            None => {}
         }
         to.careful
     }
 
-    /// Forgets the blocks of a frame. True when there were any.
-    pub fn drop_frame(&mut self, frame: FrameNumber) -> bool {
-        let mut had = self.frames.remove(&frame).is_some();
-        for (first, key) in self.ends.remove(&frame).unwrap_or_default() {
-            had |= self.frames.get_mut(&first).is_some_and(|places| places.remove(&key).is_some());
+    /// Forgets the blocks of a frame whose code was overwritten, if translated code was. True when there were any.
+    pub fn drop_written(&mut self, write: CodeWrite) -> bool {
+        let CodeWrite { frame, from, to } = write;
+        let hit = |(key, place): (&Key, &Place)| {
+            let end = match place {
+                Place::Unit(unit) => key.offset + unit.len,
+                Place::Crossing(_) => PAGE_SIZE as u16,
+            };
+            key.offset < to && from < end
+        };
+        let here = self.frames.get(&frame).is_some_and(|places| places.iter().any(hit));
+        if !here && !self.ends.contains_key(&frame) {
+            return false;
         }
-        self.dropped += u64::from(had);
-        had
+        self.frames.remove(&frame);
+        for (first, key) in self.ends.remove(&frame).unwrap_or_default() {
+            if let Some(places) = self.frames.get_mut(&first) {
+                places.remove(&key);
+            }
+        }
+        self.dropped += 1;
+        if self.changes.len() == MOST_CHANGES {
+            self.changes.clear();
+        }
+        let times = self.changes.entry(frame).or_default();
+        *times = times.saturating_add(1);
+        true
+    }
+
+    /// How many times to double the number of runs after which code of this frame is translated: it may change again.
+    pub fn patience(&self, frame: FrameNumber) -> u8 {
+        self.changes.get(&frame).map_or(0, |times| (times - 1).min(MOST_PATIENCE))
     }
 
     /// Forgets everything.

@@ -420,9 +420,7 @@ impl Cpu {
         let physical = mem.gate_a20(physical);
         let page = mem.page(physical);
         if let Some(frame) = page.write_frame() {
-            let host = mem.host_of(frame) + (physical % PAGE_SIZE) as usize;
-            mem.ram().write_slice(host, &value.to_le_bytes()[..size as usize]);
-            mem.frame_written(frame, physical % PAGE_SIZE, size);
+            mem.write_frame(frame, physical % PAGE_SIZE, &value.to_le_bytes()[..size as usize]);
             self.note_memory_changes();
         } else if page.is_mmio() {
             self.with_bus(|bus, at| bus.mmio_write(at, physical, size as u8, value));

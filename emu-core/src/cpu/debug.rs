@@ -166,6 +166,12 @@ impl Cpu {
         }
     }
 
+    /// May an engine run blocks of instructions here? Not while each fetch or branch has to be looked at.
+    #[inline]
+    pub fn runs_translated(&self) -> bool {
+        !self.breaks_on_code() && !self.records_branches()
+    }
+
     /// Must accesses to this page stay out of the translation cache?
     pub fn watches_page(&self, linear: u64, physical: u64) -> bool {
         let page = linear & !(PAGE_SIZE - 1);

@@ -35,7 +35,7 @@ pub use fault::{Exception, Fallible, Fault};
 pub use segment_register::{CS, DS, ES, FS, GS, LDTR, Rights, SS, Segment, TR};
 pub use width::Width;
 
-use crate::bus::{Access, Bus, Tick};
+use crate::bus::{Access, Bus, Request, Tick};
 use crate::mem::{Memory, Ram};
 use crate::mmu::tlb::{Context, Tlb};
 use crate::observe::{Hooks, Observer};
@@ -172,6 +172,10 @@ pub struct Cpu {
     pub deadline: u64,
     /// The same for the iterations of a repeated instruction, which keeps RF until its last one.
     pub repeat_deadline: u64,
+    /// Retired-instruction count at which the driver wants control back.
+    pub until: u64,
+    /// What the board asked of the driver, until the driver hears of it.
+    pub request: Option<Request>,
     /// Changes whenever instruction fetch may mean something else: mode, privilege, translations.
     pub fetch_generation: u64,
     /// Last offset that may be fetched.

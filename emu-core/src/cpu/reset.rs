@@ -25,6 +25,8 @@ impl Cpu {
             retired: 0,
             deadline: 0,
             repeat_deadline: 0,
+            until: 0,
+            request: None,
             fetch_generation: 0,
             fetch_limit: 0xffff,
             linear_mask: 0xffff_ffff,

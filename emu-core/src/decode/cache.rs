@@ -2,10 +2,14 @@
 //!
 //! A block is a run of instructions within one page that ends with the first one that always leaves it. A forward
 //! conditional jump, which mostly is not taken, does not end it. Memory is told which bytes were decoded; when
-//! they are overwritten the whole page's blocks are dropped.
+//! they are overwritten the whole page's blocks are dropped. In a page where that happens again and again only the blocks
+//! are that were changed, and blocks are short there.
+
+use std::collections::HashMap;
 
 use super::{CodeMode, decode};
 use crate::interp::op::{ENDS_BLOCK, MAY_JUMP, Op};
+use crate::mem::CodeWrite;
 use crate::mem::page::FrameNumber;
 use crate::mem::{Memory, PAGE_SIZE};
 
@@ -18,6 +22,32 @@ const MAX_OPS: usize = 1 << 20;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
 const MOST_LATELY: usize = 64;
 
+/// Times that a frame's code is dropped whole before only what changed is.
+const SELDOM: u8 = 2;
+/// Longest block of a frame whose code changes often.
+const MAX_OFTEN: usize = 8;
+/// Changes one after the other, with no block decoded between, after which a frame is taken to hold other things now.
+const MAX_STREAK: u8 = 8;
+/// Frames whose changes are counted at most; beyond it counting begins anew.
+const MOST_CHANGES: usize = 4096;
+/// The offset of a block that was dropped.
+const DROPPED: u16 = u16::MAX;
+
+/// A decoded block: its bytes and its first instruction.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    from: u16,
+    to: u16,
+    first: u16,
+}
+
+/// How often a frame's code has changed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changes {
+    times: u8,
+    streak: u8,
+}
+
 /// The decoded instructions of one frame in one mode.
 #[derive(Debug)]
 pub struct CodePage {
@@ -26,6 +56,7 @@ pub struct CodePage {
     /// For each offset: index of the first instruction of the block that starts there, plus one.
     starts: Box<[u16; PAGE_SIZE as usize]>,
     ops: Vec<Op>,
+    spans: Vec<Span>,
     /// For the first instruction of each block: the block's serial number.
     serials: Vec<u32>,
 }
@@ -69,7 +100,23 @@ impl CodePage {
     fn forget(&mut self) {
         self.starts.fill(0);
         self.ops = Vec::new();
+        self.spans = Vec::new();
         self.serials = Vec::new();
+    }
+
+    /// Drops the blocks that have bytes between two offsets. True when there were any.
+    fn drop_blocks(&mut self, from: u16, to: u16) -> bool {
+        let before = self.spans.len();
+        let Self { starts, ops, spans, .. } = self;
+        spans.retain(|span| {
+            let hit = span.from < to && from < span.to;
+            if hit {
+                ops[usize::from(span.first)].offset = DROPPED;
+                starts[usize::from(span.from)] = 0;
+            }
+            !hit
+        });
+        spans.len() < before
     }
 }
 
@@ -81,13 +128,14 @@ pub struct CodeCache {
     pages: Vec<CodePage>,
     free: Vec<u32>,
     total_ops: usize,
-    /// Frames whose blocks were dropped since somebody asked.
-    lately: Vec<FrameNumber>,
+    changes: HashMap<FrameNumber, Changes>,
+    /// Where blocks were dropped since somebody asked.
+    lately: Vec<CodeWrite>,
     /// All blocks were dropped since somebody asked.
     emptied: bool,
     /// Blocks decoded so far, for statistics.
     pub decoded: u64,
-    /// Pages dropped because their code was overwritten, for statistics.
+    /// Times that blocks were dropped because they were overwritten, for statistics.
     pub dropped: u64,
 }
 
@@ -120,11 +168,18 @@ impl CodeCache {
             self.total_ops -= page.ops.len();
             page.forget();
         }
+        let most = match self.changes.get_mut(&page.frame) {
+            Some(changes) => {
+                changes.streak = 0;
+                if changes.times < SELDOM { MAX_BLOCK } else { MAX_OFTEN }
+            }
+            None => MAX_BLOCK,
+        };
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(page.frame), &mut bytes);
         let first = page.ops.len();
         let mut at = offset;
-        while at < bytes.len() && page.ops.len() - first < MAX_BLOCK {
+        while at < bytes.len() && page.ops.len() - first < most {
             let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
             let Ok(op) = decode(rest, page.mode, (at - offset) as u16) else { break };
             at = offset + usize::from(op.end);
@@ -145,6 +200,7 @@ impl CodeCache {
         page.ops[first].block = len as u8;
         page.ops[first].offset = offset as u16;
         page.starts[offset] = first as u16 + 1;
+        page.spans.push(Span { from: offset as u16, to: at as u16, first: first as u16 });
         page.serials.resize(page.ops.len(), 0);
         page.serials[first] = self.decoded as u32;
         true
@@ -156,7 +212,7 @@ impl CodeCache {
             self.index.resize(key + CodeMode::COUNT, 0);
         }
         let starts = Box::new([0; PAGE_SIZE as usize]);
-        let fresh = CodePage { frame, mode, starts, ops: Vec::new(), serials: Vec::new() };
+        let fresh = CodePage { frame, mode, starts, ops: Vec::new(), spans: Vec::new(), serials: Vec::new() };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pages[number as usize] = fresh;
@@ -177,8 +233,8 @@ impl CodeCache {
         self.emptied || !self.lately.is_empty()
     }
 
-    /// Frames whose blocks were dropped since the last call, `None` when all were.
-    pub fn take_dropped(&mut self) -> Option<Vec<FrameNumber>> {
+    /// Where blocks were dropped since the last call, `None` when all were.
+    pub fn take_dropped(&mut self) -> Option<Vec<CodeWrite>> {
         let lately = std::mem::take(&mut self.lately);
         (!std::mem::take(&mut self.emptied)).then_some(lately)
     }
@@ -193,29 +249,47 @@ impl CodeCache {
         self.total_ops = 0;
     }
 
-    /// Drops the blocks of frames whose code was overwritten.
+    /// Drops the blocks that were overwritten.
     pub fn invalidate(&mut self, mem: &mut Memory) {
-        for frame in mem.take_code_writes() {
+        for write in mem.take_code_writes() {
             self.dropped += 1;
-            if self.lately.len() < MOST_LATELY {
-                self.lately.push(frame);
+            if self.changes.len() == MOST_CHANGES {
+                self.changes.clear();
+            }
+            let changes = self.changes.entry(write.frame).or_default();
+            let often = changes.times >= SELDOM && changes.streak < MAX_STREAK;
+            if often && drop_blocks(&self.index, &mut self.pages, write) {
+                changes.streak += 1;
+                self.tell(write);
             } else {
-                self.emptied = true;
+                *changes = Changes { times: changes.times.saturating_add(1), streak: 0 };
+                self.drop_frame(write.frame);
+                mem.clear_code(write.frame);
+                self.tell(CodeWrite { from: 0, to: PAGE_SIZE as u16, ..write });
             }
-            let first = frame as usize * CodeMode::COUNT;
-            for key in first..first + CodeMode::COUNT {
-                let Some(slot) = self.index.get_mut(key) else { continue };
-                let number = std::mem::take(slot);
-                if number != 0 {
-                    let page = &mut self.pages[number as usize - 1];
-                    debug_assert_eq!(page.frame, frame, "the index names a page of another frame");
-                    self.total_ops -= page.ops.len();
-                    page.ops = Vec::new();
-                    page.serials = Vec::new();
-                    self.free.push(number - 1);
-                }
+        }
+    }
+
+    fn tell(&mut self, write: CodeWrite) {
+        if self.lately.len() < MOST_LATELY {
+            self.lately.push(write);
+        } else {
+            self.emptied = true;
+        }
+    }
+
+    fn drop_frame(&mut self, frame: FrameNumber) {
+        for key in keys(frame) {
+            let Some(slot) = self.index.get_mut(key) else { continue };
+            let number = std::mem::take(slot);
+            if number != 0 {
+                let page = &mut self.pages[number as usize - 1];
+                self.total_ops -= page.ops.len();
+                page.ops = Vec::new();
+                page.spans = Vec::new();
+                page.serials = Vec::new();
+                self.free.push(number - 1);
             }
-            mem.clear_code(frame);
         }
     }
 
@@ -229,6 +303,18 @@ impl CodeCache {
         self.free.clear();
         self.total_ops = 0;
     }
+}
+
+/// Where the index has the pages of a frame.
+fn keys(frame: FrameNumber) -> std::ops::Range<usize> {
+    let first = frame as usize * CodeMode::COUNT;
+    first..first + CodeMode::COUNT
+}
+
+/// Drops what a write changed, in all modes. False when there is no such block.
+fn drop_blocks(index: &[u32], pages: &mut [CodePage], write: CodeWrite) -> bool {
+    let numbers = keys(write.frame).filter_map(|key| index.get(key)?.checked_sub(1));
+    numbers.fold(false, |any, number| pages[number as usize].drop_blocks(write.from, write.to) | any)
 }
 
 #[cfg(test)]
@@ -275,6 +361,46 @@ mod tests {
         cache.invalidate(&mut mem);
         assert_eq!(block_len(&mut cache, &mut mem, 0, 32), Some(1));
         assert_eq!(cache.dropped, 1);
+    }
+
+    #[test]
+    fn where_code_changes_often_the_blocks_beside_it_stay() {
+        // nop; jmp $ twice, and in between a byte that nobody decodes
+        let mut mem = memory(&[0x90, 0xeb, 0xfe, 0, 0x90, 0xeb, 0xfe]);
+        let mut cache = CodeCache::default();
+        for round in 1..=20 {
+            block_len(&mut cache, &mut mem, 0, 32);
+            block_len(&mut cache, &mut mem, 4, 32);
+            let before = cache.decoded;
+            mem.write_bytes(0x1000, &[if round % 2 == 0 { 0x90 } else { 0x40 }, 0xeb, 0xfe, round]);
+            cache.invalidate(&mut mem);
+            assert_eq!(block_len(&mut cache, &mut mem, 0, 32), Some(2));
+            block_len(&mut cache, &mut mem, 4, 32);
+            let again = if round <= SELDOM { 2 } else { 1 };
+            assert_eq!(cache.decoded - before, again, "round {round}");
+        }
+        assert_eq!(cache.dropped, 20);
+    }
+
+    #[test]
+    fn a_frame_that_holds_data_now_is_left_alone_after_a_while() {
+        let mut mem = memory(&[0x90; 4096]);
+        let mut cache = CodeCache::default();
+        for _ in 0..SELDOM {
+            block_len(&mut cache, &mut mem, 0, 32);
+            mem.write_bytes(0x1000, &[0x40]);
+            mem.write_bytes(0x1000, &[0x90]);
+            cache.invalidate(&mut mem);
+        }
+        for offset in 0..64 {
+            block_len(&mut cache, &mut mem, offset * 16, 32);
+        }
+        for offset in 0..64 {
+            mem.write_bytes(0x1000 + offset * 16, &[0xcc]);
+            cache.invalidate(&mut mem);
+        }
+        assert_eq!(mem.frame(1).code, 0);
+        assert!(cache.dropped < 16);
     }
 
     #[test]

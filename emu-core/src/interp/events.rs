@@ -2,11 +2,64 @@
 //! SDM 3A, "Priority Among Concurrent Events": here classes 2 to 6. The T bit of a task (class 2) traps within the
 //! switch; instruction breakpoints and faults (7 to 10) belong to the instruction.
 
+use crate::bus::{Request, Signals};
 use crate::cpu::interrupt::Source;
 use crate::cpu::{Cpu, Fallible, Fault, attention, eflags};
 use crate::engine::Exit;
 
 impl Cpu {
+    /// Does what [`take_events`](Self::take_events) would when it finds nothing to do, which is what nearly every change of
+    /// mode and access to a chip comes to. False when there may be something.
+    #[inline]
+    pub fn settle(&mut self) -> bool {
+        let plain = self.attention & !(attention::INTERRUPTS | attention::REQUEST) == 0
+            && self.flags.system() & (eflags::TF | eflags::RF) == 0
+            && self.resume_at == u64::MAX
+            && self.debug.pending == 0
+            && !(self.halted || self.wait_for_sipi || self.nmi_pending)
+            && !(self.management.smi_pending || self.management.init_pending);
+        if !plain || self.retired >= self.deadline {
+            return false;
+        }
+        let touched = self.attention & attention::REQUEST != 0;
+        if touched && !self.settle_bus() {
+            return false;
+        }
+        if self.flags.system() & eflags::IF != 0 && self.system().bus.intr(self.number) {
+            return false;
+        }
+        self.attention = 0;
+        if touched {
+            self.set_deadline(self.until);
+        }
+        true
+    }
+
+    /// The same for the board, which was touched.
+    fn settle_bus(&mut self) -> bool {
+        let (now, number) = (self.now(), self.number);
+        let bus = &mut self.system_mut().bus;
+        if bus.next_event() <= now {
+            return false;
+        }
+        let request = bus.take_request();
+        let signals = bus.take_signals(number);
+        self.request = self.request.or(request);
+        self.latch(signals);
+        self.request.is_none() && signals == Signals::default()
+    }
+
+    fn take_request(&mut self) -> Option<Request> {
+        let request = self.request.take();
+        request.or_else(|| self.system_mut().bus.take_request())
+    }
+
+    fn latch(&mut self, signals: Signals) {
+        self.management.smi_pending |= signals.smi;
+        self.management.init_pending |= signals.init;
+        self.nmi_pending |= signals.nmi;
+    }
+
     /// Takes what is due, in order of priority, and sets the next deadline. `what` holds bits of [`attention`].
     ///
     /// # Errors
@@ -20,7 +73,7 @@ impl Cpu {
                 return Ok(None);
             }
         }
-        if let Some(request) = self.system_mut().bus.take_request() {
+        if let Some(request) = self.take_request() {
             self.attention |= what & !attention::REQUEST;
             return Ok(Some(Exit::Request(request)));
         }
@@ -61,9 +114,7 @@ impl Cpu {
     fn take_signals(&mut self) {
         let number = self.number;
         let signals = self.system_mut().bus.take_signals(number);
-        self.management.smi_pending |= signals.smi;
-        self.management.init_pending |= signals.init;
-        self.nmi_pending |= signals.nmi;
+        self.latch(signals);
         // The interrupt shadow holds SMIs off too. INIT and further SMIs wait for the end of the handler.
         if self.management.smi_pending && !self.smm && !self.wait_for_sipi && self.inhibit_at != self.retired
         {
@@ -104,6 +155,7 @@ impl Cpu {
 
     /// The count at which this must be looked at again.
     fn set_deadline(&mut self, until: u64) {
+        self.until = until;
         let system = self.system();
         let due = system.clock.count_at(system.bus.next_event());
         // A board that says "now" again and again still lets the guest go on.

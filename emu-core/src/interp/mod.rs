@@ -13,8 +13,8 @@ use crate::cpu::{CS, Cpu, Fallible, Fault, RIP, attention, eflags};
 use crate::decode::cache::{CodeCache, CodePage};
 use crate::decode::{CodeMode, MAX_LENGTH, Undecoded, decode};
 use crate::engine::{Engine, Exit, Unimplemented};
+use crate::mem::CodeWrite;
 use crate::mem::PAGE_SIZE;
-use crate::mem::page::FrameNumber;
 use crate::mmu::Want;
 use crate::observe::{Block, Code};
 use op::{NO_TRAP, Op, WRITES_RIP};
@@ -98,9 +98,8 @@ impl Interpreter {
         self.run_blocks::<false, Seen>(cpu)
     }
 
-    /// Frames whose blocks were dropped since the last call, because their code was overwritten; `None` when
-    /// everything was.
-    pub fn take_dropped(&mut self) -> Option<Vec<FrameNumber>> {
+    /// Where blocks were dropped since the last call, because they were overwritten; `None` when all were.
+    pub fn take_dropped(&mut self) -> Option<Vec<CodeWrite>> {
         self.cache.take_dropped()
     }
 
@@ -108,6 +107,9 @@ impl Interpreter {
     pub fn attend(&mut self, cpu: &mut Cpu, until: u64) -> Option<Exit> {
         if let Some(exit) = cpu.resume_from_debugger() {
             return Some(exit);
+        }
+        if cpu.settle() {
+            return None;
         }
         loop {
             let what = cpu.attention;

@@ -69,7 +69,23 @@ pub struct Memory {
     epoch: u64,
     /// Changes of the map itself, and of A20.
     maps: u64,
-    code_writes: Vec<FrameNumber>,
+    /// Which bytes of a frame were decoded as instructions, where any were.
+    code_bytes: Vec<Option<Box<ByteMap>>>,
+    code_writes: Vec<CodeWrite>,
+}
+
+/// One bit for each byte of a frame.
+type ByteMap = [u64; PAGE_SIZE as usize / 64];
+
+/// A write that changed decoded instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeWrite {
+    /// The frame.
+    pub frame: FrameNumber,
+    /// First byte.
+    pub from: u16,
+    /// The byte behind the last one.
+    pub to: u16,
 }
 
 impl Memory {
@@ -102,6 +118,7 @@ impl Memory {
             management: false,
             epoch: 1,
             maps: 0,
+            code_bytes: vec![None; frames],
             code_writes: Vec::new(),
         })
     }
@@ -142,10 +159,8 @@ impl Memory {
 
     /// Writes bytes straight into frames, from the start of `frame` on (loading ROM images).
     pub fn fill(&mut self, frame: FrameNumber, bytes: &[u8]) {
-        self.ram.write_slice(self.host_of(frame), bytes);
-        let frames = bytes.len().div_ceil(PAGE_SIZE as usize);
-        for number in frame..frame + frames as FrameNumber {
-            self.frame_written(number, 0, PAGE_SIZE);
+        for (number, page) in (frame..).zip(bytes.chunks(PAGE_SIZE as usize)) {
+            self.write_frame(number, 0, page);
         }
     }
 
@@ -274,22 +289,49 @@ impl Memory {
             self.epoch += 1;
         }
         *chunks |= code_chunks(offset, size);
+        let bytes = self.code_bytes[frame as usize].get_or_insert_with(|| Box::new([0; _]));
+        for at in offset as usize..(offset + size) as usize {
+            bytes[at / 64] |= 1 << (at % 64);
+        }
     }
 
     /// Notes that `frame` holds no decoded instructions any more.
     pub fn clear_code(&mut self, frame: FrameNumber) {
         self.code[frame as usize] = 0;
+        self.code_bytes[frame as usize] = None;
     }
 
-    /// Notes a write of `size` bytes at `offset` of `frame`. True when it hit decoded instructions.
-    #[inline]
-    pub fn frame_written(&mut self, frame: FrameNumber, offset: u64, size: u64) -> bool {
-        self.dirty[frame as usize] = 1;
-        let hit = self.code[frame as usize] & code_chunks(offset, size) != 0;
-        if hit && self.code_writes.last() != Some(&frame) {
-            self.code_writes.push(frame);
+    /// Writes bytes to a frame, within it, and notes that. Decoded instructions count as written only where their bytes
+    /// change: data beside code is no code, and some guests write the same code again and again.
+    pub fn write_frame(&mut self, frame: FrameNumber, offset: u64, bytes: &[u8]) {
+        let host = self.host_of(frame) + offset as usize;
+        let size = bytes.len() as u64;
+        if size != 0 && self.code[frame as usize] & code_chunks(offset, size) != 0 {
+            self.write_code(frame, offset as usize, bytes);
         }
-        hit
+        self.ram.write_slice(host, bytes);
+        self.dirty[frame as usize] = 1;
+    }
+
+    /// Notes which decoded instructions a write is about to change.
+    fn write_code(&mut self, frame: FrameNumber, offset: usize, bytes: &[u8]) {
+        let Some(code) = &self.code_bytes[frame as usize] else { return };
+        let mut before = [0; PAGE_SIZE as usize];
+        let before = &mut before[..bytes.len()];
+        self.ram.read_slice(self.host_of(frame) + offset, before);
+        let changes = |n: &usize| {
+            let at = offset + n;
+            code[at / 64] >> (at % 64) & 1 != 0 && before[*n] != bytes[*n]
+        };
+        let Some(first) = (0..bytes.len()).find(changes) else { return };
+        let last = (first..bytes.len()).rev().find(changes).unwrap_or(first);
+        let (from, to) = ((offset + first) as u16, (offset + last) as u16 + 1);
+        match self.code_writes.last_mut() {
+            Some(write) if write.frame == frame && from <= write.to && write.from <= to => {
+                (write.from, write.to) = (write.from.min(from), write.to.max(to));
+            }
+            _ => self.code_writes.push(CodeWrite { frame, from, to }),
+        }
     }
 
     /// True when decoded instructions were written since the last [`take_code_writes`](Self::take_code_writes).
@@ -298,8 +340,8 @@ impl Memory {
         !self.code_writes.is_empty()
     }
 
-    /// The frames whose decoded instructions were overwritten since the last call.
-    pub fn take_code_writes(&mut self) -> Vec<FrameNumber> {
+    /// What was overwritten of decoded instructions since the last call.
+    pub fn take_code_writes(&mut self) -> Vec<CodeWrite> {
         std::mem::take(&mut self.code_writes)
     }
 
@@ -342,8 +384,7 @@ impl Memory {
 
     fn write_page(&mut self, page: PhysPage, offset: u64, bytes: &[u8]) {
         if let Some(frame) = page.write_frame() {
-            self.ram.write_slice(self.host_of(frame) + offset as usize, bytes);
-            self.frame_written(frame, offset, bytes.len() as u64);
+            self.write_frame(frame, offset, bytes);
         }
     }
 }
@@ -380,14 +421,21 @@ mod tests {
     }
 
     #[test]
-    fn writes_to_code_are_reported_once_by_chunk() {
+    fn writes_that_change_code_are_told_by_the_byte() {
         let mut mem = memory();
         mem.mark_code(1, 0x40, 4);
         mem.write_bytes(0x1000, &[1]);
-        assert!(!mem.has_code_writes());
+        mem.write_bytes(0x1044, &[1]);
+        mem.write_bytes(0x1043, &[0]);
+        assert!(!mem.has_code_writes(), "beside the code, and the same byte again");
         mem.write_bytes(0x1043, &[1]);
-        mem.write_bytes(0x1043, &[2]);
-        assert_eq!(mem.take_code_writes(), [1]);
+        mem.write_bytes(0x1042, &[0, 2]);
+        assert_eq!(mem.take_code_writes(), [CodeWrite { frame: 1, from: 0x43, to: 0x44 }]);
+        mem.write_bytes(0x103f, &[9; 4]);
+        assert_eq!(mem.take_code_writes(), [CodeWrite { frame: 1, from: 0x40, to: 0x43 }]);
+        mem.clear_code(1);
+        mem.write_bytes(0x1040, &[5; 4]);
+        assert!(!mem.has_code_writes());
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod map;
 pub mod page;
 mod ram;
 
-pub use map::{Memory, MemoryError, PHYSICAL_BITS, Smram};
+pub use map::{CodeWrite, Memory, MemoryError, PHYSICAL_BITS, Smram};
 pub use ram::{Ram, Scalar};
 
 /// Bytes in a page and in a frame.

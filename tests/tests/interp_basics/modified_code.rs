@@ -1,7 +1,7 @@
 //! Code that changes code: the processor runs what lies in memory when an instruction begins.
 //! SDM 3A, "Self-Modifying Code".
 
-use emu_core::cpu::{RAX, RBX, RCX};
+use emu_core::cpu::{RAX, RBX, RCX, RDX};
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
@@ -129,4 +129,35 @@ fn remapping_a_page_of_code_shows_the_new_page() {
         mov(dword_ptr(entry), DATA as i32 + 0x1000 + 3); invlpg(byte_ptr(DATA as i32)); call(rdx); hlt()));
     out.done();
     assert_eq!((out.reg(RBX), out.reg(RAX)), (1, 2));
+}
+
+/// Each of many rounds changes an instruction, counts in a byte beside it, and writes a byte of it again that is the same.
+#[test]
+fn code_that_changes_in_every_round_among_data_runs_as_it_stands() {
+    const ROUNDS: u64 = 3000;
+    let mut lab = Lab::long();
+    let out = lab.run(|a| {
+        let (mut again, mut patched, mut count) = (a.create_label(), a.create_label(), a.create_label());
+        a.xor(ebx, ebx)?;
+        a.mov(ecx, ROUNDS as i32)?;
+        a.lea(rdi, ptr(patched))?;
+        a.lea(rsi, ptr(count))?;
+        a.set_label(&mut again)?;
+        a.mov(dword_ptr(rdi + 1), ecx)?;
+        a.mov(byte_ptr(rdi), 0xb8)?;
+        a.inc(dword_ptr(rsi))?;
+        a.call(patched)?;
+        a.add(rbx, rax)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.mov(edx, dword_ptr(rsi))?;
+        a.hlt()?;
+        a.set_label(&mut patched)?;
+        a.mov(eax, 0x1234_5678)?;
+        a.ret()?;
+        a.set_label(&mut count)?;
+        a.dd(&[0])
+    });
+    out.done();
+    assert_eq!((out.reg(RBX), out.reg(RDX)), (ROUNDS * (ROUNDS + 1) / 2, ROUNDS));
 }

@@ -1,6 +1,6 @@
 //! Paging: rights, error codes, CR2, accessed and dirty bits, page sizes. SDM 3A, "Paging".
 
-use emu_core::cpu::{RAX, RCX, RDI, RSI};
+use emu_core::cpu::{RAX, RCX, RDI, RDX, RSI};
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
@@ -368,4 +368,52 @@ fn supervisor_structures_are_read_with_supervisor_rights() {
         lab.forbid(page, pte::U);
     }
     lab.run(code!(a: ud2())).fault_at(CODE, vector::UD, None);
+}
+
+/// MOV to CR3 with bit 63 set keeps the translations of a process context, with bit 63 clear it drops them.
+#[test]
+fn process_contexts_keep_what_they_are_told_to_keep() {
+    for keep in [true, false] {
+        let mut lab = Lab::long();
+        let entry = lab.pte_address(DATA) as i32;
+        let out = lab.run(|a| {
+            a.mov(rax, cr4)?;
+            a.or(eax, 1 << 17)?;
+            a.mov(cr4, rax)?;
+            a.mov(rax, cr3)?;
+            a.mov(rbx, rax)?;
+            a.or(rbx, 1)?;
+            a.mov(cl, byte_ptr(DATA))?;
+            a.and(dword_ptr(entry), !1)?;
+            a.mov(cr3, rbx)?; // context 1, which knows nothing
+            if keep {
+                a.bts(rax, 63)?;
+            }
+            a.mov(cr3, rax)?;
+            a.mov(cl, byte_ptr(DATA))?;
+            a.hlt()
+        });
+        if keep {
+            out.done();
+        } else {
+            out.page_fault(0, DATA);
+        }
+    }
+}
+
+/// SDM 3A, "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault does, for its address.
+#[test]
+fn a_page_fault_drops_what_was_known_of_its_page() {
+    let mut lab = Lab::long();
+    lab.forbid(DATA, pte::W);
+    let entry = lab.pte_address(DATA) as i32;
+    lab.write(DATA + 0x1000, 1, 0x77);
+    // The handler maps another page there and goes on; no INVLPG.
+    const HANDLER: u64 = 0x9000;
+    lab.handler(14, HANDLER);
+    lab.assemble(HANDLER, 64, code!(a: mov(dword_ptr(entry), DATA as i32 + 0x1003); add(rsp, 8); iretq()));
+    let out = lab.run(code!(a:
+        mov(cl, byte_ptr(DATA)); mov(byte_ptr(DATA + 1), 1); mov(dl, byte_ptr(DATA)); hlt()));
+    out.done();
+    assert_eq!(out.reg(RDX) & 0xff, 0x77);
 }

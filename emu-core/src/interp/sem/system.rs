@@ -4,6 +4,7 @@
 use iced_x86::Mnemonic as M;
 
 use crate::cpu::control::{CR0_TS, CR4_TSD, CR4_UMIP};
+use crate::cpu::msr::number::{FS_BASE, KERNEL_GS_BASE};
 use crate::cpu::segment::{is_null, kind};
 use crate::cpu::{Cpu, Fallible, Fault, GS, LDTR, RAX, RBX, RCX, RDX, TR, TableRegister, Width};
 use crate::interp::op::{Handler, Mem, Op, Reg, Source, Target};
@@ -254,7 +255,8 @@ fn wrmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
     let number = cpu.regs[RCX] as u32;
     let value = cpu.regs[RDX] << 32 | cpu.regs[RAX] & 0xffff_ffff;
-    cpu.stop = true;
+    // The block may go on behind a new base.
+    cpu.stop |= !(FS_BASE..=KERNEL_GS_BASE).contains(&number);
     cpu.write_msr(number, value)?;
     cpu.note_msr_write(number, value);
     Ok(())
