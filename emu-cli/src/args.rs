@@ -64,6 +64,57 @@ pub struct DiffArgs {
 pub enum DiffCommand {
     /// Boot the same machine twice and compare the runs
     Run(Box<DiffRunArgs>),
+    /// Run random instructions, among them system instructions, on two machines
+    Fuzz(FuzzArgs),
+}
+
+/// Options of `emu diff fuzz`.
+#[derive(Clone, Debug, Args)]
+pub struct FuzzArgs {
+    /// What to compare with
+    #[arg(long, value_name = "REFERENCE")]
+    pub against: Against,
+
+    /// Where the sequence of random numbers starts: the same seed gives the same cases
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
+
+    /// How many random instructions run at least
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub cases: u64,
+
+    /// Code of 32 bits, of 64 bits, or both in turn
+    #[arg(long, value_name = "BITS", default_value = "both")]
+    pub bits: Bits,
+
+    /// Write a report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Append a test vector for each difference that registers alone tell
+    #[arg(long, value_name = "FILE")]
+    pub vectors: Option<PathBuf>,
+
+    /// With qemu: known differences instead of the built-in list
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
+
+    /// With qemu: the program [default: qemu-system-x86_64]
+    #[arg(long, value_name = "PROGRAM")]
+    pub qemu: Option<PathBuf>,
+}
+
+/// `--bits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bits {
+    /// 32-bit code in protected mode.
+    #[value(name = "32")]
+    Narrow,
+    /// 64-bit code.
+    #[value(name = "64")]
+    Wide,
+    /// Each in turn.
+    Both,
 }
 
 /// Options of `emu diff run`.
@@ -76,6 +127,22 @@ pub struct DiffRunArgs {
     /// What to compare with
     #[arg(long, value_name = "REFERENCE")]
     pub against: Against,
+
+    /// With qemu: go on after a difference with the state of QEMU, and group differences by instruction
+    #[arg(long)]
+    pub r#continue: bool,
+
+    /// With qemu: compare x87 and vector registers as well (slower)
+    #[arg(long)]
+    pub vectors: bool,
+
+    /// With qemu: known differences instead of the built-in list
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
+
+    /// With qemu: the program [default: qemu-system-x86_64]
+    #[arg(long, value_name = "PROGRAM")]
+    pub qemu: Option<PathBuf>,
 }
 
 /// `--against`.
@@ -85,6 +152,8 @@ pub enum Against {
     Interp,
     /// The binary translator.
     Jit,
+    /// QEMU's translator, instruction by instruction.
+    Qemu,
 }
 
 /// Options of `emu info`.

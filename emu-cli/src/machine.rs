@@ -305,7 +305,7 @@ impl Guest {
 }
 
 /// Seconds since 1970 that the real-time clock starts with.
-fn start_time(time: TimeSource) -> u64 {
+pub fn start_time(time: TimeSource) -> u64 {
     match time {
         TimeSource::Virtual => VIRTUAL_START,
         TimeSource::Host => {

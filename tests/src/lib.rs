@@ -13,9 +13,9 @@ pub mod external;
 pub mod gdb_client;
 pub mod grub;
 pub mod process;
-pub mod random;
 pub mod root_file_system;
 pub mod scratch;
 pub mod undefined_flags;
 
 pub use emu_bench::{cpio, iso};
+pub use emu_diff::random;

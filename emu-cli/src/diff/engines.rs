@@ -51,12 +51,21 @@ pub fn compare(recipe: &Recipe, ours: Accel, theirs: Accel) -> Result<Outcome> {
     if ours == theirs {
         report!("both engines are {}: this only shows whether a run repeats", EngineKind::Whole(ours).name());
     }
-    let kinds = [EngineKind::Whole(ours), EngineKind::Whole(theirs)];
+    compare_kinds(recipe, [EngineKind::Whole(ours), EngineKind::Whole(theirs)])
+}
+
+/// The same for any two.
+///
+/// # Errors
+/// When a machine cannot be built.
+pub fn compare_kinds(recipe: &Recipe, kinds: [EngineKind; 2]) -> Result<Outcome> {
     let whole = Window { equal: 0, different: recipe.args.max_insns.unwrap_or(u64::MAX) };
     let window = match search(recipe, kinds, whole, COARSE)? {
         Ok((count, end)) => {
             let how = if let End::Stopped(why) = end { why } else { "--max-insns was reached".into() };
-            say!("emu diff: no difference in {count} instructions; {how}\n");
+            if !recipe.quiet {
+                say!("emu diff: no difference in {count} instructions; {how}\n");
+            }
             return Ok(Outcome::Done);
         }
         Err(window) => window,

@@ -1,7 +1,10 @@
 //! `emu diff`: two machines side by side.
 
 mod engines;
+mod fuzz;
 mod progress;
+mod qemu;
+mod qemu_process;
 mod recipe;
 
 use anyhow::Result;
@@ -16,10 +19,12 @@ use recipe::Recipe;
 /// Wrong usage, or what the host could not do.
 pub fn run(what: &DiffCommand) -> Result<Outcome> {
     match what {
+        DiffCommand::Fuzz(args) => fuzz::run(args),
         DiffCommand::Run(args) => {
             let recipe = Recipe::new(&args.run)?;
             match args.against {
                 Against::Interp => engines::compare(&recipe, args.run.accel, Accel::Interp),
+                Against::Qemu => qemu::compare(&recipe, args),
                 Against::Jit => engines::compare(&recipe, args.run.accel, Accel::Jit),
             }
         }

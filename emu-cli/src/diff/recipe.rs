@@ -36,6 +36,8 @@ pub struct Recipe {
     /// What is typed at COM1.
     pub input: Vec<u8>,
     boot: BootDevice,
+    /// Nothing is said about runs that are equal.
+    pub quiet: bool,
 }
 
 /// Prepared input for a serial port.
@@ -86,6 +88,18 @@ impl Recipe {
     /// # Errors
     /// Wrong usage, or files that cannot be read.
     pub fn new(args: &RunArgs) -> Result<Self> {
+        let mut recipe = Self::without_input(args)?;
+        if !terminal::on_input() {
+            std::io::stdin().read_to_end(&mut recipe.input).context("standard input")?;
+        }
+        Ok(recipe)
+    }
+
+    /// The same, and nothing is typed.
+    ///
+    /// # Errors
+    /// Wrong usage, or files that cannot be read.
+    pub fn without_input(args: &RunArgs) -> Result<Self> {
         let CpuSpec::Model(cpu) = &args.cpu else {
             usage!("--cpu help: expected a model, as `emu diff` runs one")
         };
@@ -100,21 +114,18 @@ impl Recipe {
         {
             usage!("--serial and --display: expected neither, `emu diff` shows nothing of the guest");
         }
-        let mut input = Vec::new();
-        if !terminal::on_input() {
-            std::io::stdin().read_to_end(&mut input).context("standard input")?;
-        }
         Ok(Self {
             args: args.clone(),
             cpu: cpu.model,
             places: drive::places(&args.drives, args.cdrom.is_some())?,
             bios: args.bios.as_deref().map(machine::read_bios).transpose()?,
             kernel: kernel::load(args)?.0,
-            input,
+            input: Vec::new(),
             boot: match args.boot {
                 Some(Boot::Cdrom) => BootDevice::Cdrom,
                 Some(Boot::Disk | Boot::Floppy) | None => BootDevice::Disk,
             },
+            quiet: false,
         })
     }
 
@@ -144,6 +155,21 @@ impl Recipe {
             debug_exit: self.args.debug_exit,
             source: Some((0, Box::new(Script(self.input.iter().copied().collect())))),
         })
+    }
+
+    /// Name of the processor's model.
+    pub fn cpu_name(&self) -> &'static str {
+        self.cpu.name
+    }
+
+    /// Places of the drives among the IDE disks.
+    pub fn places(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().copied()
+    }
+
+    /// Does it boot from the disc first?
+    pub fn boots_disc(&self) -> bool {
+        self.boot == BootDevice::Cdrom
     }
 
     /// A new machine in its power-on state.

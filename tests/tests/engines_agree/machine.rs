@@ -11,11 +11,10 @@ use emu_core::engine::Engine;
 use emu_core::machine::{Machine, TimeSource};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
+use emu_diff::fuzz::places::{CODE, DATA, PAGE};
 use emu_tests::bare::NoChips;
 
-use super::host::{CODE, DATA, PAGE};
-
-const RAM: u64 = 16 << 20;
+const RAM: u64 = 32 << 20;
 const TABLES: u64 = 0x1_0000;
 const GDT: u64 = 0x2_0000;
 const IDT: u64 = 0x3_0000;

@@ -3,18 +3,15 @@
 //!
 //! `EMU_PROGRAMS` sets how many programs run (each in 64-bit and in 32-bit code), `EMU_SEED` where they start.
 
-#[path = "../host_integer/cases.rs"]
-#[allow(dead_code)]
-mod cases;
-mod host;
 mod loops;
 mod machine;
-mod program;
 
 use emu_core::cpu::fpu::Fpu;
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::Stop;
+use emu_diff::fuzz::places as host;
+use emu_diff::fuzz::{cases, program};
 use emu_jit::Translator;
 use emu_jit::analysis::MOST;
 use emu_tests::random::Random;

@@ -10,17 +10,8 @@ use std::ptr;
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
-/// Address of the page with the instruction.
-pub const CODE: u64 = 0x0100_0000;
-/// Address of the instruction.
-pub const START: u64 = CODE + 0x800;
-/// Address of the page that instructions may read and write.
-pub const DATA: u64 = 0x0102_0000;
-/// Bytes in a page.
-pub const PAGE: usize = 4096;
+pub use emu_diff::fuzz::places::{CODE, DATA, PAGE, Registers, START, TRAMPOLINE};
 
-/// Address of the page with the trampoline; [`STATE`] follows it.
-pub const TRAMPOLINE: u64 = 0x7000_0000;
 const STATE: u64 = 0x7001_0000;
 const FLAGS: u64 = STATE + 128;
 const HOST_RSP: u64 = STATE + 136;
@@ -32,15 +23,6 @@ const INT3: u8 = 0xcc;
 pub const CODE32: u16 = 0x23;
 pub const CODE64: u16 = 0x33;
 pub const USER_DATA: u16 = 0x2b;
-
-/// Registers before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Registers {
-    /// General registers in encoding order.
-    pub regs: [u64; 16],
-    /// RFLAGS.
-    pub flags: u64,
-}
 
 /// How it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-mod cases;
 mod exceptions;
 mod guest;
 mod host;
@@ -15,9 +14,9 @@ mod undefined;
 
 use std::collections::HashSet;
 
-use cases::Encoding;
 use emu_core::cpu::eflags;
 use emu_core::interp::table::{self, Form};
+use emu_diff::fuzz::cases::{self, Encoding};
 use emu_tests::external::skip;
 use emu_tests::random::Random;
 use guest::Guest;

@@ -120,6 +120,8 @@ fn store_table<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fal
     let table = if GDT { cpu.gdtr } else { cpu.idtr };
     let address = op.address(cpu);
     let at = op.cut_address(address.wrapping_add(2));
+    // The limit comes first: silicon tells its address when both cannot be written.
+    cpu.probe_write(op.segment(), address, 2)?;
     cpu.probe_write(op.segment(), at, BYTES)?;
     cpu.write(op.segment(), address, table.limit)?;
     if BYTES == 8 {

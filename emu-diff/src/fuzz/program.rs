@@ -3,14 +3,14 @@
 //! Three registers point into the data and are never written; the stack pointer moves by pushes and pops only. What
 //! happens to fault goes on in the next slot.
 
-use emu_tests::random::Random;
 use iced_x86::{
     Code, CpuidFeature as F, FlowControl, Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess,
     OpKind, Register,
 };
 
-use super::cases::encoding;
-use super::host::{CODE, DATA, PAGE, START};
+use super::cases::{encoding, number};
+use super::places::{CODE, DATA, PAGE, START};
+use crate::random::Random;
 
 /// Bytes of a slot.
 pub const SLOT: usize = 16;
@@ -83,7 +83,8 @@ fn kept(register: Register) -> bool {
     matches!(register.full_register(), Register::RBX | Register::RSI | Register::R13 | Register::RSP)
 }
 
-fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
+/// Does it keep to the data, the stack and the registers that it may change?
+pub fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
     if matches!(
         insn.mnemonic(),
         M::Popf
@@ -174,7 +175,9 @@ fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
 /// A program.
 #[derive(Clone)]
 pub struct Program {
+    /// 32 or 64.
     pub bits: u32,
+    /// One instruction each.
     pub slots: Vec<Vec<u8>>,
 }
 
@@ -351,7 +354,7 @@ fn string(bits: u32, random: &mut Random) -> Vec<u8> {
 
 /// Random registers that suit every program.
 pub fn registers(bits: u32, random: &mut Random) -> [u64; 16] {
-    let mut regs = std::array::from_fn(|_| super::cases::number(random));
+    let mut regs = std::array::from_fn(|_| number(random));
     let middle = |random: &mut Random| {
         let edge = random.below(4) == 0;
         DATA + if edge { PAGE as u64 - 64 + random.below(64) } else { 0x800 + 16 * random.below(16) }
@@ -369,5 +372,5 @@ pub fn registers(bits: u32, random: &mut Random) -> [u64; 16] {
 
 /// Random data.
 pub fn data(size: usize, random: &mut Random) -> Vec<u8> {
-    (0..size / 8).flat_map(|_| super::cases::number(random).to_le_bytes()).collect()
+    (0..size / 8).flat_map(|_| number(random).to_le_bytes()).collect()
 }

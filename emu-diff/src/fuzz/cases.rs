@@ -1,17 +1,19 @@
 //! Random encodings of an instruction form, and registers and memory for them.
 
 use emu_core::cpu::eflags;
-use emu_tests::random::Random;
 use iced_x86::{
     Code, Decoder, DecoderOptions, EncodingKind, Instruction, MandatoryPrefix, Mnemonic as M,
     OpCodeOperandKind as K, OpCodeTableKind, OpKind, Register,
 };
 
-use super::host::{CODE, DATA, PAGE, Registers, START, TRAMPOLINE};
+use super::places::{CODE, DATA, PAGE, Registers, START, TRAMPOLINE};
+use crate::random::Random;
 
 /// An encoding with its bytes.
 pub struct Encoding {
+    /// Its bytes.
     pub bytes: Vec<u8>,
+    /// The same, decoded at [`START`].
     pub insn: Instruction,
 }
 

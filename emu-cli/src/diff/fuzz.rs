@@ -1,0 +1,197 @@
+//! `emu diff fuzz`: firmware images of random instructions, run on two machines that are compared instruction by
+//! instruction.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use emu_diff::fuzz::image::{self, EXIT_PORT};
+use emu_diff::qemu::lockstep::Found;
+use emu_diff::random::Random;
+use emu_diff::undefined::undefined_flags;
+use emu_diff::vector::Vector;
+use iced_x86::OpKind;
+use serde::Serialize;
+
+use super::recipe::{EngineKind, Recipe};
+use super::{engines, progress, qemu};
+use crate::args::{Accel, Against, Bits, Cli, FuzzArgs};
+use crate::outcome::Outcome;
+use crate::say::say;
+
+/// Random instructions of one image.
+const PER_IMAGE: u64 = 20_000;
+
+/// What `--report` holds.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    against: &'static str,
+    seed: u64,
+    /// Random instructions that ran.
+    cases: u64,
+    seconds: f64,
+    cases_per_second: f64,
+    /// Known differences, by reason.
+    known: std::collections::BTreeMap<String, u64>,
+    differences: Vec<Difference>,
+}
+
+#[derive(Debug, Serialize)]
+struct Difference {
+    bits: u32,
+    seed: u64,
+    instruction: String,
+    fields: Vec<String>,
+    vector: Option<String>,
+}
+
+/// Runs images until enough instructions have run.
+///
+/// # Errors
+/// What the host could not do.
+pub fn run(args: &FuzzArgs) -> Result<Outcome> {
+    let mut report = Report {
+        against: match args.against {
+            Against::Interp => "interp",
+            Against::Jit => "jit",
+            Against::Qemu => "qemu",
+        },
+        seed: args.seed,
+        ..Report::default()
+    };
+    let started = Instant::now();
+    let bar = progress::count("cases", Some(args.cases));
+    let mut failed = 0;
+    for n in 0.. {
+        if report.cases >= args.cases {
+            break;
+        }
+        let seed = args.seed.wrapping_add(n);
+        let bits = match args.bits {
+            Bits::Wide => 64,
+            Bits::Narrow => 32,
+            Bits::Both => [64, 32][(n % 2) as usize],
+        };
+        // x87 and vector registers are held against the host's silicon by tests; QEMU's are known to differ.
+        let vectors = args.against != Against::Qemu;
+        let most = (args.cases - report.cases).min(PER_IMAGE);
+        let image = image::build(bits, vectors, most, &mut Random::new(seed));
+        let recipe = recipe(image.bytes)?;
+        match args.against {
+            Against::Qemu => {
+                let known = qemu::known_differences(args.known.as_deref())?;
+                let run =
+                    qemu::lockstep(&recipe, &known, args.qemu.as_deref(), false, &mut |found, first| {
+                        if first {
+                            report.differences.push(difference(bits, seed, found));
+                        }
+                        true
+                    })?;
+                for (reason, times) in run.counts.known {
+                    *report.known.entry(reason).or_default() += times;
+                }
+            }
+            Against::Interp | Against::Jit => {
+                let theirs = if args.against == Against::Jit {
+                    EngineKind::Single
+                } else {
+                    EngineKind::Whole(Accel::Interp)
+                };
+                let ours = if args.against == Against::Jit {
+                    EngineKind::Whole(Accel::Interp)
+                } else {
+                    EngineKind::Single
+                };
+                if engines::compare_kinds(&recipe, [ours, theirs])? != Outcome::Done {
+                    say!("(image of seed {seed}, {bits}-bit code)\n");
+                    failed += 1;
+                }
+            }
+        }
+        report.cases += image.instructions;
+        bar.set_position(report.cases.min(args.cases));
+    }
+    bar.finish_and_clear();
+    report.seconds = started.elapsed().as_secs_f64();
+    report.cases_per_second = report.cases as f64 / report.seconds.max(1e-9);
+    finish(args, &report, failed)
+}
+
+fn finish(args: &FuzzArgs, report: &Report, failed: usize) -> Result<Outcome> {
+    let found = report.differences.len() + failed;
+    say!(
+        "emu diff fuzz: {} cases against {} from seed {} in {:.1} s ({:.0} a second), {found} kinds of differences\n",
+        report.cases,
+        report.against,
+        report.seed,
+        report.seconds,
+        report.cases_per_second
+    );
+    for d in &report.differences {
+        say!("  {}-bit, seed {}: {}\n    {}\n", d.bits, d.seed, d.instruction, d.fields.join(", "));
+    }
+    for (reason, times) in &report.known {
+        say!("known, {times} times: {reason}\n");
+    }
+    if let Some(path) = &args.report {
+        let context = || format!("--report {}", path.display());
+        let text = serde_json::to_string_pretty(report)? + "\n";
+        std::fs::write(path, text).with_context(context)?;
+    }
+    if let Some(path) = &args.vectors {
+        write_vectors(path, report)?;
+    }
+    Ok(if found == 0 { Outcome::Done } else { Outcome::Different })
+}
+
+fn write_vectors(path: &Path, report: &Report) -> Result<()> {
+    let context = || format!("--vectors {}", path.display());
+    let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(context)?;
+    for vector in report.differences.iter().filter_map(|d| d.vector.as_ref()) {
+        writeln!(file, "{vector}").with_context(context)?;
+    }
+    Ok(())
+}
+
+fn recipe(image: Vec<u8>) -> Result<Recipe> {
+    let exit = format!("{EXIT_PORT:#x}");
+    let cli = Cli::parse_from(["emu", "-m", "64M", "--no-reboot", "--debug-exit", &exit]);
+    let mut recipe = Recipe::without_input(&cli.run)?;
+    (recipe.bios, recipe.quiet) = (Some(image), true);
+    Ok(recipe)
+}
+
+fn difference(bits: u32, seed: u64, found: &Found) -> Difference {
+    Difference {
+        bits,
+        seed,
+        instruction: found.place.to_string().trim().to_owned(),
+        fields: found
+            .differences
+            .iter()
+            .map(|d| format!("{} {:x}, QEMU {:x}", d.field, d.ours, d.theirs))
+            .collect(),
+        vector: vector(bits, found).map(|vector| vector.to_string()),
+    }
+}
+
+/// A vector with what QEMU left, where registers alone say all; whoever adds it to the tests decides who is right.
+fn vector(bits: u32, found: &Found) -> Option<Vector> {
+    let insn = found.place.instruction();
+    let registers_only = (0..insn.op_count()).all(|n| insn.op_kind(n) != OpKind::Memory);
+    if !registers_only || found.theirs.rip != insn.next_ip() || !found.exceptions.is_empty() {
+        return None;
+    }
+    Some(Vector {
+        bits,
+        bytes: found.place.bytes().to_vec(),
+        before: found.before.regs,
+        flags_before: found.before.flags,
+        after: found.theirs.regs,
+        flags_after: found.theirs.flags,
+        undefined: undefined_flags(&insn, found.before.regs[1] as u8),
+    })
+}

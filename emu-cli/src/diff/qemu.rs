@@ -1,0 +1,258 @@
+//! `emu diff run --against qemu`: our machine and QEMU in lockstep.
+
+use std::collections::BTreeMap;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use emu_core::interp::Interpreter;
+use emu_core::machine::{Machine, TimeSource};
+use emu_diff::qemu::follow::{Follower, Taken};
+use emu_diff::qemu::known::{self, Known};
+use emu_diff::qemu::lockstep::{Counts, Found, Lockstep, Next};
+use emu_diff::qemu::log::LogError;
+
+use super::progress;
+use super::qemu_process::Qemu;
+use super::recipe::Recipe;
+use crate::args::DiffRunArgs;
+use crate::machine::board;
+use crate::outcome::Outcome;
+use crate::say::say;
+
+/// The built-in list of known differences.
+const KNOWN: &str = include_str!("../../../emu-diff/data/qemu-known.txt");
+/// Bytes of the log that are read at once.
+const BUFFER: usize = 1 << 18;
+/// Instructions between two looks at the clock and the guest's console.
+const LOOK: u64 = 4096;
+/// Lines of each list in the summary.
+const LISTED: usize = 12;
+
+/// What a comparison came to.
+pub struct Run {
+    /// What was counted.
+    pub counts: Counts,
+    /// Reads taken over, by address.
+    taken: BTreeMap<u64, Taken>,
+    /// Reads that our own board answered.
+    own: BTreeMap<u64, u64>,
+    groups: Groups,
+    why: String,
+    version: String,
+    seconds: f64,
+}
+
+/// Compares, and tells about it.
+///
+/// # Errors
+/// When QEMU is missing or its log ends too early, or the machine cannot be built.
+pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
+    let known = known_differences(args.known.as_deref())?;
+    let mut number = 0;
+    let run = lockstep(recipe, &known, args.qemu.as_deref(), args.vectors, &mut |found, first| {
+        if first {
+            number += 1;
+            tell(found, number);
+        }
+        args.r#continue
+    })?;
+    run.tell();
+    Ok(if run.groups.all.is_empty() { Outcome::Done } else { Outcome::Different })
+}
+
+/// Compares until the end, or until `found` does not want to go on; it gets each difference, and whether that is the
+/// first of its kind.
+///
+/// # Errors
+/// When QEMU is missing or its log ends too early, or the machine cannot be built.
+pub fn lockstep(
+    recipe: &Recipe,
+    known: &[Known],
+    program: Option<&Path>,
+    vectors: bool,
+    found: &mut dyn FnMut(&Found, bool) -> bool,
+) -> Result<Run> {
+    let mut parts = recipe.parts()?;
+    let (mut pc, mem) = board(&mut parts)?;
+    pc.set_disks_wait_for_host(true);
+    let follower = Follower::new(Box::new(pc));
+    let engine = Box::new(Interpreter::default());
+    let mut machine = Machine::new(mem, Box::new(follower), engine, TimeSource::Virtual);
+    machine.set_model(parts.cpu);
+    let (mut qemu, log) = Qemu::start(recipe, program, vectors)?;
+    let mut lockstep = Lockstep::new(BufReader::with_capacity(BUFFER, log), machine, known);
+    lockstep.no_reboot = recipe.args.no_reboot;
+
+    let started = Instant::now();
+    let end = recipe.args.max_insns;
+    let bar = progress::count("instructions compared with QEMU", end);
+    let mut groups = Groups::default();
+    let mut typed = false;
+    let why = loop {
+        let count = lockstep.counts.compared;
+        if end.is_some_and(|end| count >= end) {
+            break "--max-insns was reached".to_owned();
+        }
+        if count.is_multiple_of(LOOK) {
+            bar.set_position(count);
+            if !typed && lockstep.machine.with_bus(|board: &mut Follower, _| board.listening) {
+                typed = true;
+                qemu.send(&recipe.input);
+            }
+            if recipe.args.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+                break "--timeout was reached".to_owned();
+            }
+        }
+        match lockstep.step() {
+            Ok(Next::Same) => {}
+            Ok(Next::Different(what)) => {
+                let first = groups.add(&what);
+                if !bar.suspend(|| found(&what, first)) {
+                    break "stopped at the first difference".to_owned();
+                }
+            }
+            Ok(Next::End(why)) => {
+                if why.starts_with("QEMU")
+                    && let Some(trouble) = qemu.finish()
+                {
+                    bail!("{trouble} (after {count} instructions)");
+                }
+                break why;
+            }
+            Err(error) => {
+                let trouble = if matches!(error, LogError::CutShort) { qemu.finish() } else { None };
+                bail!(
+                    "{error} after {count} instructions{}",
+                    trouble.map_or(String::new(), |t| format!("; {t}"))
+                );
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let (taken, own) =
+        lockstep.machine.with_bus(|board: &mut Follower, _| (board.taken.clone(), board.own.clone()));
+    Ok(Run {
+        counts: lockstep.counts.clone(),
+        taken,
+        own,
+        groups,
+        why,
+        version: qemu.version.clone(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// The list of known differences: this file's, or the built-in one.
+///
+/// # Errors
+/// When the file cannot be read or has a line that is none.
+pub fn known_differences(path: Option<&Path>) -> Result<Vec<Known>> {
+    let (name, text) = match path {
+        Some(path) => {
+            let name = format!("--known {}", path.display());
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("{name}: expected a list of known differences"))?;
+            (name, text)
+        }
+        None => ("the built-in list".into(), KNOWN.to_owned()),
+    };
+    known::parse(&text).map_err(|error| anyhow::anyhow!("{name}: {error}"))
+}
+
+/// Differences by instruction and fields.
+#[derive(Default)]
+struct Groups {
+    all: BTreeMap<(String, String), (u64, u64, String)>,
+}
+
+impl Groups {
+    /// Adds one; true when it is the first of its kind.
+    fn add(&mut self, found: &Found) -> bool {
+        let fields: Vec<_> = found.differences.iter().map(|d| d.field.as_str()).collect();
+        let key = (found.mnemonic(), fields.join(" "));
+        let group = self.all.entry(key).or_insert_with(|| (0, found.count, found.place.to_string()));
+        group.0 += 1;
+        group.0 == 1
+    }
+}
+
+fn tell(found: &Found, number: usize) {
+    say!(
+        "\nemu diff: difference {number}, after {} equal instructions ({} mode)\n",
+        found.count,
+        found.mode()
+    );
+    say!("{}\n", found.place);
+    if let Some(note) = &found.note {
+        say!("{note}\n");
+    }
+    say!("\nfield     emu               QEMU\n");
+    found.differences.iter().for_each(|difference| say!("{difference}\n"));
+    for (address, bytes) in &found.memory {
+        let text: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        say!("memory at {address:#x}, on emu after it: {}\n", text.join(" "));
+    }
+    for (vector, error) in &found.exceptions {
+        say!("QEMU raised vector {vector:#x} with error code {error:#x}\n");
+    }
+    for vector in &found.interrupts {
+        say!("QEMU took interrupt {vector:#x} after it\n");
+    }
+    say!(
+        "\nbefore, on QEMU:\n{}\n\nafter, on emu:\n{}\n\nafter, on QEMU:\n{}\n",
+        found.before,
+        found.ours,
+        found.theirs
+    );
+    say!("\nthe last instructions:\n{}", found.recent);
+}
+
+impl Run {
+    /// Tells what was compared and what was taken over.
+    fn tell(&self) {
+        let Self { counts, taken, own, groups, why, version, seconds } = self;
+        let rate = counts.compared as f64 / seconds.max(1e-9);
+        say!(
+            "emu diff: {} instructions compared with QEMU {version} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",
+            counts.compared,
+            groups.all.len()
+        );
+        for ((mnemonic, fields), (times, first, place)) in &groups.all {
+            say!("  {mnemonic}: {fields}: {times} times, first after {first}\n{place}\n");
+        }
+        let reads: u64 = taken.values().map(|taken| taken.times).sum();
+        let different: u64 = taken.values().map(|taken| taken.different).sum();
+        say!(
+            "taken over: {reads} reads of ports and chips ({different} where our board had another value)\n"
+        );
+        list(taken.iter().filter(|(_, t)| t.different > 0).map(|(a, t)| (format!("{a:#x}"), t.different)));
+        say!("read from our own board, as QEMU's log had nothing: {}\n", own.values().sum::<u64>());
+        list(own.iter().map(|(address, times)| (format!("{address:#x}"), *times)));
+        say!("results of instructions: {}\n", counts.taken.values().sum::<u64>());
+        list(counts.taken.iter().map(|(what, times)| (what.clone(), *times)));
+        say!("interrupts: {}\n", counts.interrupts.values().sum::<u64>());
+        list(counts.interrupts.iter().map(|(vector, times)| (format!("vector {vector:#x}"), *times)));
+        say!("undefined flags: after {} instructions\n", counts.undefined);
+        if !counts.refused.is_empty() {
+            say!("WRMSR that we refuse:\n");
+            list(counts.refused.iter().map(|(msr, times)| (format!("{msr:#x}"), *times)));
+        }
+        for (reason, times) in &counts.known {
+            say!("known, {times} times: {reason}\n");
+        }
+    }
+}
+
+/// The most frequent ones in one line.
+fn list(all: impl Iterator<Item = (String, u64)>) {
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    let more = all.len().saturating_sub(LISTED);
+    let shown: Vec<_> = all.iter().take(LISTED).map(|(what, times)| format!("{what} {times}")).collect();
+    if !shown.is_empty() {
+        let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+        say!("  {}{rest}\n", shown.join(", "));
+    }
+}

@@ -1,0 +1,129 @@
+//! Known differences: a file of entries with a reason each.
+//!
+//! A line is `instruction | mode | fields | reason`. The instruction is a mnemonic, or `*`; the mode `real`,
+//! `protected`, `v86`, `long`, `*`, `open` for a memory operand behind which nothing
+//! lies, `segment` for one that its segment does not permit, or `unaligned` for 16 bytes or more that are not aligned to 16; fields are names as the report prints them, by blanks, with `*` at the end for
+//! any rest; flags may be named one by one, as in `rflags:AF,OF`, and `&` with a hexadecimal number names the bits that
+//! may differ, as in `r*&20`. The reason says who is right by which document, and
+//! for which versions of QEMU that was seen. Lines that begin with `#` are comments.
+
+use crate::state::{Difference, flag_names};
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    mnemonic: String,
+    mode: String,
+    fields: Vec<String>,
+    /// Who is right, and where it stands.
+    pub reason: String,
+}
+
+/// What is known about an instruction that differs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions {
+    /// Mode before it.
+    pub mode: &'static str,
+    /// Nothing lies behind a memory operand.
+    pub open: bool,
+    /// A segment does not permit the access to a memory operand.
+    pub segment: bool,
+    /// A memory operand of 16 bytes or more is not aligned to 16.
+    pub unaligned: bool,
+}
+
+/// Parses a file of them.
+///
+/// # Errors
+/// The number of a line that is no entry.
+pub fn parse(text: &str) -> Result<Vec<Known>, String> {
+    let mut all = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let parts: Vec<_> = line.split('|').map(str::trim).collect();
+        let [mnemonic, mode, fields, reason] = parts[..] else {
+            return Err(format!("line {}: expected instruction | mode | fields | reason", n + 1));
+        };
+        if reason.is_empty() || fields.is_empty() {
+            return Err(format!("line {}: expected fields and a reason", n + 1));
+        }
+        all.push(Known {
+            mnemonic: mnemonic.to_lowercase(),
+            mode: mode.into(),
+            fields: fields.split_whitespace().map(str::to_owned).collect(),
+            reason: reason.into(),
+        });
+    }
+    Ok(all)
+}
+
+impl Known {
+    fn covers(&self, mnemonic: &str, conditions: &Conditions, difference: &Difference) -> bool {
+        (self.mnemonic == "*" || self.mnemonic == mnemonic)
+            && match self.mode.as_str() {
+                "*" => true,
+                "open" => conditions.open,
+                "segment" => conditions.segment,
+                "unaligned" => conditions.unaligned,
+                mode => mode == conditions.mode,
+            }
+            && self.fields.iter().any(|pattern| matches(pattern, difference))
+    }
+}
+
+fn matches(pattern: &str, difference: &Difference) -> bool {
+    if let Some(flags) = pattern.strip_prefix("rflags:") {
+        let allowed: Vec<_> = flags.split(',').collect();
+        return difference.field == "rflags"
+            && flag_names(difference.ours ^ difference.theirs)
+                .split(' ')
+                .all(|name| allowed.contains(&name));
+    }
+    if let Some((field, bits)) = pattern.split_once('&') {
+        let bits = u64::from_str_radix(bits, 16).unwrap_or(0);
+        return (difference.ours ^ difference.theirs) & !bits == 0 && matches(field, difference);
+    }
+    match pattern.strip_suffix('*') {
+        Some(start) => difference.field.starts_with(start),
+        None => difference.field == pattern,
+    }
+}
+
+/// The entry that explains all these differences; `None` when some is not explained.
+pub fn explain<'a>(
+    known: &'a [Known],
+    mnemonic: &str,
+    conditions: &Conditions,
+    differences: &[Difference],
+) -> Option<&'a Known> {
+    let mut found = None;
+    for difference in differences {
+        found = Some(known.iter().find(|entry| entry.covers(mnemonic, conditions, difference))?);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_explains_its_fields_and_no_others() {
+        let known =
+            parse("# a comment\nlar | long | rax rflags:ZF,AF | SDM 2A, \"LAR\"; QEMU 7.2\n").unwrap();
+        let mode = |mode| Conditions { mode, ..Conditions::default() };
+        let rax = Difference { field: "rax".into(), ours: 1, theirs: 2 };
+        let zf = Difference { field: "rflags".into(), ours: 0x46, theirs: 0x06 };
+        let cf = Difference { field: "rflags".into(), ours: 0x47, theirs: 0x06 };
+        assert!(explain(&known, "lar", &mode("long"), &[rax.clone(), zf.clone()]).is_some());
+        assert!(explain(&known, "lar", &mode("long"), &[rax.clone(), cf]).is_none());
+        assert!(explain(&known, "lar", &mode("real"), std::slice::from_ref(&rax)).is_none());
+        assert!(explain(&known, "lsl", &mode("long"), &[rax]).is_none());
+        let bit = Difference { field: "rcx".into(), ours: 0x23, theirs: 3 };
+        assert!(matches("r*&20", &bit) && !matches("r*&10", &bit));
+        assert!(parse("lar | long | rax").is_err());
+    }
+}

@@ -1,0 +1,503 @@
+//! Our machine against QEMU's log, instruction by instruction.
+//!
+//! What the processor does not decide is taken over: what ports and chips answered ([`super::follow`]), registers that
+//! CPUID, RDMSR, RDTSC and their like return, and the moments of interrupts. Flags that the manual leaves undefined are
+//! taken over as well, so that they do not show later.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use emu_core::cpu::interrupt::Source;
+use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, Rights, TR, eflags};
+use emu_core::machine::{Machine, Stop};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind};
+
+use super::follow::Follower;
+use super::known::{Conditions, Known, explain};
+use super::log::{Log, LogError, Step};
+use crate::listing::{Place, Recent};
+use crate::state::{Difference, State, Vectors};
+use crate::undefined::undefined_flags;
+
+/// Instructions that are listed.
+const LISTED: usize = 20;
+/// QEMU does not keep RF as hardware does.
+const NOT_COMPARED: u64 = eflags::RF;
+
+/// A difference, with all that one wants to know.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Instructions compared before it.
+    pub count: u64,
+    /// The instruction.
+    pub place: Place,
+    /// Fields that differ after it.
+    pub differences: Vec<Difference>,
+    /// State before it.
+    pub before: State,
+    /// Our state after it.
+    pub ours: State,
+    /// The reference's, as far as it is known.
+    pub theirs: State,
+    /// The instructions that led there.
+    pub recent: Recent,
+    /// Its memory operands: linear address and what stands there after it.
+    pub memory: Vec<(u64, Vec<u8>)>,
+    /// What happened on the reference's side: exceptions (vector, error code) and interrupts.
+    pub exceptions: Vec<(u8, u16)>,
+    /// External interrupts taken after it.
+    pub interrupts: Vec<u8>,
+    /// Anything that our machine said.
+    pub note: Option<String>,
+}
+
+impl Found {
+    /// Mode of the processor, by the name that the file of known differences uses.
+    pub fn mode(&self) -> &'static str {
+        mode(&self.before)
+    }
+
+    /// The mnemonic in small letters.
+    pub fn mnemonic(&self) -> String {
+        format!("{:?}", self.place.instruction().mnemonic()).to_lowercase()
+    }
+}
+
+/// Name of the mode of a processor in this state.
+pub fn mode(state: &State) -> &'static str {
+    if state.cr0 & 1 == 0 {
+        "real"
+    } else if state.flags & eflags::VM != 0 {
+        "v86"
+    } else if state.efer & 1 << 10 != 0 {
+        "long"
+    } else {
+        "protected"
+    }
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Instructions compared.
+    pub compared: u64,
+    /// Results taken over, by instruction.
+    pub taken: BTreeMap<String, u64>,
+    /// External interrupts, by vector.
+    pub interrupts: BTreeMap<u8, u64>,
+    /// Instructions after which undefined flags differed.
+    pub undefined: u64,
+    /// WRMSR that we refuse and the reference does not, by MSR.
+    pub refused: BTreeMap<u32, u64>,
+    /// Known differences, by reason.
+    pub known: BTreeMap<String, u64>,
+}
+
+/// How the comparison goes on after a step.
+#[derive(Debug)]
+pub enum Next {
+    /// With the next step.
+    Same,
+    /// With the next step, after a difference that no entry explains; the reference's state was adopted.
+    Different(Box<Found>),
+    /// No more: our machine stopped for this reason, or the log ended.
+    End(String),
+}
+
+/// The comparison.
+pub struct Lockstep<'a, R> {
+    log: Log<R>,
+    /// Our machine; its board is a [`Follower`].
+    pub machine: Machine,
+    known: &'a [Known],
+    /// What was counted so far.
+    pub counts: Counts,
+    recent: Recent,
+    started: bool,
+    /// A reset ends the comparison.
+    pub no_reboot: bool,
+}
+
+impl<'a, R: BufRead> Lockstep<'a, R> {
+    /// Compares `machine`, which has not run yet and whose board is a [`Follower`], with a log.
+    pub fn new(log: R, machine: Machine, known: &'a [Known]) -> Self {
+        let recent = Recent::new(LISTED);
+        Self {
+            log: Log::new(log),
+            machine,
+            known,
+            counts: Counts::default(),
+            recent,
+            started: false,
+            no_reboot: false,
+        }
+    }
+
+    /// Compares one instruction.
+    ///
+    /// # Errors
+    /// When the log cannot be read or understood.
+    pub fn step(&mut self) -> Result<Next, LogError> {
+        let Some(step) = self.log.take()? else { return Ok(Next::End("QEMU's log ends".into())) };
+        if !self.started {
+            // Power-on: EDX tells the model, which is theirs.
+            self.started = true;
+            adopt(self.machine.cpu_mut(), &step);
+        }
+        let place = Place::of(self.machine.cpu(), self.counts.compared);
+        self.recent.push(place);
+        let insn = place.instruction();
+        let next = self.log.peek()?.cloned();
+        let (mut note, mut reset) = (None, false);
+        let done = next.as_ref().is_some_and(|next| self.take_over(&insn, &step, next));
+        if !done {
+            match self.run(&step) {
+                Stop::Limit | Stop::Observed | Stop::Halted { .. } => {}
+                Stop::Reset | Stop::TripleFault(_) if self.no_reboot => {
+                    return Ok(Next::End("the guest reset itself".into()));
+                }
+                Stop::Reset | Stop::TripleFault(_) => {
+                    self.machine.reset();
+                    reset = true;
+                }
+                Stop::PowerOff => {
+                    self.counts.compared += 1;
+                    return Ok(Next::End("the guest switched itself off".into()));
+                }
+                Stop::DebugExit(value) => return Ok(Next::End(format!("debug exit with {value:#x}"))),
+                Stop::Unimplemented(what) => note = Some(what.to_string()),
+            }
+        }
+        self.counts.compared += 1;
+        if let Some(next) = &next
+            && !step.exceptions.is_empty()
+            && step.interrupts.is_empty()
+            && self.machine.rip() != next.state.rip
+        {
+            // QEMU announces an instruction once it has been fetched, so a fault of the fetch shows one step early.
+            self.run(&Step::default());
+        }
+        let Some(next) = next else { return Ok(Next::End("QEMU's log ends".into())) };
+        if reset {
+            adopt_reset(self.machine.cpu_mut(), &next);
+        }
+        self.follow_repeat(&insn, &place, &step, &next);
+        let undefined = undefined_flags(&insn, step.state.regs[RCX] as u8);
+        self.adopt_flags(undefined, &next);
+        for &vector in &step.interrupts {
+            *self.counts.interrupts.entry(vector).or_default() += 1;
+            let cpu = self.machine.cpu_mut();
+            cpu.halted = false;
+            if let Err(fault) = cpu.deliver(vector, Source::External, None) {
+                note = Some(format!("our delivery of interrupt {vector:#x} faults: {fault:?}"));
+            }
+        }
+        Ok(self.compare(place, &step, &next, note))
+    }
+
+    fn run(&mut self, step: &Step) -> Stop {
+        if !step.reads.is_empty() {
+            let reads = step.reads.clone();
+            self.machine.with_bus(|board: &mut Follower, _| board.reads = reads);
+        }
+        let until = self.machine.instructions() + 1;
+        self.machine.run(until)
+    }
+
+    /// Does an instruction whose result the processor does not decide; false when it is to be run as any other.
+    fn take_over(&mut self, insn: &Instruction, step: &Step, next: &Step) -> bool {
+        let (mnemonic, cpu) = (insn.mnemonic(), self.machine.cpu_mut());
+        let written: &[usize] = match mnemonic {
+            M::Cpuid => &[RAX, RCX, RDX, 3],
+            M::Rdtsc | M::Rdmsr | M::Rdpmc => &[RAX, RDX],
+            M::Rdtscp => &[RAX, RDX, RCX],
+            M::Wrmsr => &[],
+            _ => return false,
+        };
+        let done =
+            step.exceptions.is_empty() && (!step.interrupts.is_empty() || next.state.rip == insn.next_ip());
+        // After an interrupt the registers are still as the instruction left them.
+        if !done {
+            return false;
+        }
+        let what = match mnemonic {
+            M::Wrmsr => {
+                let value = cpu.regs[RDX] << 32 | cpu.regs[RAX] & 0xffff_ffff;
+                let number = cpu.regs[RCX] as u32;
+                if cpu.write_msr(number, value).is_err() {
+                    *self.counts.refused.entry(number).or_default() += 1;
+                }
+                None
+            }
+            M::Rdmsr => Some(format!("rdmsr {:#x}", cpu.regs[RCX] as u32)),
+            M::Cpuid => Some(format!("cpuid {:#x}", cpu.regs[RAX] as u32)),
+            _ => Some(format!("{mnemonic:?}").to_lowercase()),
+        };
+        for &n in written {
+            cpu.regs[n] = next.state.regs[n];
+        }
+        cpu.regs[RIP] = insn.next_ip();
+        if let Some(what) = what {
+            *self.counts.taken.entry(what).or_default() += 1;
+        }
+        true
+    }
+
+    /// QEMU looks at the count of a repeated instruction once more when it is zero, and interrupts find it there.
+    fn follow_repeat(&mut self, insn: &Instruction, place: &Place, step: &Step, next: &Step) {
+        if !(insn.has_rep_prefix() || insn.has_repne_prefix()) || !insn.is_string_instruction() {
+            return;
+        }
+        let mask = match insn.op_kinds().find_map(index_mask) {
+            Some(mask) => mask,
+            None => return,
+        };
+        let cpu = self.machine.cpu_mut();
+        let left = cpu.regs[RIP] != place.rip;
+        let had_any = step.state.regs[RCX] & mask != 0;
+        if !left || !had_any || cpu.regs[RCX] & mask != 0 || !step.exceptions.is_empty() {
+            return;
+        }
+        let compares = matches!(
+            insn.mnemonic(),
+            M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq | M::Scasb | M::Scasw | M::Scasd | M::Scasq
+        );
+        let equal = cpu.flags.get() & eflags::ZF != 0;
+        let ended_by_flag = compares && equal != insn.has_rep_prefix();
+        if step.interrupts.is_empty() && next.state.rip == place.rip
+            || !step.interrupts.is_empty() && !ended_by_flag
+        {
+            cpu.regs[RIP] = place.rip;
+        }
+    }
+
+    fn adopt_flags(&mut self, undefined: u64, next: &Step) {
+        let cpu = self.machine.cpu_mut();
+        let ours = cpu.flags.get();
+        if undefined & (ours ^ next.state.flags) != 0 {
+            cpu.flags.set_some(undefined, next.state.flags);
+            self.counts.undefined += 1;
+        }
+    }
+
+    fn compare(&mut self, place: Place, step: &Step, next: &Step, note: Option<String>) -> Next {
+        let cpu = self.machine.cpu();
+        let ours = State::of(cpu);
+        let theirs = comparable(&ours, next);
+        let same_vectors = next.vectors.is_none();
+        if ours == theirs && same_vectors && note.is_none() {
+            return Next::Same;
+        }
+        let mut differences = ours.differences(&theirs);
+        if let Some(vectors) = &next.vectors {
+            let ours = Vectors::of(cpu);
+            differences.extend(ours.differences(&comparable_vectors(&ours, vectors, next)));
+        }
+        if differences.is_empty() && note.is_none() {
+            return Next::Same;
+        }
+        let mnemonic = format!("{:?}", place.instruction().mnemonic()).to_lowercase();
+        let memory = operands(cpu, &place.instruction(), &step.state);
+        // Memory that nothing lies behind, and whose read the log does not show.
+        let open = memory.iter().any(|(_, bytes)| bytes.is_empty()) && step.reads.is_empty();
+        let conditions = Conditions {
+            mode: mode(&step.state),
+            open,
+            segment: violates_segment(&place.instruction(), &step.state),
+            unaligned: memory.iter().any(|(address, bytes)| address % 16 != 0 && bytes.len() >= 16),
+        };
+        let fault_differs = ours.rip != theirs.rip && !step.exceptions.is_empty();
+        let known = explain(self.known, &mnemonic, &conditions, &differences);
+        let result = match known {
+            Some(entry) if note.is_none() => {
+                *self.counts.known.entry(entry.reason.clone()).or_default() += 1;
+                Next::Same
+            }
+            _ => Next::Different(Box::new(Found {
+                count: self.counts.compared - 1,
+                place,
+                differences,
+                before: step.state.clone(),
+                memory,
+                ours,
+                theirs,
+                recent: self.recent.clone(),
+                exceptions: step.exceptions.clone(),
+                interrupts: step.interrupts.clone(),
+                note,
+            })),
+        };
+        let cpu = self.machine.cpu_mut();
+        if fault_differs {
+            // They faulted and we did not, or not in this way: what lies on the stack is to be theirs.
+            adopt(cpu, step);
+            for &(vector, error) in &step.exceptions {
+                let error = matches!(vector, 8 | 10..=14 | 17 | 21).then_some(error);
+                let _ = cpu.deliver(vector, Source::Exception, error);
+            }
+        }
+        adopt(cpu, next);
+        result
+    }
+}
+
+fn index_mask(kind: OpKind) -> Option<u64> {
+    match kind {
+        OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => Some(0xffff),
+        OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => Some(0xffff_ffff),
+        OpKind::MemorySegRSI | OpKind::MemorySegRDI | OpKind::MemoryESRDI => Some(u64::MAX),
+        _ => None,
+    }
+}
+
+/// Does a memory operand lie beyond its segment's limit, or its segment not permit the access?
+fn violates_segment(insn: &Instruction, before: &State) -> bool {
+    let paragraphs = matches!(mode(before), "real" | "v86");
+    if mode(before) == "long" && before.seg[CS].rights & 0x2000 != 0 {
+        return false;
+    }
+    let factory = &mut InstructionInfoFactory::new();
+    let value = |register: iced_x86::Register, _: usize, _: usize| {
+        let bits = 8 * register.size() as u32;
+        Some(if register.is_gpr() {
+            before.regs[register.full_register().number()] & u64::MAX >> (64 - bits)
+        } else {
+            0
+        })
+    };
+    factory.info(insn).used_memory().iter().any(|memory| {
+        let Some(offset) = memory.virtual_address(0, value) else { return false };
+        let segment = &before.seg[memory.segment().number()];
+        let rights = Rights(segment.rights);
+        let last = offset + memory.memory_size().size().max(1) as u64 - 1;
+        let writes = !matches!(memory.access(), OpAccess::Read | OpAccess::CondRead);
+        let type_forbids = segment.selector & !3 == 0 || rights.unusable() || !rights.readable();
+        let beyond = if rights.expand_down() {
+            offset <= u64::from(segment.limit)
+        } else {
+            last > u64::from(segment.limit)
+        };
+        beyond || !paragraphs && (type_forbids || writes && !rights.writable())
+    })
+}
+
+/// Memory operands of an instruction, with what stands there.
+fn operands(cpu: &Cpu, insn: &Instruction, before: &State) -> Vec<(u64, Vec<u8>)> {
+    let value = |register: iced_x86::Register, _: usize, _: usize| {
+        Some(if register.is_segment_register() {
+            before.seg[register.number()].base
+        } else if register.is_gpr() {
+            let bits = 8 * register.size() as u32;
+            before.regs[register.full_register().number()] & u64::MAX >> (64 - bits)
+        } else {
+            0
+        })
+    };
+    (0..insn.op_count())
+        .filter(|&n| insn.op_kind(n) == OpKind::Memory || index_mask(insn.op_kind(n)).is_some())
+        .filter_map(|n| insn.virtual_address(n, 0, value))
+        .map(|address| {
+            let mut bytes = vec![0; insn.memory_size().size().clamp(1, 64)];
+            let known = cpu.peek_linear(address, &mut bytes);
+            bytes.truncate(known);
+            (address, bytes)
+        })
+        .collect()
+}
+
+/// The reference's state with our values where it is not known or means nothing.
+fn comparable(ours: &State, next: &Step) -> State {
+    let mut theirs = next.state.clone();
+    if next.narrow {
+        for (n, value) in theirs.regs.iter_mut().enumerate() {
+            let known = if n < 8 { 0xffff_ffff } else { 0 };
+            *value = *value & known | ours.regs[n] & !known;
+        }
+    }
+    theirs.flags = theirs.flags & !NOT_COMPARED | ours.flags & NOT_COMPARED;
+    let paragraphs = matches!(mode(ours), "real" | "v86");
+    let long_code = mode(ours) == "long" && ours.seg[CS].rights & 0x2000 != 0;
+    for (n, (segment, our)) in theirs.seg.iter_mut().zip(&ours.seg).enumerate() {
+        let has_base = matches!(n, CS | FS | GS | TR) || !long_code;
+        if paragraphs || n == LDTR && segment.selector & !3 == 0 {
+            segment.rights = our.rights;
+            if n >= LDTR {
+                (segment.limit, segment.base) = (our.limit, our.base);
+            }
+        } else if segment.selector & !3 == 0 && n != CS || our.rights & Rights::UNUSABLE != 0 {
+            (segment.rights, segment.limit) = (our.rights, our.limit);
+            if !matches!(n, FS | GS) || !long_code {
+                segment.base = our.base;
+            }
+        }
+        if !has_base {
+            segment.base = our.base;
+        }
+        // No instruction shows whether the hidden part has the accessed bit, or TR's the busy bit.
+        let hidden = if n == TR { 2 } else { u16::from(our.rights & 0x10 != 0) };
+        segment.rights = segment.rights & !hidden | our.rights & hidden;
+    }
+    theirs.dr[4] = ours.dr[4];
+    theirs.dr[5] = ours.dr[5];
+    theirs
+}
+
+fn comparable_vectors(ours: &Vectors, theirs: &Vectors, next: &Step) -> Vectors {
+    let mut theirs = theirs.clone();
+    for (n, (register, our)) in theirs.ymm.iter_mut().zip(&ours.ymm).enumerate() {
+        if next.narrow && n >= 8 {
+            *register = *our;
+        } else if next.narrow_vectors {
+            register[2..].copy_from_slice(&our[2..]);
+        }
+    }
+    theirs
+}
+
+/// After a reset: the registers that tell the model.
+fn adopt_reset(cpu: &mut Cpu, next: &Step) {
+    cpu.regs[RDX] = next.state.regs[RDX];
+    cpu.regs[RAX] = next.state.regs[RAX];
+}
+
+/// Makes the reference's state ours.
+fn adopt(cpu: &mut Cpu, next: &Step) {
+    let ours = State::of(cpu);
+    let theirs = comparable(&ours, next);
+    cpu.regs[..16].copy_from_slice(&theirs.regs);
+    cpu.regs[RIP] = theirs.rip;
+    if (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer) != (theirs.cr0, theirs.cr3, theirs.cr4, theirs.efer) {
+        (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer) = (theirs.cr0, theirs.cr3, theirs.cr4, theirs.efer);
+        cpu.flush_tlb();
+    }
+    cpu.cr2 = theirs.cr2;
+    cpu.cpl = theirs.cpl;
+    cpu.set_flags(theirs.flags);
+    (cpu.gdtr.base, cpu.gdtr.limit) = theirs.gdtr;
+    (cpu.idtr.base, cpu.idtr.limit) = theirs.idtr;
+    if cpu.dr != theirs.dr {
+        cpu.dr = theirs.dr;
+        cpu.update_debug();
+    }
+    for (n, (segment, our)) in theirs.seg.iter().zip(&ours.seg).enumerate() {
+        if segment != our {
+            let mut new = cpu.seg[n];
+            (new.selector, new.limit, new.base) = (segment.selector, segment.limit, segment.base);
+            new.rights = Rights(segment.rights);
+            cpu.put_segment(n, new);
+        }
+    }
+    cpu.update_mode();
+    if let Some(v) = &next.vectors {
+        let v = comparable_vectors(&Vectors::of(cpu), v, next);
+        let f = &mut cpu.fpu;
+        (f.control, f.status, f.valid, f.mxcsr) = (v.control, v.status & !0x3800, v.valid, v.mxcsr);
+        f.top = (v.status >> 11 & 7) as u8;
+        for (to, from) in f.regs.iter_mut().zip(v.x87) {
+            (to.significand, to.sign_exponent) = from;
+        }
+        for (to, from) in f.vectors.iter_mut().zip(v.ymm) {
+            to[..4].copy_from_slice(&from);
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! What QEMU writes with `-d exec,cpu,nochain,int,trace:memory_region_ops_read`, step by step.
+//!
+//! A step begins with a line `Trace`, followed by the registers before its instruction (or block). Behind that come
+//! the reads of ports and chips that it made, the exceptions it met, and the interrupts that were taken after it.
+//! QEMU announces a step and then does not run it when something comes up first: such a step is announced again.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, BufRead};
+
+use emu_core::cpu::{CS, Rights};
+
+use crate::state::{SegmentState, State, Vectors};
+
+/// A read of a port or of a chip's register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Port number or physical address.
+    pub address: u64,
+    /// The value, in `size` bytes.
+    pub value: u64,
+    /// 1, 2, 4 or 8.
+    pub size: u8,
+}
+
+/// One instruction or block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Registers before. Their upper halves are unknown when [`narrow`](Self::narrow).
+    pub state: State,
+    /// x87 and vector registers before, where the log has them.
+    pub vectors: Option<Vectors>,
+    /// Only the lower halves of the first eight general registers are known, as outside 64-bit code.
+    pub narrow: bool,
+    /// Only the lower halves of the vector registers are known.
+    pub narrow_vectors: bool,
+    /// What it read from ports and chips.
+    pub reads: VecDeque<Read>,
+    /// Exceptions and software interrupts: vector and error code.
+    pub exceptions: Vec<(u8, u16)>,
+    /// Vectors of external interrupts that were taken after it.
+    pub interrupts: Vec<u8>,
+    /// System management mode was entered after it.
+    pub management: bool,
+}
+
+/// Why there is no next step.
+#[derive(Debug)]
+pub enum LogError {
+    /// The log cannot be read.
+    Io(io::Error),
+    /// It ends in the middle of a step.
+    CutShort,
+    /// A line is not what it should be.
+    Line(String),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "QEMU's log cannot be read: {error}"),
+            Self::CutShort => write!(f, "QEMU's log ends in the middle of a step"),
+            Self::Line(line) => write!(f, "QEMU's log has a line that this version does not know: {line}"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+impl From<io::Error> for LogError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads the log.
+#[derive(Debug)]
+pub struct Log<R> {
+    from: R,
+    line: Vec<u8>,
+    /// The line that ended the last dump, still to be looked at.
+    held: bool,
+    steps: VecDeque<Step>,
+    ended: bool,
+    /// An interrupt is about to be delivered.
+    servicing: bool,
+}
+
+/// Steps that are read ahead: the last may still be taken back, and the one before may still get an interrupt.
+const AHEAD: usize = 3;
+
+impl<R: BufRead> Log<R> {
+    /// A log from its beginning.
+    pub fn new(from: R) -> Self {
+        Self { from, line: Vec::new(), held: false, steps: VecDeque::new(), ended: false, servicing: false }
+    }
+
+    /// The next step, and the one after it if there is one.
+    ///
+    /// # Errors
+    /// When the log cannot be read or understood.
+    pub fn take(&mut self) -> Result<Option<Step>, LogError> {
+        self.fill()?;
+        Ok(self.steps.pop_front())
+    }
+
+    /// The step after the one that [`take`](Self::take) returned last.
+    ///
+    /// # Errors
+    /// When the log cannot be read or understood.
+    pub fn peek(&mut self) -> Result<Option<&Step>, LogError> {
+        self.fill()?;
+        Ok(self.steps.front())
+    }
+
+    fn fill(&mut self) -> Result<(), LogError> {
+        while self.steps.len() < AHEAD && !self.ended {
+            if !self.held {
+                self.line.clear();
+                if self.from.read_until(b'\n', &mut self.line)? == 0 {
+                    self.ended = true;
+                    break;
+                }
+            }
+            self.held = false;
+            self.take_line()?;
+        }
+        Ok(())
+    }
+
+    fn take_line(&mut self) -> Result<(), LogError> {
+        let line = trimmed(&self.line);
+        if line.starts_with(b"Trace ") {
+            return self.take_step();
+        }
+        if let Some(rest) = line.strip_prefix(b"memory_region_ops_read ") {
+            let read = read_of(rest).ok_or_else(|| self.unknown())?;
+            if let Some(step) = self.steps.back_mut() {
+                step.reads.push_back(read);
+            }
+        } else if let Some(rest) = line.strip_prefix(b"Servicing hardware INT=0x") {
+            let (vector, _) = hex(rest);
+            self.servicing = true;
+            if let Some(step) = self.steps.back_mut() {
+                step.interrupts.push(vector as u8);
+            }
+        } else if line.starts_with(b"cpu_io_recompile: ") || line.starts_with(b"Stopped execution of TB") {
+            // Announced and not run.
+            if let Some(void) = self.steps.pop_back()
+                && let Some(step) = self.steps.back_mut()
+            {
+                step.interrupts.extend(void.interrupts);
+            }
+        } else if line.starts_with(b"SMM: enter") {
+            if let Some(step) = self.steps.back_mut() {
+                step.management = true;
+            }
+        } else if let Some(at) = find(line, b": v=")
+            && line[..at].iter().all(|byte| byte.is_ascii_digit() || *byte == b' ')
+        {
+            let (vector, rest) = hex(&line[at + 4..]);
+            let error = rest.strip_prefix(b" e=").map_or(0, |rest| hex(rest).0);
+            // The delivery of an interrupt is told like an exception.
+            if !std::mem::take(&mut self.servicing)
+                && let Some(step) = self.steps.back_mut()
+            {
+                step.exceptions.push((vector as u8, error as u16));
+            }
+        }
+        // Everything else is the registers of an exception, or of no interest.
+        Ok(())
+    }
+
+    fn unknown(&self) -> LogError {
+        LogError::Line(String::from_utf8_lossy(trimmed(&self.line)).into_owned())
+    }
+
+    /// Reads the registers behind a line `Trace`.
+    fn take_step(&mut self) -> Result<(), LogError> {
+        let mut step = Step::default();
+        let mut complete = false;
+        let mut ymm = false;
+        loop {
+            self.line.clear();
+            if self.from.read_until(b'\n', &mut self.line)? == 0 {
+                self.ended = true;
+                if !complete {
+                    return Err(LogError::CutShort);
+                }
+                break;
+            }
+            let line = trimmed(&self.line);
+            match line.first_chunk::<3>() {
+                Some(b"EAX") => {
+                    step.narrow = true;
+                    four(line, 4, 13, &mut step.state.regs[..4]);
+                    swap_bdc(&mut step.state.regs[..4]);
+                }
+                Some(b"ESI") => put_index_registers(line, 4, 13, &mut step.state.regs),
+                Some(b"EIP") => put_ip(line, 8, &mut step.state),
+                Some(b"RAX") => {
+                    four(line, 4, 21, &mut step.state.regs[..4]);
+                    swap_bdc(&mut step.state.regs[..4]);
+                }
+                Some(b"RSI") => put_index_registers(line, 4, 21, &mut step.state.regs),
+                Some(b"R8 ") => four(line, 4, 21, &mut step.state.regs[8..12]),
+                Some(b"R12") => four(line, 4, 21, &mut step.state.regs[12..16]),
+                Some(b"RIP") => put_ip(line, 16, &mut step.state),
+                Some(b"ES ") => step.state.seg[0] = segment(line),
+                Some(b"CS ") => step.state.seg[CS] = segment(line),
+                Some(b"SS ") => step.state.seg[2] = segment(line),
+                Some(b"DS ") => step.state.seg[3] = segment(line),
+                Some(b"FS ") => step.state.seg[4] = segment(line),
+                Some(b"GS ") => step.state.seg[5] = segment(line),
+                Some(b"LDT") => step.state.seg[6] = segment(line),
+                Some(b"TR ") => step.state.seg[7] = segment(line),
+                Some(b"GDT") => step.state.gdtr = table(line),
+                Some(b"IDT") => step.state.idtr = table(line),
+                Some(b"CR0") => {
+                    let s = &mut step.state;
+                    for (name, to) in [
+                        (&b"CR0="[..], &mut s.cr0),
+                        (b"CR2=", &mut s.cr2),
+                        (b"CR3=", &mut s.cr3),
+                        (b"CR4=", &mut s.cr4),
+                    ] {
+                        named(line, name, to);
+                    }
+                }
+                Some(b"DR0") => {
+                    for (n, name) in [&b"DR0="[..], b"DR1=", b"DR2=", b"DR3="].iter().enumerate() {
+                        named(line, name, &mut step.state.dr[n]);
+                    }
+                }
+                Some(b"DR6") => {
+                    named(line, b"DR6=", &mut step.state.dr[6]);
+                    named(line, b"DR7=", &mut step.state.dr[7]);
+                }
+                Some(b"CCS" | b"CCD") => {}
+                Some(b"EFE") => {
+                    named(line, b"EFER=", &mut step.state.efer);
+                    complete = self.line.ends_with(b"\n");
+                }
+                Some(b"FCW") => {
+                    let v = step.vectors.get_or_insert_default();
+                    let (mut number, mut mxcsr) = (0, 0);
+                    for (name, to) in [(&b"FCW="[..], &mut v.control), (b"FSW=", &mut v.status)] {
+                        named(line, name, &mut number);
+                        *to = number as u16;
+                    }
+                    named(line, b"FTW=", &mut number);
+                    v.valid = number as u8;
+                    named(line, b"MXCSR=", &mut mxcsr);
+                    v.mxcsr = mxcsr as u32;
+                }
+                Some(b"FPR") => {
+                    if let Some(v) = &mut step.vectors {
+                        for part in line.split(|byte| *byte == b'F').filter(|part| part.len() > 4) {
+                            let n = usize::from(part[2] - b'0') & 7;
+                            let (significand, rest) = hex(&part[4..]);
+                            v.x87[n] = (significand, hex(rest.strip_prefix(b" ").unwrap_or(rest)).0 as u16);
+                        }
+                    }
+                }
+                Some(b"XMM" | b"YMM") => {
+                    ymm |= line[0] == b'Y';
+                    if let Some(v) = &mut step.vectors {
+                        vectors(line, v);
+                    }
+                }
+                _ => {
+                    self.held = true;
+                    break;
+                }
+            }
+        }
+        if !complete {
+            return Err(if self.ended { LogError::CutShort } else { self.unknown() });
+        }
+        step.narrow_vectors = !ymm;
+        self.steps.push_back(step);
+        Ok(())
+    }
+}
+
+/// QEMU prints RAX, RBX, RCX, RDX; the encoding order is RAX, RCX, RDX, RBX.
+fn swap_bdc(regs: &mut [u64]) {
+    let (b, c, d) = (regs[1], regs[2], regs[3]);
+    (regs[1], regs[2], regs[3]) = (c, d, b);
+}
+
+/// RSI, RDI, RBP, RSP.
+fn put_index_registers(line: &[u8], first: usize, step: usize, regs: &mut [u64; 16]) {
+    let mut four_of = [0; 4];
+    four(line, first, step, &mut four_of);
+    (regs[6], regs[7], regs[5], regs[4]) = (four_of[0], four_of[1], four_of[2], four_of[3]);
+}
+
+fn put_ip(line: &[u8], digits: usize, state: &mut State) {
+    state.rip = at(line, 4);
+    state.flags = at(line, 4 + digits + 5);
+    let mut cpl = 0;
+    named(line, b"CPL=", &mut cpl);
+    state.cpl = cpl as u8;
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
+}
+
+fn find(line: &[u8], what: &[u8]) -> Option<usize> {
+    line.windows(what.len()).position(|part| part == what)
+}
+
+/// A hexadecimal number, and what follows it.
+fn hex(text: &[u8]) -> (u64, &[u8]) {
+    let mut value = 0;
+    for (n, byte) in text.iter().enumerate() {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return (value, &text[n..]),
+        };
+        value = value << 4 | u64::from(digit);
+    }
+    (value, &[])
+}
+
+fn at(line: &[u8], from: usize) -> u64 {
+    line.get(from..).map_or(0, |rest| hex(rest).0)
+}
+
+fn four(line: &[u8], first: usize, step: usize, to: &mut [u64]) {
+    for (n, value) in to.iter_mut().enumerate() {
+        *value = at(line, first + n * step);
+    }
+}
+
+fn named(line: &[u8], name: &[u8], to: &mut u64) {
+    if let Some(place) = find(line, name) {
+        *to = at(line, place + name.len());
+    }
+}
+
+/// `CS =0008 00000000 ffffffff 00cf9b00 DPL=0 ...`
+fn segment(line: &[u8]) -> SegmentState {
+    let (selector, rest) = hex(&line[4.min(line.len())..]);
+    let (base, rest) = hex(rest.strip_prefix(b" ").unwrap_or(rest));
+    let (limit, rest) = hex(rest.strip_prefix(b" ").unwrap_or(rest));
+    let (high, _) = hex(rest.strip_prefix(b" ").unwrap_or(rest));
+    SegmentState {
+        selector: selector as u16,
+        rights: Rights::of_descriptor(high as u32).0,
+        limit: limit as u32,
+        base,
+    }
+}
+
+/// `GDT=     000f6180 00000037`
+fn table(line: &[u8]) -> (u64, u16) {
+    let rest = line[4.min(line.len())..].trim_ascii_start();
+    let (base, rest) = hex(rest);
+    (base, hex(rest.trim_ascii_start()).0 as u16)
+}
+
+/// `XMM00=0123456789abcdef 0123456789abcdef XMM01=...`, the high half first; `YMM00=` has four parts.
+fn vectors(line: &[u8], v: &mut Vectors) {
+    for part in line.split(|byte| *byte == b'M').filter(|part| part.len() > 18) {
+        let (n, rest) = (usize::from(part[0] - b'0') * 10 + usize::from(part[1] - b'0'), &part[3..]);
+        let words: Vec<u64> = rest
+            .split(|byte| *byte == b' ' || *byte == b'_')
+            .filter(|word| word.len() == 16)
+            .map(|word| hex(word).0)
+            .collect();
+        if let Some(register) = v.ymm.get_mut(n) {
+            for (to, from) in register.iter_mut().zip(words.iter().rev()) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// `cpu 0 mr 0x55b74f5575e0 addr 0x1f7 value 0x50 size 1 name 'ide'`
+fn read_of(line: &[u8]) -> Option<Read> {
+    let field = |name: &[u8]| find(line, name).map(|place| &line[place + name.len()..]);
+    let size = field(b" size ")?.first()?.checked_sub(b'0')?;
+    Some(Read { address: hex(field(b" addr 0x")?).0, value: hex(field(b" value 0x")?).0, size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: &str = "\
+Trace 0: 0x7f8d28000100 [00000000ffff0000/00000000fffffff0/00000040/ff020201] 
+EAX=00000001 EBX=00000002 ECX=00000003 EDX=00060fb1
+ESI=00000004 EDI=00000005 EBP=00000006 ESP=00000007
+EIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0
+ES =0000 00000000 0000ffff 00009300
+CS =f000 ffff0000 0000ffff 00009b00
+SS =0000 00000000 0000ffff 00009300
+DS =0000 00000000 0000ffff 00009300
+FS =0000 00000000 0000ffff 00009300
+GS =0000 00000000 0000ffff 00009300
+LDT=0000 00000000 0000ffff 00008200
+TR =0000 00000000 0000ffff 00008b00
+GDT=     000f6180 00000037
+IDT=     00000000 0000ffff
+CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
+DR0=0000000000000000 DR1=0000000000000000 DR2=0000000000000000 DR3=0000000000000000 
+DR6=00000000ffff0ff0 DR7=0000000000000400
+CCS=00000000 CCD=00000000 CCO=EFLAGS
+EFER=0000000000000000
+";
+    const WIDE: &str = "\
+Trace 0: 0x7f8d28000100 [0/0/0/0] 
+RAX=0000000000000001 RBX=0000000000000002 RCX=0000000000000003 RDX=0000000000000004
+RSI=0000000000000005 RDI=0000000000000006 RBP=0000000000000007 RSP=0000000000000008
+R8 =0000000000000009 R9 =000000000000000a R10=000000000000000b R11=000000000000000c
+R12=000000000000000d R13=000000000000000e R14=000000000000000f R15=0000000000000010
+RIP=ffffffff81000000 RFL=00000046 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0
+FS =0000 0000123456789000 ffffffff 00000000
+GDT=     fffffe0000001000 0000007f
+EFER=0000000000000d01
+FCW=037f FSW=0001 [ST=0] FTW=80 MXCSR=00001f80
+FPR0=0000000000000011 4000 FPR1=0000000000000000 0000
+XMM00=00000000000000aa 00000000000000bb XMM01=0000000000000000 00000000000000cc
+";
+
+    #[test]
+    fn a_step_has_its_registers_reads_and_interrupts() {
+        let text = format!(
+            "{STEP}memory_region_ops_read cpu 0 mr 0x55 addr 0x1f7 value 0x50 size 1 name 'ide'\n\
+             Servicing hardware INT=0x08\n     0: v=08 e=0000 i=0 cpl=0 IP=f000:0000fff0\nEAX=00000001\n{STEP}"
+        );
+        let mut log = Log::new(text.as_bytes());
+        let step = log.take().unwrap().unwrap();
+        assert_eq!(step.state.regs[..8], [1, 3, 0x60fb1, 2, 7, 6, 4, 5]);
+        assert_eq!((step.state.rip, step.state.seg[CS].base), (0xfff0, 0xffff_0000));
+        assert_eq!((step.state.gdtr, step.state.dr[7]), ((0xf6180, 0x37), 0x400));
+        assert!(step.narrow);
+        assert_eq!(step.reads, [Read { address: 0x1f7, value: 0x50, size: 1 }]);
+        assert_eq!((step.interrupts, step.exceptions), (vec![8], vec![]));
+        assert!(log.peek().unwrap().is_some());
+        assert!(log.take().unwrap().is_some());
+        assert!(log.take().unwrap().is_none());
+    }
+
+    #[test]
+    fn long_mode_and_vectors_are_understood() {
+        let step = Log::new(WIDE.as_bytes()).take().unwrap().unwrap();
+        assert_eq!(step.state.regs, [1, 3, 4, 2, 8, 7, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!((step.state.rip, step.state.flags, step.state.cpl), (0xffff_ffff_8100_0000, 0x46, 3));
+        assert_eq!(step.state.seg[4].base, 0x1234_5678_9000);
+        let v = step.vectors.unwrap();
+        assert_eq!((v.status, v.valid, v.x87[0]), (1, 0x80, (0x11, 0x4000)));
+        assert_eq!((v.ymm[0][..2].to_vec(), v.ymm[1][0]), (vec![0xbb, 0xaa], 0xcc));
+        assert!(!step.narrow && step.narrow_vectors);
+    }
+
+    #[test]
+    fn a_step_that_was_not_run_is_forgotten_but_not_the_interrupt_behind_it() {
+        let void = "Stopped execution of TB chain before 0x7f [0] \nServicing hardware INT=0x20\n";
+        let text = format!("{STEP}{STEP}{void}{WIDE}");
+        let mut log = Log::new(text.as_bytes());
+        assert_eq!(log.take().unwrap().unwrap().interrupts, [0x20]);
+        assert!(!log.take().unwrap().unwrap().narrow);
+        assert!(log.take().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_log_that_is_cut_short_says_so() {
+        let cut = &STEP[..STEP.len() / 2];
+        assert!(matches!(Log::new(cut.as_bytes()).take(), Err(LogError::CutShort)));
+    }
+}

@@ -1,0 +1,7 @@
+//! QEMU as the other machine: its log ([`log`]), the board that takes over what its chips answered ([`follow`]),
+//! the comparison instruction by instruction ([`lockstep`]), and what is known to differ ([`known`]).
+
+pub mod follow;
+pub mod known;
+pub mod lockstep;
+pub mod log;
