@@ -39,7 +39,7 @@ impl Clock {
 /// All of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// [`VERSION`].
+    /// Version of this format.
     pub version: u32,
     /// The version of emu.
     pub emu: String,

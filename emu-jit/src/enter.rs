@@ -100,7 +100,7 @@ pub fn enter(exchange: &mut Exchange, cpu: &mut Cpu, thunk: usize, code: usize, 
     token
 }
 
-/// What [`call_out`] returns when the block goes on.
+/// What `call_out` returns when the block goes on.
 pub const GOES_ON: u64 = 0;
 /// What it returns when control leaves translated code. Everything else is the address of the code to go on with.
 pub const LEAVES: u64 = 1;

@@ -51,7 +51,7 @@ pub struct Thunks {
     pub enter: usize,
     /// Leaves: R13 holds the next RIP, R14 the token.
     pub leave: usize,
-    /// Calls an instruction's handler: R13D holds the packed [`Place`](crate::enter::Place), R14 the `Op`. When the block
+    /// Calls an instruction's handler: R13D holds the packed [`Place`], R14 the `Op`. When the block
     /// ends with it the thunk goes to the next one or leaves. Returns when the block can go on, with general registers loaded and vector registers in the processor.
     pub call_out: usize,
     /// Loads the arithmetic flags into the host's. Changes R13 and R14. Vector registers stay where they are.
