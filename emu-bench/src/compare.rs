@@ -1,9 +1,9 @@
 //! Two reports held against each other: what changed beyond noise.
 //!
-//! A sample counts as a ratio to the host's own sample of the same turn where both reports have them, so that a host that is
-//! faster today than yesterday does not show. What other work on the host does to a sample only ever makes it slower, so
-//! a change must show in the median and in the best quarter alike, and the samples of one side must be the slower ones more often
-//! than chance would have it (the rank-sum test of Mann and Whitney).
+//! A sample counts as a ratio to the median of the host's own where both reports have them, so that a host that is faster
+//! today than yesterday does not show. What other work on the host does to a sample only ever makes it slower, so
+//! a change must show in the median and in the best quarter alike, and of the faster two thirds those of one side must be
+//! the slower ones more often than chance would have it (the rank-sum test of Mann and Whitney).
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::report::{Clock, Measured, Report};
 use crate::statistics::{median, quantile, rank_sum};
 
 /// Smaller changes are not told: what a benchmark made slower by 5 % shows at least.
-const LEAST: f64 = 0.035;
+const LEAST: f64 = 0.025;
 /// How improbable a change by chance must be.
 const CHANCE: f64 = 0.01;
 
@@ -34,7 +34,10 @@ pub struct Change {
 fn samples(result: &Measured, engine: &str, clock: Clock, native: bool) -> Vec<f64> {
     let own = result.samples(engine).map(|samples| samples.by(clock)).unwrap_or_default();
     match result.samples("native").filter(|_| native && engine != "native") {
-        Some(host) => own.iter().zip(host.by(clock)).map(|(a, b)| a / b.max(1e-9)).collect(),
+        Some(host) => {
+            let host = median(&host.by(clock)).max(1e-9);
+            own.iter().map(|seconds| seconds / host).collect()
+        }
         None => own,
     }
 }
@@ -70,9 +73,19 @@ fn change(what: String, engine: &str, old: &[f64], new: &[f64]) -> Change {
         let middle = median(values);
         median(&values.iter().map(|value| (value / middle - 1.0).abs()).collect::<Vec<_>>())
     };
-    let certain =
-        by.abs() > LEAST && best.abs() > LEAST && by.signum() == best.signum() && rank_sum(old, new) < CHANCE;
+    let certain = by.abs() > LEAST
+        && best.abs() > LEAST
+        && by.signum() == best.signum()
+        && rank_sum(&quiet(old), &quiet(new)) < CHANCE;
     Change { what, engine: engine.into(), by, scatter: scatter(old).max(scatter(new)), certain }
+}
+
+/// The faster two thirds of some samples.
+fn quiet(samples: &[f64]) -> Vec<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.truncate((samples.len() * 2).div_ceil(3));
+    sorted
 }
 
 /// The words for the terminal.

@@ -261,8 +261,7 @@ impl Session {
                 if self.limits.no_reboot {
                     terminal::suspend();
                 }
-                report!("{chain}");
-                self.explain_chain();
+                self.explain_chain(&chain.to_string());
                 if self.limits.no_reboot {
                     return Ok(Some(Outcome::Reset));
                 }
@@ -293,17 +292,21 @@ impl Session {
     }
 
     /// Explains the faults that shut the processor down. A guest may reset itself so for ever: the first few are told.
-    fn explain_chain(&mut self) {
-        if self.chains == MOST_CHAINS {
+    fn explain_chain(&mut self, chain: &str) {
+        if self.chains == MOST_CHAINS && !self.limits.no_reboot {
             return;
         }
-        self.chains += 1;
+        report!("{chain}");
+        self.chains = (self.chains + 1).min(MOST_CHAINS);
         let cpu = self.guest.machine().cpu();
         let mut lines = explain::chain(cpu);
         lines.extend(explain::registers(cpu));
         match self.guest.machine().observer::<Explainer>() {
             Some(explainer) => lines.extend(explainer.branches()),
             None => lines.push("--explain lists the last branches too".into()),
+        }
+        if self.chains == MOST_CHAINS && !self.limits.no_reboot {
+            lines.push(format!("{MOST_CHAINS} triple faults were told; no more are"));
         }
         lines.iter().for_each(|line| report!("  {line}"));
     }

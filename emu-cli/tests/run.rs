@@ -68,7 +68,9 @@ fn a_triple_fault_with_no_reboot_tells_the_chain() {
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).starts_with("emu: triple fault: "), "{}", stderr(&output));
     let output = emu(&["--bios", &bios, "--max-insns", "10000"]);
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(4), ""), "it is reset and goes on");
+    assert_eq!(output.status.code(), Some(4), "it is reset and goes on");
+    let told = stderr(&output).matches("emu: triple fault: ").count();
+    assert!((1..=8).contains(&told), "a guest that resets itself for ever does not flood the log: {told}");
 }
 
 #[test]
