@@ -22,7 +22,7 @@ use emu_diff::state::State;
 use emu_jit::Translator;
 
 /// Instructions of the image that run.
-const STEPS: usize = 30_000;
+const STEPS: usize = 100_000;
 
 /// What goes wrong after an instruction; true when it did.
 type Wrong = fn(&mut Cpu, &State) -> bool;

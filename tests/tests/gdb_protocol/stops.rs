@@ -216,11 +216,12 @@ fn processors_are_threads() {
     let state = client.monitor("info");
     assert!(state.contains("cpu 1"), "{state}");
     assert!(client.ask("vCont;s:p1.1;c").contains("thread:p01.01;"), "the first one steps");
-    // The second one waits for its start, so its step does not end until Ctrl-C.
+    // The second one waits for its start, so its step ends with that, if the firmware is quick, or with Ctrl-C.
     client.send("vCont;s:p1.2;c");
     std::thread::sleep(std::time::Duration::from_millis(50));
     client.interrupt();
-    assert!(client.packet().starts_with("T02"));
+    let stop = client.packet();
+    assert!(stop.starts_with("T02") || stop.starts_with("T05") && stop.contains("thread:p01.02;"), "{stop}");
 }
 
 /// Steps through the protocol in a second, at least: what the README promises.
