@@ -118,7 +118,15 @@ impl Running {
 
     /// Waits until its output holds this text. False when it ended first, or its time is up.
     pub fn wait_for(&mut self, text: &str) -> bool {
-        let holds = |running: &Self| running.output().windows(text.len()).any(|part| part == text.as_bytes());
+        self.wait_for_times(text, 1)
+    }
+
+    /// Waits until its output holds this text so many times. False when it ended first, or its time is up.
+    pub fn wait_for_times(&mut self, text: &str, times: usize) -> bool {
+        let holds = |running: &Self| {
+            let output = running.output();
+            output.windows(text.len()).filter(|part| *part == text.as_bytes()).count() >= times
+        };
         loop {
             if holds(self) {
                 return true;

@@ -203,7 +203,11 @@ fn session(command: Command, end: End) -> (Ended, f64) {
     let there = running.wait_for("\n/ # ");
     let seconds = started.elapsed().as_secs_f64();
     if there {
-        running.send(SESSION.as_bytes());
+        // Line by line: the terminal's echo of what is typed ahead would mix with what commands print.
+        for (done, line) in SESSION.lines().enumerate() {
+            running.send(format!("{line}\n").as_bytes());
+            running.wait_for_times("\n/ # ", done + 2);
+        }
         running.send(match end {
             End::PowerOff => b"poweroff -f\n",
             End::Restart => b"reboot -f\n",
