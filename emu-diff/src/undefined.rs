@@ -1,7 +1,8 @@
 //! Flags that the manual leaves undefined.
 
 use emu_core::cpu::eflags::{AF, CF, OF, PF, SF, ZF};
-use iced_x86::{Instruction, Mnemonic as M, OpKind, RflagsBits};
+use emu_core::decode::eflags;
+use iced_x86::{Instruction, Mnemonic as M, OpKind};
 
 /// The arithmetic flags that `insn` leaves undefined. `cl` is the low byte of RCX before it: a shift by zero leaves all
 /// flags as they are.
@@ -37,18 +38,7 @@ pub fn undefined_flags(insn: &Instruction, cl: u8) -> u64 {
             _ => AF | OF,
         };
     }
-    let undefined = insn.rflags_undefined();
-    [
-        (RflagsBits::OF, OF),
-        (RflagsBits::SF, SF),
-        (RflagsBits::ZF, ZF),
-        (RflagsBits::AF, AF),
-        (RflagsBits::CF, CF),
-        (RflagsBits::PF, PF),
-    ]
-    .iter()
-    .filter(|(bit, _)| undefined & bit != 0)
-    .fold(0, |flags, (_, flag)| flags | flag)
+    eflags(insn.rflags_undefined())
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 
 use emu_core::cpu::eflags::{CF, OSZAPC};
 use emu_core::cpu::model::Features;
-use emu_core::decode::{CodeMode, decode, gate};
+use emu_core::decode::{CodeMode, decode, eflags, gate, is_immediate};
 use emu_core::interp::op::{ENDS_BLOCK, Op};
 use iced_x86::{
     Code, CpuidFeature, Decoder, EncodingKind, FlowControl, Instruction, InstructionInfoFactory,
     Mnemonic as M, OpAccess, OpKind, Register,
 };
 
-use crate::effects::{Effect, effect, eflags};
+use crate::effects::{Effect, effect};
 use crate::groups::{self, Way};
 use crate::mode::Mode;
 use crate::x87;
@@ -457,18 +457,7 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
             register.is_gpr() || register.is_xmm() || register.is_ymm() || x87 && mode.x87()
         }
         OpKind::Memory => true,
-        kind => matches!(
-            kind,
-            OpKind::Immediate8
-                | OpKind::Immediate8_2nd
-                | OpKind::Immediate16
-                | OpKind::Immediate32
-                | OpKind::Immediate64
-                | OpKind::Immediate8to16
-                | OpKind::Immediate8to32
-                | OpKind::Immediate8to64
-                | OpKind::Immediate32to64
-        ),
+        kind => is_immediate(kind),
     };
     if x87::uses(insn) && !(mode.x87() && x87::native(insn)) {
         return false;

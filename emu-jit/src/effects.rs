@@ -1,7 +1,8 @@
 //! What instructions do to the arithmetic flags, and how translated code can tell later.
 
-use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, SF, Writer, ZF};
-use iced_x86::{Instruction, Mnemonic as M, OpKind, RflagsBits};
+use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, Writer, ZF};
+use emu_core::decode::eflags;
+use iced_x86::{Instruction, Mnemonic as M, OpKind};
 
 /// Effect of an instruction on the arithmetic flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,21 +43,6 @@ impl Effect {
     pub fn changes(self) -> bool {
         !matches!(self, Self::None | Self::Kept)
     }
-}
-
-/// Iced's flag bits in their places in EFLAGS.
-pub fn eflags(rflags: u32) -> u64 {
-    [
-        (RflagsBits::OF, OF),
-        (RflagsBits::SF, SF),
-        (RflagsBits::ZF, ZF),
-        (RflagsBits::AF, AF),
-        (RflagsBits::CF, CF),
-        (RflagsBits::PF, PF),
-    ]
-    .iter()
-    .filter(|(bit, _)| rflags & bit != 0)
-    .fold(0, |flags, (_, flag)| flags | flag)
 }
 
 /// The effect of an instruction that runs on the host's silicon; `None` when the interpreter had better run it.

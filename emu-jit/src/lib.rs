@@ -295,10 +295,17 @@ impl Translator {
         let ops: Box<[_]> = block.iter().map(|guest| guest.op.clone()).collect();
         let first_link = FIRST_LINK + self.units.next_link();
         let emitted = loop {
-            let base = self.code.next();
             let fast = if merge { Loop::of(&block, key.mode, key.offset) } else { None };
-            let plan = Plan { ops: &ops, fast: fast.as_ref() };
-            match emit::emit(&block, plan, key.mode, key.offset, &self.thunks, base, first_link) {
+            let plan = Plan {
+                ops: &ops,
+                fast: fast.as_ref(),
+                mode: key.mode,
+                offset: key.offset,
+                thunks: &self.thunks,
+                base: self.code.next(),
+                first_link,
+            };
+            match emit::emit(&block, plan) {
                 Ok(emitted) => break emitted,
                 Err(failed) => analysis::demote(&mut block, failed.index, key.mode, merge),
             }

@@ -1,7 +1,7 @@
 //! What one instruction of a block is known to do: from its bytes alone, so that the writer and the reader of a trace
 //! guess alike. A guess that is wrong costs space, nothing else.
 
-use emu_core::decode::register_number;
+use emu_core::decode::{is_immediate, register_number};
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// A number that stands for "no register".
@@ -212,15 +212,7 @@ fn operand(insn: &Instruction, n: u32) -> Source {
             Source::Register(if high != 0 { raw & 3 } else { raw & 15 }, register.size() as u8, high)
         }
         OpKind::Memory => Source::Memory(insn.memory_size().size().min(8) as u8),
-        OpKind::Immediate8
-        | OpKind::Immediate8_2nd
-        | OpKind::Immediate16
-        | OpKind::Immediate32
-        | OpKind::Immediate64
-        | OpKind::Immediate8to16
-        | OpKind::Immediate8to32
-        | OpKind::Immediate8to64
-        | OpKind::Immediate32to64 => Source::Constant(insn.immediate(n)),
+        kind if is_immediate(kind) => Source::Constant(insn.immediate(n)),
         _ => Source::Unknown,
     }
 }

@@ -8,8 +8,10 @@ use std::cell::Cell;
 
 use iced_x86::{
     CodeSize, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+    RflagsBits,
 };
 
+use crate::cpu::eflags::{AF, CF, OF, PF, SF, ZF};
 use crate::cpu::model::Features;
 use crate::cpu::{CS, Cpu, DS, ES, Fallible, Fault, RDI, RIP, RSI, SS, ZERO};
 use crate::interp::op::{
@@ -201,6 +203,37 @@ fn jumps_back(insn: &Instruction) -> bool {
         OpKind::NearBranch32 => (target as i32) < 0,
         _ => (target as i64) < 0,
     }
+}
+
+/// Iced's arithmetic flag bits in their places in EFLAGS.
+pub fn eflags(rflags: u32) -> u64 {
+    [
+        (RflagsBits::OF, OF),
+        (RflagsBits::SF, SF),
+        (RflagsBits::ZF, ZF),
+        (RflagsBits::AF, AF),
+        (RflagsBits::CF, CF),
+        (RflagsBits::PF, PF),
+    ]
+    .iter()
+    .filter(|(bit, _)| rflags & bit != 0)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// Is an operand of this kind a number in the instruction?
+pub fn is_immediate(kind: OpKind) -> bool {
+    matches!(
+        kind,
+        OpKind::Immediate8
+            | OpKind::Immediate8_2nd
+            | OpKind::Immediate16
+            | OpKind::Immediate32
+            | OpKind::Immediate64
+            | OpKind::Immediate8to16
+            | OpKind::Immediate8to32
+            | OpKind::Immediate8to64
+            | OpKind::Immediate32to64
+    )
 }
 
 /// Number of a register within its file; 8-bit high registers count from 16.

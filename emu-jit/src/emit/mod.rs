@@ -136,24 +136,26 @@ pub struct Plan<'a> {
     pub ops: &'a [Op],
     /// The loop that the block is.
     pub fast: Option<&'a Loop>,
+    /// The mode that it is for.
+    pub mode: Mode,
+    /// Offset in its page.
+    pub offset: u16,
+    /// The fixed pieces of code.
+    pub thunks: &'a Thunks,
+    /// Address where the code will lie.
+    pub base: usize,
+    /// Token of its first link.
+    pub first_link: u64,
 }
 
-/// Emits a block for the address `base`.
+/// Emits a block.
 ///
 /// # Errors
 /// When an instruction has no such encoding after all.
-pub fn emit(
-    block: &[Guest],
-    plan: Plan<'_>,
-    mode: Mode,
-    offset: u16,
-    thunks: &Thunks,
-    base: usize,
-    first_link: u64,
-) -> Result<Emitted, Failed> {
+pub fn emit(block: &[Guest], plan: Plan<'_>) -> Result<Emitted, Failed> {
     // From round to round of the fast copy flags need not be stored, where each leaves them in the same way.
     for stored in [false, true] {
-        if let Some(done) = emit_with(block, plan, mode, offset, thunks, base, first_link, stored)? {
+        if let Some(done) = emit_with(block, plan, stored)? {
             return Ok(done);
         }
     }
@@ -161,18 +163,8 @@ pub fn emit(
 }
 
 /// `None` when the fast copy does not begin with the flags as it leaves them; with `stored` it does.
-#[allow(clippy::too_many_arguments)] // those of `emit`, and one more
-fn emit_with(
-    block: &[Guest],
-    plan: Plan<'_>,
-    mode: Mode,
-    offset: u16,
-    thunks: &Thunks,
-    base: usize,
-    first_link: u64,
-    stored: bool,
-) -> Result<Option<Emitted>, Failed> {
-    let mut asm = Assembler::new(base);
+fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emitted>, Failed> {
+    let mut asm = Assembler::new(plan.base);
     let labels = Labels {
         fail: asm.new_dynamic_label(),
         again: asm.new_dynamic_label(),
@@ -184,10 +176,10 @@ fn emit_with(
         encoder: Encoder::new(64),
         block,
         ops: plan.ops,
-        mode,
-        offset,
-        thunks,
-        first_link,
+        mode: plan.mode,
+        offset: plan.offset,
+        thunks: plan.thunks,
+        first_link: plan.first_link,
         cold: Vec::new(),
         links: Vec::new(),
         state: State::default(),

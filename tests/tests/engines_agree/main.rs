@@ -271,3 +271,33 @@ fn the_carry_survives_an_inc_that_the_interpreter_ran() {
         assert_eq!(compare_code(32, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
     }
 }
+
+/// Writes to pages that are written for the first time: their check fails, and the block that takes over begins in the last
+/// bytes of a page, where jumps go by the jump cache, which knows the block that failed.
+#[test]
+fn a_check_that_fails_at_the_end_of_a_page_does_not_fail_for_ever() {
+    let mut code = vec![0x90; 0x1020];
+    code[..5].copy_from_slice(&[0xe9, 0xf1, 0x0f, 0, 0]); // jmp to 0ff6h
+    code[0xff6..0xffb].copy_from_slice(&[0x88, 0x03, 0x88, 0x4b, 0x01]); // mov [rbx], al; mov [rbx + 1], cl
+    code[0x1000..0x1007].copy_from_slice(&[0x48, 0x81, 0xc3, 0, 0x10, 0, 0]); // add rbx, 1000h
+    code[0x1007..0x100c].copy_from_slice(&[0xe9, 0xea, 0xff, 0xff, 0xff]); // jmp to 0ff6h
+    for seed in 0..20 {
+        assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}
+
+/// SHL, a load that the interpreter makes since its page is new, and jumps on the flags of the shift, which the way out stored
+/// where the operand of the shift must not stand.
+#[test]
+fn the_flags_of_a_shift_outlast_a_load_that_the_interpreter_makes() {
+    let mut code = vec![0x48, 0xd1, 0xe0]; // shl rax, 1
+    code.extend([0x0f, 0x10, 0x03]); // movups xmm0, [rbx]
+    code.extend([0x48, 0x8d, 0x9b, 0, 0x10, 0, 0]); // lea rbx, [rbx + 1000h]
+    code.extend([0x77, 0x04, 0x48, 0x8d, 0x52, 0x01]); // ja over lea rdx, [rdx + 1]
+    code.extend([0x48, 0x05, 0x67, 0x45, 0x23, 0x01]); // add rax, 1234567h
+    code.extend([0xe9]); // jmp to the start
+    code.extend((-(code.len() as i32) - 4).to_le_bytes());
+    for seed in 0..20 {
+        assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}

@@ -1,10 +1,11 @@
 //! Break-points, watch-points and steps, on both engines, and that the run does not notice.
 
 use std::fs;
+use std::path::Path;
 
 use emu_tests::emulator::emu;
 use emu_tests::gdb_client::{Client, start};
-use emu_tests::process::run;
+use emu_tests::process::{Running, run};
 use emu_tests::scratch::Scratch;
 
 use crate::LIMIT;
@@ -22,17 +23,22 @@ fn undisturbed(scratch: &Scratch, engine: &str) -> String {
     fs::read_to_string(&log).unwrap()
 }
 
+/// The session on an engine, paused before its first instruction, with a client that debugs it.
+fn debugged(engine: &str, log: &Path) -> (Running, Client) {
+    let log = log.to_str().expect("the name is text");
+    let arguments = ["--paused", "--accel", engine, "--hash-every", "10000", "--hash-log", log];
+    let (mut emulator, address) = start(&arguments, LIMIT);
+    emulator.send(SESSION);
+    emulator.end_input();
+    (emulator, Client::connect(&address))
+}
+
 #[test]
 fn stopping_stepping_and_going_on_does_not_change_the_run() {
     for engine in ENGINES {
         let scratch = Scratch::new(&format!("gdb_unchanged_{engine}"));
         let log = scratch.path("debugged.log");
-        let arguments =
-            ["--paused", "--accel", engine, "--hash-every", "10000", "--hash-log", log.to_str().unwrap()];
-        let (mut emulator, address) = start(&arguments, LIMIT);
-        emulator.send(SESSION);
-        emulator.end_input();
-        let mut client = Client::connect(&address);
+        let (mut emulator, mut client) = debugged(engine, &log);
         for _ in 0..20_000 {
             assert!(client.step().starts_with("T05"), "a step");
         }
@@ -80,12 +86,7 @@ fn points_whose_conditions_never_hold_do_not_change_the_run() {
     for engine in ENGINES {
         let scratch = Scratch::new(&format!("gdb_conditions_{engine}"));
         let log = scratch.path("debugged.log");
-        let arguments =
-            ["--paused", "--accel", engine, "--hash-every", "10000", "--hash-log", log.to_str().unwrap()];
-        let (mut emulator, address) = start(&arguments, LIMIT);
-        emulator.send(SESSION);
-        emulator.end_input();
-        let mut client = Client::connect(&address);
+        let (emulator, mut client) = debugged(engine, &log);
         for what in [
             "catch exception all",
             "catch interrupt 0x20",

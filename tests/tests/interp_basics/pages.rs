@@ -109,6 +109,14 @@ fn rights_of_all_levels_count_together() {
 }
 
 #[test]
+fn sgdt_to_a_read_only_page_reports_the_address_of_the_limit() {
+    let mut lab = Lab::long();
+    lab.forbid(DATA, pte::W);
+    lab.run(code!(a: mov(eax, DATA as u32 + 0x10); sgdt(fword_ptr(rax)); hlt()))
+        .page_fault(P | W, DATA + 0x10);
+}
+
+#[test]
 fn read_only_pages_bind_the_supervisor_only_with_wp() {
     for mut lab in forms() {
         lab.forbid(DATA, pte::W);
