@@ -1,7 +1,7 @@
 //! One random instruction for a slot of a firmware image: user instructions that stay within the data, and system
 //! instructions with operands that make them do all kinds of things.
 
-use iced_x86::{Code, Decoder, InstructionInfoFactory};
+use iced_x86::{Code, Decoder, EncodingKind, InstructionInfoFactory};
 
 use super::cases::encoding;
 use super::program::{codes, fits};
@@ -19,7 +19,12 @@ pub fn draw(bits: u32, vectors: bool, at: u64, random: &mut Random) -> Vec<u8> {
     loop {
         let bytes = if random.below(2) == 0 { system(bits, random) } else { user(bits, vectors, random) };
         let insn = Decoder::with_ip(bits, &bytes, at, 0).decode();
-        if !insn.is_invalid() && !insn.is_ip_rel_memory_operand() && bytes.len() <= SLOT {
+        // Outside 64-bit code VEX.B means nothing; QEMU 7.2 takes it for a bit of the register's number.
+        let vex_b = bits == 32
+            && insn.code().op_code().encoding() == EncodingKind::VEX
+            && bytes.iter().position(|byte| *byte == 0xc4).is_some_and(|at| bytes[at + 1] & 0x20 == 0);
+        let usable = !insn.is_invalid() && !insn.is_ip_rel_memory_operand() && bytes.len() <= SLOT;
+        if usable && (vectors || !vex_b) {
             return bytes;
         }
     }

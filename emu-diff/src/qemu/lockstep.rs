@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use emu_core::cpu::interrupt::Source;
-use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, Rights, TR, eflags};
+use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, RSP, Rights, SS, TR, eflags};
 use emu_core::machine::{Machine, Stop};
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind};
 
@@ -21,6 +21,8 @@ use crate::undefined::undefined_flags;
 
 /// Instructions that are listed.
 const LISTED: usize = 20;
+/// Bytes below the stack pointer that the frame of a fault takes at most, without a change of stacks.
+const KEPT: usize = 64;
 /// QEMU does not keep RF as hardware does.
 const NOT_COMPARED: u64 = eflags::RF;
 
@@ -114,6 +116,9 @@ pub struct Lockstep<'a, R> {
     pub counts: Counts,
     recent: Recent,
     started: bool,
+    /// What lay below the stack pointer before the instruction, and where; 0 for nowhere.
+    kept: [u8; KEPT],
+    below: u64,
     /// A reset ends the comparison.
     pub no_reboot: bool,
 }
@@ -129,6 +134,8 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             counts: Counts::default(),
             recent,
             started: false,
+            kept: [0; KEPT],
+            below: 0,
             no_reboot: false,
         }
     }
@@ -151,6 +158,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         let (mut note, mut reset) = (None, false);
         let done = next.as_ref().is_some_and(|next| self.take_over(&insn, &step, next));
         if !done {
+            self.keep_stack();
             match self.run(&step) {
                 Stop::Limit | Stop::Observed | Stop::Halted { .. } => {}
                 Stop::Reset | Stop::TripleFault(_) if self.no_reboot => {
@@ -193,6 +201,30 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             }
         }
         Ok(self.compare(place, &step, &next, note))
+    }
+
+    /// Keeps what lies below the stack pointer, where a fault that only we raise would leave its frame.
+    fn keep_stack(&mut self) {
+        let cpu = self.machine.cpu();
+        let top = cpu.seg[SS].base.wrapping_add(cpu.regs[RSP] & cpu.stack_mask) & cpu.linear_mask;
+        self.below = top.wrapping_sub(self.kept.len() as u64) & cpu.linear_mask;
+        if cpu.peek_linear(self.below, &mut self.kept) < self.kept.len() {
+            self.below = 0;
+        }
+    }
+
+    /// Puts that back.
+    fn restore_stack(&mut self) {
+        let (below, kept) = (self.below, self.kept);
+        let cpu = self.machine.cpu_mut();
+        for (address, byte) in (below..).zip(kept) {
+            if below != 0
+                && let Some(physical) = cpu.peek_physical(address)
+            {
+                cpu.system_mut().mem.write_own(physical, &[byte]);
+            }
+        }
+        cpu.note_memory_changes();
     }
 
     fn run(&mut self, step: &Step) -> Stop {
@@ -306,6 +338,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             segment: violates_segment(&place.instruction(), &step.state),
             unaligned: memory.iter().any(|(address, bytes)| address % 16 != 0 && bytes.len() >= 16),
         };
+        let ours_rip = ours.rip;
         let fault_differs = ours.rip != theirs.rip && !step.exceptions.is_empty();
         let known = explain(self.known, &mnemonic, &conditions, &differences);
         let result = match known {
@@ -327,6 +360,9 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
                 note,
             })),
         };
+        if ours_rip != next.state.rip && step.exceptions.is_empty() && step.interrupts.is_empty() {
+            self.restore_stack();
+        }
         let cpu = self.machine.cpu_mut();
         if fault_differs {
             // They faulted and we did not, or not in this way: what lies on the stack is to be theirs.
