@@ -1,9 +1,11 @@
 //! `emu diff run --against qemu`: our machine and QEMU in lockstep.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use emu_core::interp::Interpreter;
@@ -25,6 +27,8 @@ use crate::say::say;
 const KNOWN: &str = include_str!("../../../emu-diff/data/qemu-known.txt");
 /// Bytes of the log that are read at once.
 const BUFFER: usize = 1 << 18;
+/// How long QEMU gets to write more once its log is read; it fills its pipe in some milliseconds.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Instructions between two looks at the clock and the guest's console.
 const LOOK: u64 = 4096;
 /// Lines of each list in the summary.
@@ -82,6 +86,7 @@ pub fn lockstep(
     let mut machine = Machine::new(mem, Box::new(follower), engine, TimeSource::Virtual);
     machine.set_model(parts.cpu);
     let (mut qemu, log) = Qemu::start(recipe, program, vectors)?;
+    let log = Batches { log, drained: true };
     let mut lockstep = Lockstep::new(BufReader::with_capacity(BUFFER, log), machine, known);
     lockstep.no_reboot = recipe.args.no_reboot;
 
@@ -142,6 +147,24 @@ pub fn lockstep(
         version: qemu.version.clone(),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Reads much at a time: after each flush of its log QEMU would otherwise wake us, twice an instruction.
+struct Batches {
+    log: File,
+    /// The last read took all there was.
+    drained: bool,
+}
+
+impl Read for Batches {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.drained {
+            thread::sleep(PAUSE);
+        }
+        let count = self.log.read(to)?;
+        self.drained = count < to.len();
+        Ok(count)
+    }
 }
 
 /// The list of known differences: this file's, or the built-in one.

@@ -2,7 +2,9 @@
 //!
 //! A line is `instruction | mode | fields | reason`. The instruction is a mnemonic, or `*`; the mode `real`,
 //! `protected`, `v86`, `long`, `*`, `open` for a memory operand behind which nothing
-//! lies, `segment` for one that its segment does not permit, or `unaligned` for 16 bytes or more that are not aligned to 16; fields are names as the report prints them, by blanks, with `*` at the end for
+//! lies, `segment` for one that its segment does not permit, `unaligned` for 16 bytes or more that are not aligned to 16,
+//! `reserved` for a page fault whose error code has RSVD without P on QEMU, or `gate` for one that names a gate of the
+//! IDT by twice the vector there; fields are names as the report prints them, by blanks, with `*` at the end for
 //! any rest; flags may be named one by one, as in `rflags:AF,OF`, and `&` with a hexadecimal number names the bits that
 //! may differ, as in `r*&20`. The reason says who is right by which document, and
 //! for which versions of QEMU that was seen. Lines that begin with `#` are comments.
@@ -30,6 +32,10 @@ pub struct Conditions {
     pub segment: bool,
     /// A memory operand of 16 bytes or more is not aligned to 16.
     pub unaligned: bool,
+    /// The reference's error code of a page fault has RSVD without P.
+    pub reserved: bool,
+    /// Its error code names a gate of the IDT by twice the vector.
+    pub gate: bool,
 }
 
 /// Parses a file of them.
@@ -68,6 +74,8 @@ impl Known {
                 "open" => conditions.open,
                 "segment" => conditions.segment,
                 "unaligned" => conditions.unaligned,
+                "reserved" => conditions.reserved,
+                "gate" => conditions.gate,
                 mode => mode == conditions.mode,
             }
             && self.fields.iter().any(|pattern| matches(pattern, difference))

@@ -119,6 +119,8 @@ pub struct Lockstep<'a, R> {
     /// What lay below the stack pointer before the instruction, and where; 0 for nowhere.
     kept: [u8; KEPT],
     below: u64,
+    /// The exception that our machine delivered in this step: vector and error code.
+    raised: Option<(u8, u16)>,
     /// A reset ends the comparison.
     pub no_reboot: bool,
 }
@@ -136,6 +138,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             started: false,
             kept: [0; KEPT],
             below: 0,
+            raised: None,
             no_reboot: false,
         }
     }
@@ -156,6 +159,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         let insn = place.instruction();
         let next = self.log.peek()?.cloned();
         let (mut note, mut reset) = (None, false);
+        self.raised = None;
         let done = next.as_ref().is_some_and(|next| self.take_over(&insn, &step, next));
         if !done {
             self.keep_stack();
@@ -233,7 +237,13 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             self.machine.with_bus(|board: &mut Follower, _| board.reads = reads);
         }
         let until = self.machine.instructions() + 1;
-        self.machine.run(until)
+        let exceptions = self.machine.cpu().counters.exceptions;
+        let stop = self.machine.run(until);
+        let cpu = self.machine.cpu();
+        if cpu.counters.exceptions != exceptions {
+            self.raised = cpu.fault_chain.last().map(|last| (last.exception.vector, last.exception.error));
+        }
+        stop
     }
 
     /// Does an instruction whose result the processor does not decide; false when it is to be run as any other.
@@ -316,8 +326,9 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         let cpu = self.machine.cpu();
         let ours = State::of(cpu);
         let theirs = comparable(&ours, next);
+        let error = error_codes(self.raised, &step.exceptions);
         let same_vectors = next.vectors.is_none();
-        if ours == theirs && same_vectors && note.is_none() {
+        if ours == theirs && same_vectors && error.is_none() && note.is_none() {
             return Next::Same;
         }
         let mut differences = ours.differences(&theirs);
@@ -325,6 +336,10 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             let ours = Vectors::of(cpu);
             differences.extend(ours.differences(&comparable_vectors(&ours, vectors, next)));
         }
+        let error_differs = error.is_some();
+        let reserved = error.as_ref().is_some_and(|error| error.theirs & 9 == 8);
+        let gate = error.as_ref().is_some_and(|e| e.ours & 2 != 0 && e.theirs == 2 * (e.ours & !7) | e.ours & 7);
+        differences.extend(error);
         if differences.is_empty() && note.is_none() {
             return Next::Same;
         }
@@ -337,9 +352,11 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             open,
             segment: violates_segment(&place.instruction(), &step.state),
             unaligned: memory.iter().any(|(address, bytes)| address % 16 != 0 && bytes.len() >= 16),
+            reserved,
+            gate,
         };
         let ours_rip = ours.rip;
-        let fault_differs = ours.rip != theirs.rip && !step.exceptions.is_empty();
+        let fault_differs = (ours.rip != theirs.rip || error_differs) && !step.exceptions.is_empty();
         let known = explain(self.known, &mnemonic, &conditions, &differences);
         let result = match known {
             Some(entry) if note.is_none() => {
@@ -367,14 +384,30 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         if fault_differs {
             // They faulted and we did not, or not in this way: what lies on the stack is to be theirs.
             adopt(cpu, step);
-            for &(vector, error) in &step.exceptions {
-                let error = matches!(vector, 8 | 10..=14 | 17 | 21).then_some(error);
+            // Of exceptions that led to each other the last one was delivered.
+            if let Some(&(vector, error)) = step.exceptions.last() {
+                let error = has_error_code(vector).then_some(error);
                 let _ = cpu.deliver(vector, Source::Exception, error);
             }
         }
         adopt(cpu, next);
         result
     }
+}
+
+/// What differs in the error codes, when both machines delivered the same exception.
+fn error_codes(ours: Option<(u8, u16)>, theirs: &[(u8, u16)]) -> Option<Difference> {
+    let ((vector, ours), &(same, theirs)) = (ours?, theirs.last()?);
+    (vector == same && has_error_code(vector) && ours != theirs).then(|| Difference {
+        field: "error".into(),
+        ours: ours.into(),
+        theirs: theirs.into(),
+    })
+}
+
+/// Does this exception push an error code? SDM 3A, "Error Code".
+fn has_error_code(vector: u8) -> bool {
+    matches!(vector, 8 | 10..=14 | 17 | 21)
 }
 
 fn index_mask(kind: OpKind) -> Option<u64> {

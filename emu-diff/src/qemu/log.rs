@@ -218,24 +218,10 @@ impl<R: BufRead> Log<R> {
                 Some(b"IDT") => step.state.idtr = table(line),
                 Some(b"CR0") => {
                     let s = &mut step.state;
-                    for (name, to) in [
-                        (&b"CR0="[..], &mut s.cr0),
-                        (b"CR2=", &mut s.cr2),
-                        (b"CR3=", &mut s.cr3),
-                        (b"CR4=", &mut s.cr4),
-                    ] {
-                        named(line, name, to);
-                    }
+                    assignments(line, [&mut s.cr0, &mut s.cr2, &mut s.cr3, &mut s.cr4]);
                 }
-                Some(b"DR0") => {
-                    for (n, name) in [&b"DR0="[..], b"DR1=", b"DR2=", b"DR3="].iter().enumerate() {
-                        named(line, name, &mut step.state.dr[n]);
-                    }
-                }
-                Some(b"DR6") => {
-                    named(line, b"DR6=", &mut step.state.dr[6]);
-                    named(line, b"DR7=", &mut step.state.dr[7]);
-                }
+                Some(b"DR0") => assignments(line, step.state.dr[..4].iter_mut()),
+                Some(b"DR6") => assignments(line, step.state.dr[6..].iter_mut()),
                 Some(b"CCS" | b"CCD") => {}
                 Some(b"EFE") => {
                     named(line, b"EFER=", &mut step.state.efer);
@@ -299,8 +285,8 @@ fn put_index_registers(line: &[u8], first: usize, step: usize, regs: &mut [u64; 
 fn put_ip(line: &[u8], digits: usize, state: &mut State) {
     state.rip = at(line, 4);
     state.flags = at(line, 4 + digits + 5);
-    let mut cpl = 0;
-    named(line, b"CPL=", &mut cpl);
+    // `EFL=00000002 [-------] CPL=0`
+    let cpl = line.iter().rposition(|byte| *byte == b'[').map_or(0, |flags| at(line, flags + 14));
     state.cpl = cpl as u8;
 }
 
@@ -312,18 +298,36 @@ fn find(line: &[u8], what: &[u8]) -> Option<usize> {
     line.windows(what.len()).position(|part| part == what)
 }
 
+/// The value of each hexadecimal digit, and 255 for what is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
 /// A hexadecimal number, and what follows it.
 fn hex(text: &[u8]) -> (u64, &[u8]) {
     let mut value = 0;
     for (n, byte) in text.iter().enumerate() {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return (value, &text[n..]),
-        };
+        let digit = DIGITS[usize::from(*byte)];
+        if digit > 15 {
+            return (value, &text[n..]);
+        }
         value = value << 4 | u64::from(digit);
     }
     (value, &[])
+}
+
+/// The values of `A=1 B=2 ...`, one after the other.
+fn assignments<'a>(mut line: &[u8], to: impl IntoIterator<Item = &'a mut u64>) {
+    for value in to {
+        let Some(equals) = line.iter().position(|byte| *byte == b'=') else { return };
+        (*value, line) = hex(&line[equals + 1..]);
+    }
 }
 
 fn at(line: &[u8], from: usize) -> u64 {
