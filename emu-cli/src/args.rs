@@ -154,6 +154,8 @@ pub enum Against {
     Jit,
     /// QEMU's translator, instruction by instruction.
     Qemu,
+    /// The host's processor; `emu diff fuzz` only.
+    Host,
 }
 
 /// Options of `emu info`.

@@ -2,11 +2,14 @@
 //!
 //! * [`state`] is what is compared, [`listing`] the instructions that led there, [`undefined`] what need not be equal.
 //! * [`qemu`] compares with QEMU's log.
+//! * [`host`] compares single instructions with the host's processor.
 //! * [`fuzz`] makes random instructions and programs, [`vector`] is the form in which they are kept.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod fuzz;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod host;
 pub mod listing;
 pub mod qemu;
 pub mod random;

@@ -1,12 +1,16 @@
 //! Test vectors, one a line: `bits | bytes | disassembly | before => after`.
 //!
-//! Registers that are not named are zero before, and as before after. Memory is not part of a vector, so it is for
-//! instructions whose operands are registers. `rip` after is counted from the instruction, without it the next one is
-//! meant; `undefined` names flags that are not compared.
+//! Registers that are not named are zero before, and as before after. `m1020800=00ff` are bytes of memory from linear
+//! address 1020800h on, within the page at 1020000h ([`DATA`]); what is not named is zero before, and as before after. The
+//! next instruction is meant after it; `undefined` names flags that are not compared.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
+use crate::fuzz::places::{DATA, PAGE};
 use crate::state::REGISTERS;
+
+/// Stretches of memory: linear address and bytes.
+pub type Stretches = Vec<(u64, Vec<u8>)>;
 
 /// One vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +23,14 @@ pub struct Vector {
     pub before: [u64; 16],
     /// RFLAGS before.
     pub flags_before: u64,
+    /// Memory before.
+    pub memory_before: Stretches,
     /// General registers after.
     pub after: [u64; 16],
     /// RFLAGS after.
     pub flags_after: u64,
+    /// Memory that is different after.
+    pub memory_after: Stretches,
     /// Flags that are not compared.
     pub undefined: u64,
 }
@@ -59,19 +67,42 @@ fn parse_line(line: &str) -> Result<Vector, String> {
         bytes,
         before: [0; 16],
         flags_before: 2,
+        memory_before: Vec::new(),
         after: [0; 16],
         flags_after: 2,
+        memory_after: Vec::new(),
         undefined: 0,
     };
-    read(before, &mut vector.before, &mut vector.flags_before, &mut vector.undefined)?;
-    (vector.after, vector.flags_after) = (vector.before, vector.flags_before);
-    read(after, &mut vector.after, &mut vector.flags_after, &mut vector.undefined)?;
+    let v = &mut vector;
+    read(before, &mut v.before, &mut v.flags_before, &mut v.memory_before, &mut v.undefined)?;
+    (v.after, v.flags_after) = (v.before, v.flags_before);
+    read(after, &mut v.after, &mut v.flags_after, &mut v.memory_after, &mut v.undefined)?;
     Ok(vector)
 }
 
-fn read(text: &str, regs: &mut [u64; 16], flags: &mut u64, undefined: &mut u64) -> Result<(), String> {
+/// `1020800=00ff` behind the letter that tells memory.
+fn stretch(name: &str, value: &str) -> Option<(u64, Vec<u8>)> {
+    let address = u64::from_str_radix(name, 16).ok()?;
+    let digits: Option<Vec<u32>> = value.chars().map(|digit| digit.to_digit(16)).collect();
+    let bytes: Vec<u8> =
+        digits?.chunks(2).map(|pair| pair.iter().fold(0, |all, d| all << 4 | *d as u8)).collect();
+    let inside = address >= DATA && address + bytes.len() as u64 <= DATA + PAGE as u64;
+    (inside && value.len() % 2 == 0).then_some((address, bytes))
+}
+
+fn read(
+    text: &str,
+    regs: &mut [u64; 16],
+    flags: &mut u64,
+    memory: &mut Stretches,
+    undefined: &mut u64,
+) -> Result<(), String> {
     for part in text.split_whitespace() {
         let (name, value) = part.split_once('=').ok_or(format!("{part}: expected name=value"))?;
+        if let Some(address) = name.strip_prefix('m') {
+            memory.push(stretch(address, value).ok_or(format!("{part}: expected bytes in the data page"))?);
+            continue;
+        }
         let value =
             u64::from_str_radix(value, 16).map_err(|_| format!("{part}: expected a hexadecimal value"))?;
         match (name, REGISTERS.iter().position(|register| *register == name)) {
@@ -94,16 +125,26 @@ impl std::fmt::Display for Vector {
         for (name, value) in REGISTERS.iter().zip(self.before).filter(|(_, value)| *value != 0) {
             write!(f, " {name}={value:x}")?;
         }
-        write!(f, " flags={:x} =>", self.flags_before)?;
+        write!(f, " flags={:x}", self.flags_before)?;
+        write_memory(f, &self.memory_before)?;
+        write!(f, " =>")?;
         for (n, name) in REGISTERS.iter().enumerate().filter(|&(n, _)| self.after[n] != self.before[n]) {
             write!(f, " {name}={:x}", self.after[n])?;
         }
         write!(f, " flags={:x}", self.flags_after)?;
+        write_memory(f, &self.memory_after)?;
         if self.undefined != 0 {
             write!(f, " undefined={:x}", self.undefined)?;
         }
         Ok(())
     }
+}
+
+fn write_memory(f: &mut std::fmt::Formatter<'_>, memory: &Stretches) -> std::fmt::Result {
+    memory.iter().try_for_each(|(address, bytes)| {
+        write!(f, " m{address:x}=")?;
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    })
 }
 
 #[cfg(test)]
@@ -116,6 +157,10 @@ mod tests {
         let vector = parse(line).unwrap().remove(0);
         assert_eq!((vector.after[0], vector.after[1], vector.flags_after), (0x8000_0000, 1, 0x896));
         assert_eq!(vector.to_string(), line);
+        let line =
+            "32 | 01 08 | add [eax],ecx | rax=1020800 rcx=1 flags=2 m1020800=ff00 => flags=12 m1020801=01";
+        assert_eq!(parse(line).unwrap().remove(0).to_string(), line);
+        assert!(parse("32 | 01 08 | add | m1021000=00 => ").is_err());
         assert!(parse("64 | 01 c8 | add | eax=1 => ").unwrap_err().starts_with("line 1"));
     }
 }

@@ -15,7 +15,6 @@ pub mod grub;
 pub mod process;
 pub mod root_file_system;
 pub mod scratch;
-pub mod undefined_flags;
 
 pub use emu_bench::{cpio, iso};
 pub use emu_diff::random;

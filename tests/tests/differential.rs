@@ -50,6 +50,22 @@ fn random_instructions_do_as_on_qemu_or_the_difference_is_known() {
 }
 
 #[test]
+fn random_instructions_do_as_on_the_host() {
+    let scratch = Scratch::new("against_host");
+    let report = scratch.path("report.json");
+    let ended =
+        diff(&["fuzz", "--against", "host", "--cases", "200000", "--report", report.to_str().unwrap()]);
+    let text = said(&ended);
+    if text.contains("this processor lacks") {
+        return external::skip(&text);
+    }
+    assert!(text.contains(" 0 kinds of differences"), "{text}");
+    assert_eq!(ended.code(), Some(0), "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    assert!(report["cases"].as_u64().unwrap() >= 200_000, "{report}");
+}
+
+#[test]
 fn a_wrong_register_is_found_where_it_becomes_wrong() {
     if !external::qemu() {
         return;

@@ -7,17 +7,26 @@ mod machine;
 use emu_core::cpu::RIP;
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
-use emu_diff::fuzz::places::CODE;
+use emu_diff::fuzz::places::{CODE, DATA, PAGE};
 use emu_diff::state::REGISTERS;
 use emu_diff::vector::{self, Vector};
 use emu_jit::Translator;
+
+/// Memory with some stretches put in.
+fn memory(before: &[u8], stretches: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut all = before.to_vec();
+    for (address, bytes) in stretches {
+        all[(address - DATA) as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+    all
+}
 
 /// What is different, if anything.
 fn check(engine: Box<dyn Engine>, vector: &Vector) -> Option<String> {
     let start = machine::Start {
         bits: vector.bits,
         code: vector.bytes.clone(),
-        data: vec![0; 16],
+        data: memory(&[0; PAGE], &vector.memory_before),
         regs: vector.before,
         vectors: [[0; 4]; 16],
         flags: vector.flags_before,
@@ -35,6 +44,12 @@ fn check(engine: Box<dyn Engine>, vector: &Vector) -> Option<String> {
     let flags = cpu.flags.get();
     if (flags ^ vector.flags_after) & !vector.undefined != 0 {
         wrong.push(format!("flags {flags:x}, not {:x}", vector.flags_after));
+    }
+    let mut data = [0; PAGE];
+    cpu.system().mem.read_bytes(DATA, &mut data);
+    let wanted = memory(&memory(&[0; PAGE], &vector.memory_before), &vector.memory_after);
+    if let Some(at) = (0..PAGE).find(|&n| data[n] != wanted[n]) {
+        wrong.push(format!("memory at {:x}: {:02x}, not {:02x}", DATA + at as u64, data[at], wanted[at]));
     }
     if cpu.regs[RIP] != CODE + vector.bytes.len() as u64 {
         wrong.push(format!("rip {:x}", cpu.regs[RIP]));

@@ -17,7 +17,7 @@ use iced_x86::OpKind;
 use serde::Serialize;
 
 use super::recipe::{EngineKind, Recipe};
-use super::{engines, progress, qemu};
+use super::{engines, host, progress, qemu};
 use crate::args::{Accel, Against, Bits, Cli, FuzzArgs};
 use crate::outcome::Outcome;
 use crate::say::say;
@@ -27,25 +27,31 @@ const PER_IMAGE: u64 = 20_000;
 
 /// What `--report` holds.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+pub(super) struct Report {
     against: &'static str,
     seed: u64,
     /// Random instructions that ran.
-    cases: u64,
+    pub(super) cases: u64,
     seconds: f64,
     cases_per_second: f64,
     /// Known differences, by reason.
     known: std::collections::BTreeMap<String, u64>,
-    differences: Vec<Difference>,
+    pub(super) differences: Vec<Difference>,
 }
 
+/// The first difference of its kind.
 #[derive(Debug, Serialize)]
-struct Difference {
-    bits: u32,
-    seed: u64,
-    instruction: String,
-    fields: Vec<String>,
-    vector: Option<String>,
+pub(super) struct Difference {
+    /// Code of 32 or 64 bits.
+    pub bits: u32,
+    /// It comes first from this seed.
+    pub seed: u64,
+    /// The instruction.
+    pub instruction: String,
+    /// What differs.
+    pub fields: Vec<String>,
+    /// The case as a line of a file of vectors.
+    pub vector: Option<String>,
 }
 
 /// Runs images until enough instructions have run.
@@ -58,6 +64,7 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
             Against::Interp => "interp",
             Against::Jit => "jit",
             Against::Qemu => "qemu",
+            Against::Host => "host",
         },
         seed: args.seed,
         ..Report::default()
@@ -65,6 +72,9 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
     let started = Instant::now();
     let bar = progress::count("cases", Some(args.cases));
     let mut failed = 0;
+    if args.against == Against::Host {
+        host::run(args, &mut report, &bar)?;
+    }
     for n in 0.. {
         if report.cases >= args.cases {
             break;
@@ -94,6 +104,7 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
                     *report.known.entry(reason).or_default() += times;
                 }
             }
+            Against::Host => {}
             Against::Interp | Against::Jit => {
                 let theirs = if args.against == Against::Jit {
                     EngineKind::Single
@@ -132,6 +143,9 @@ fn finish(args: &FuzzArgs, report: &Report, failed: usize) -> Result<Outcome> {
     );
     for d in &report.differences {
         say!("  {}-bit, seed {}: {}\n    {}\n", d.bits, d.seed, d.instruction, d.fields.join(", "));
+        if let Some(vector) = &d.vector {
+            say!("    {vector}\n");
+        }
     }
     for (reason, times) in &report.known {
         say!("known, {times} times: {reason}\n");
@@ -190,8 +204,10 @@ fn vector(bits: u32, found: &Found) -> Option<Vector> {
         bytes: found.place.bytes().to_vec(),
         before: found.before.regs,
         flags_before: found.before.flags,
+        memory_before: Vec::new(),
         after: found.theirs.regs,
         flags_after: found.theirs.flags,
+        memory_after: Vec::new(),
         undefined: undefined_flags(&insn, found.before.regs[1] as u8),
     })
 }

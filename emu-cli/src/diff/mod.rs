@@ -2,6 +2,7 @@
 
 mod engines;
 mod fuzz;
+mod host;
 mod progress;
 mod qemu;
 mod qemu_process;
@@ -10,7 +11,7 @@ mod recipe;
 use anyhow::Result;
 
 use crate::args::{Accel, Against, DiffCommand};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, usage};
 use recipe::Recipe;
 
 /// Does what was asked for.
@@ -25,6 +26,9 @@ pub fn run(what: &DiffCommand) -> Result<Outcome> {
             match args.against {
                 Against::Interp => engines::compare(&recipe, args.run.accel, Accel::Interp),
                 Against::Qemu => qemu::compare(&recipe, args),
+                Against::Host => usage!(
+                    "--against host: expected `emu diff fuzz`; the host's processor runs single instructions of user code"
+                ),
                 Against::Jit => engines::compare(&recipe, args.run.accel, Accel::Jit),
             }
         }

@@ -24,6 +24,11 @@ fn decode(bits: u32, bytes: &[u8]) -> (Instruction, Option<(usize, usize)>) {
     (insn, at.has_displacement().then(|| (at.displacement_offset(), at.displacement_size())))
 }
 
+/// An encoding by its bytes, in code of so many bits.
+pub fn decoded(bits: u32, bytes: &[u8]) -> Encoding {
+    Encoding { bytes: bytes.to_vec(), insn: decode(bits, bytes).0 }
+}
+
 /// A random encoding of this form in code of so many bits; `None` when the attempt failed.
 pub fn encoding(code: Code, bits: u32, random: &mut Random) -> Option<Encoding> {
     let info = code.op_code();
@@ -285,12 +290,16 @@ fn prepare_memory(
         }
         _ => return,
     };
-    let Some(offset) = at.checked_sub(DATA).filter(|&n| n + 8 <= PAGE as u64) else { return };
-    let slot = &mut data[offset as usize..][..8];
+    let Some(offset) = at.checked_sub(DATA).filter(|&n| n < PAGE as u64).map(|n| n as usize) else { return };
     if matches!(insn.mnemonic(), M::Popf | M::Popfd | M::Popfq) {
-        // Not TF: the handler would trip over it.
-        slot[1] &= !1;
-    } else if random.below(4) != 0 {
+        // Not TF: it would trap where the instruction has ended already.
+        if let Some(byte) = data.get_mut(offset + 1) {
+            *byte &= !1;
+        }
+        return;
+    }
+    let Some(slot) = data.get_mut(offset..offset + 8) else { return };
+    if random.below(4) != 0 {
         slot.copy_from_slice(&(CODE + random.below(0x7f0)).to_le_bytes());
     }
 }

@@ -1,17 +1,18 @@
 //! The same instruction on the interpreter: user code in long mode, with the same two pages mapped.
 
+use emu_core::bus::Bus;
 use emu_core::cpu::control::{
     CR0_AM, CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, EFER_LMA,
     EFER_LME, EFER_NXE, EFER_SCE,
 };
 use emu_core::cpu::{CS, Cpu, DS, ES, FS, Fault, GS, RIP, RSP, Rights, SS, Segment, System, TR};
 use emu_core::decode::{CodeMode, decode};
-use emu_core::interp::op::WRITES_RIP;
+use emu_core::interp::op::{Op, WRITES_RIP};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
-use emu_tests::bare::NoChips;
 
-use super::host::{CODE, CODE32, CODE64, DATA, Outcome, PAGE, Registers, START, USER_DATA};
+use super::silicon::{CODE32, CODE64, Outcome, USER_DATA};
+use crate::fuzz::places::{CODE, DATA, PAGE, Registers, START};
 
 const RAM: u64 = 32 << 20;
 const TABLES: u64 = 0x1_0000;
@@ -27,14 +28,24 @@ const KERNEL_CODE: u16 = 0x10;
 const HANDLERS: u64 = SYSTEM + 0x10_0000;
 const EXCEPTIONS: u64 = 32;
 
+/// A board without chips.
+struct NoChips;
+
+impl Bus for NoChips {}
+
 /// The interpreter's processor.
 pub struct Guest {
     cpu: Cpu,
+    op: Option<Op>,
 }
 
 impl Guest {
-    pub fn new() -> Self {
-        let mut mem = Memory::new(RAM, 0).unwrap();
+    /// A processor in user code.
+    ///
+    /// # Errors
+    /// When the host has no memory for it.
+    pub fn new() -> Result<Self, String> {
+        let mut mem = Memory::new(RAM, 0).map_err(|error| error.to_string())?;
         mem.map(0, RAM, PhysPage::ram);
         mem.set_a20(true);
         let mut entry = |at: u64, value: u64| mem.write_bytes(TABLES + at, &value.to_le_bytes());
@@ -67,31 +78,14 @@ impl Guest {
         (cpu.gdtr.base, cpu.gdtr.limit) = (SYSTEM + GDT, 0x1f);
         (cpu.idtr.base, cpu.idtr.limit) = (SYSTEM, 16 * EXCEPTIONS as u16 - 1);
         cpu.deadline = u64::MAX;
-        Self { cpu }
+        Ok(Self { cpu, op: None })
     }
 
-    /// Puts an instruction in, as [`super::host::Host::load`] does.
-    pub fn load(&mut self, instruction: &[u8]) {
-        let mut page = [0xcc; PAGE];
-        page[0x800..][..instruction.len()].copy_from_slice(instruction);
-        self.cpu.system_mut().mem.write_bytes(CODE, &page);
-    }
-
-    pub fn set_data(&mut self, data: &[u8; PAGE]) {
-        self.cpu.system_mut().mem.write_bytes(DATA, data);
-    }
-
-    pub fn data(&self) -> [u8; PAGE] {
-        let mut data = [0; PAGE];
-        self.cpu.system().mem.read_bytes(DATA, &mut data);
-        data
-    }
-
-    /// Runs it.
+    /// Puts an instruction for code of so many bits in, as [`super::silicon::Host::load`] does.
     ///
     /// # Errors
     /// When it is not implemented.
-    pub fn run(&mut self, bits: u32, instruction: &[u8], before: &Registers) -> Result<Outcome, String> {
+    pub fn load(&mut self, instruction: &[u8], bits: u32) -> Result<(), String> {
         let cpu = &mut self.cpu;
         let (selector, rights) = if bits == 64 { (CODE64, 0xa0fb) } else { (CODE32, 0xc0fb) };
         if cpu.seg[CS].selector != selector {
@@ -99,14 +93,39 @@ impl Guest {
             cpu.update_mode();
             assert_eq!(cpu.code_size(), bits);
         }
+        let mut page = [0xcc; PAGE];
+        page[(START - CODE) as usize..][..instruction.len()].copy_from_slice(instruction);
+        cpu.system_mut().mem.write_bytes(CODE, &page);
+        self.op = None;
+        self.op = Some(decode(instruction, CodeMode::of(cpu), 0).map_err(|e| format!("{e:?}"))?);
+        Ok(())
+    }
+
+    /// Fills the page that instructions may use.
+    pub fn set_data(&mut self, data: &[u8; PAGE]) {
+        self.cpu.system_mut().mem.write_bytes(DATA, data);
+    }
+
+    /// What it holds.
+    pub fn data(&self) -> [u8; PAGE] {
+        let mut data = [0; PAGE];
+        self.cpu.system().mem.read_bytes(DATA, &mut data);
+        data
+    }
+
+    /// Runs the instruction that was loaded.
+    ///
+    /// # Errors
+    /// When it is not implemented.
+    pub fn run(&mut self, before: &Registers) -> Result<Outcome, String> {
+        let Self { cpu, op: Some(op) } = self else { return Err("no instruction is loaded".into()) };
         cpu.regs[..16].copy_from_slice(&before.regs);
         cpu.regs[RIP] = START;
         cpu.set_flags(before.flags);
         cpu.update_context();
-        let op = decode(instruction, CodeMode::of(cpu), 0).map_err(|e| format!("{e:?}"))?;
         let mut outcome = Outcome::default();
         loop {
-            match (op.run)(cpu, &op) {
+            match (op.run)(cpu, op) {
                 Ok(()) if op.flags & WRITES_RIP == 0 => {
                     cpu.regs[RIP] = op.next(cpu);
                     break;

@@ -1,27 +1,37 @@
 //! One instruction on the host's processor, in 64-bit or 32-bit code.
 //!
-//! A trampoline loads all registers and jumps far to the instruction; whatever comes then ends in a signal: the INT3
-//! that follows, a fault, or a page fault where a branch leads to. The handler keeps what the kernel reports and goes
-//! back by the trampoline's exit. The kernel leaves AC as it was, so a stub clears it before the handler.
+//! A trampoline loads all registers and jumps far to the instruction. Behind an instruction that cannot branch lies a far
+//! jump to the trampoline's exit, which stores the registers. Whatever else comes ends in a signal: the INT3 around the
+//! instruction, a fault, or a page fault where a branch leads to. The handler keeps what the kernel reports and goes
+//! back by the exit's end. The kernel leaves AC as it was, so a stub clears it before the handler.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use iced_x86::FlowControl;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
-pub use emu_diff::fuzz::places::{CODE, DATA, PAGE, Registers, START, TRAMPOLINE};
+use crate::fuzz::cases::{Encoding, is_breakpoint};
+use crate::fuzz::places::{CODE, DATA, PAGE, Registers, START, TRAMPOLINE};
 
 const STATE: u64 = 0x7001_0000;
 const FLAGS: u64 = STATE + 128;
 const HOST_RSP: u64 = STATE + 136;
 const TARGET: u64 = STATE + 144;
+/// What the trampoline's exit stores: 16 general registers and RFLAGS.
+const AFTER: u64 = STATE + 256;
+/// Where the trampoline keeps the far pointer to its exit.
+const EXIT: u64 = TRAMPOLINE + 0xff0;
 const BREAKPOINT: u8 = 3;
 const INT3: u8 = 0xcc;
 
-/// Code segment selectors that Linux gives to user programs.
+/// The selector that Linux gives to 32-bit user code.
 pub const CODE32: u16 = 0x23;
+/// The one of 64-bit user code.
 pub const CODE64: u16 = 0x33;
+/// The data segment selector.
 pub const USER_DATA: u16 = 0x2b;
 
 /// How it ended.
@@ -110,7 +120,7 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut c_void
     registers[libc::REG_CSGSFS as usize] = i64::from(CODE64) | i64::from(USER_DATA) << 48;
 }
 
-fn map(address: u64) -> *mut u8 {
+fn map(address: u64) -> Result<*mut u8, String> {
     // SAFETY: FIXED_NOREPLACE takes free addresses only.
     let page = unsafe {
         mmap_anonymous(
@@ -120,9 +130,11 @@ fn map(address: u64) -> *mut u8 {
             MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
         )
     }
-    .expect("low addresses are free");
-    assert_eq!(page as u64, address);
-    page.cast()
+    .map_err(|error| format!("the page at {address:#x} of this process: {error}"))?;
+    if page as u64 != address {
+        return Err(format!("this kernel does not map a page at {address:#x} on demand"));
+    }
+    Ok(page.cast())
 }
 
 fn protect(page: *mut u8, flags: MprotectFlags) {
@@ -130,16 +142,27 @@ fn protect(page: *mut u8, flags: MprotectFlags) {
     unsafe { mprotect(page.cast(), PAGE, flags) }.expect("rights of our own page");
 }
 
-/// The host's processor, ready for instructions. Make one only.
+/// The host's processor, ready for instructions. Only one may be made in a process.
 pub struct Host {
     code: *mut u8,
     data: *mut u8,
     state: *mut u8,
+    /// Offset of the instruction after the one that is loaded.
+    next: u64,
 }
 
+static MADE: AtomicBool = AtomicBool::new(false);
+
 impl Host {
-    pub fn new() -> Self {
-        let (code, data, trampoline, state) = (map(CODE), map(DATA), map(TRAMPOLINE), map(STATE));
+    /// Takes some pages in the low 4 GiB, and the signals that exceptions cause.
+    ///
+    /// # Errors
+    /// When those addresses are taken, or the process has such a host already.
+    pub fn new() -> Result<Self, String> {
+        if MADE.swap(true, Ordering::AcqRel) {
+            return Err("only one at a time can run instructions on the host".into());
+        }
+        let (code, data, trampoline, state) = (map(CODE)?, map(DATA)?, map(TRAMPOLINE)?, map(STATE)?);
         let (bytes, leave, stub) = trampoline_code();
         let stack = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
         let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: 1 << 16 };
@@ -158,18 +181,25 @@ impl Host {
         protect(trampoline, MprotectFlags::READ | MprotectFlags::EXEC);
         // SAFETY: nothing runs yet.
         unsafe { (*CAUGHT.0.get()).leave = TRAMPOLINE + leave as u64 };
-        Self { code, data, state }
+        Ok(Self { code, data, state, next: 0 })
     }
 
-    /// Puts an instruction in, with INT3 all around; `breakpoint`: it is INT3 or INT 3.
-    pub fn load(&mut self, instruction: &[u8], breakpoint: bool) {
+    /// Puts an instruction for code of so many bits in, with INT3 around it.
+    pub fn load(&mut self, e: &Encoding, bits: u32) {
+        let mut bytes = e.bytes.clone();
+        self.next = START + bytes.len() as u64;
+        if e.insn.flow_control() == FlowControl::Next {
+            // jmp far [EXIT]
+            bytes.extend(if bits == 64 { &[0xff, 0x2c, 0x25][..] } else { &[0xff, 0x2d] });
+            bytes.extend((EXIT as u32).to_le_bytes());
+        }
         protect(self.code, MprotectFlags::READ | MprotectFlags::WRITE);
         // SAFETY: within our own page.
         unsafe {
             ptr::write_bytes(self.code, INT3, PAGE);
-            ptr::copy_nonoverlapping(instruction.as_ptr(), self.code.add(0x800), instruction.len());
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.code.add((START - CODE) as usize), bytes.len());
             // Nothing runs at the moment.
-            (*CAUGHT.0.get()).breakpoint = breakpoint;
+            (*CAUGHT.0.get()).breakpoint = is_breakpoint(&e.insn);
         }
         protect(self.code, MprotectFlags::READ | MprotectFlags::EXEC);
     }
@@ -180,7 +210,7 @@ impl Host {
         unsafe { &mut *self.data.cast() }
     }
 
-    /// Runs it.
+    /// Runs the instruction that was loaded, in code of so many bits.
     pub fn run(&mut self, bits: u32, before: &Registers) -> Outcome {
         let selector = if bits == 64 { CODE64 } else { CODE32 };
         // SAFETY: the trampoline keeps what the calling convention wants kept. The one foreign instruction ends in a
@@ -200,7 +230,15 @@ impl Host {
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
             function();
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            (*CAUGHT.0.get()).outcome.clone()
+            let caught = &mut *CAUGHT.0.get();
+            if !std::mem::take(&mut caught.active) {
+                return caught.outcome.clone();
+            }
+            // No signal came: the exit has stored the registers.
+            let after = self.state.add((AFTER - STATE) as usize).cast::<u64>();
+            let regs = std::array::from_fn(|n| after.add(n).read());
+            let after = Registers { regs, flags: after.add(16).read() };
+            Outcome { after, rip: self.next, fault: None, cr2: 0 }
         }
     }
 }
@@ -231,6 +269,19 @@ fn trampoline_code() -> (Vec<u8>, usize, usize) {
     // jmp far [TARGET]
     code.extend([0xff, 0x2c, 0x25]);
     code.extend(low(TARGET));
+    let exit = code.len();
+    // mov [AFTER + ...], each general register; mov rax, &CAUGHT.stack; mov rsp, [rax]
+    for r in 0..16u8 {
+        code.extend([0x48 | r >> 3 << 2, 0x89, 0x04 | (r & 7) << 3, 0x25]);
+        code.extend(low(AFTER + 8 * u64::from(r)));
+    }
+    code.extend([0x48, 0xb8]);
+    code.extend(place.to_le_bytes());
+    code.extend([0x48, 0x8b, 0x20]);
+    // pushfq; pop [AFTER + 128]; push 202h; popfq
+    code.extend([0x9c, 0x8f, 0x04, 0x25]);
+    code.extend(low(AFTER + 128));
+    code.extend([0x68, 2, 2, 0, 0, 0x9d]);
     let leave = code.len();
     // pop r15 to r12, rbp, rbx; ret
     code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
@@ -239,5 +290,8 @@ fn trampoline_code() -> (Vec<u8>, usize, usize) {
     code.extend([0x9c, 0x81, 0x24, 0x24, 0xff, 0xff, 0xfb, 0xff, 0x9d, 0x48, 0xb8]);
     code.extend((handler as *const () as u64).to_le_bytes());
     code.extend([0xff, 0xe0]);
+    code.resize((EXIT - TRAMPOLINE) as usize, INT3);
+    code.extend(low(TRAMPOLINE + exit as u64));
+    code.extend(u32::from(CODE64).to_le_bytes());
     (code, leave, stub)
 }

@@ -1,9 +1,10 @@
-//! Forms that this test leaves out, and where AMD's silicon, on which it may run, and Intel's differ.
+//! Forms that are left out, and where AMD's silicon, on which this may run, and Intel's differ.
 
 use iced_x86::{Code, CpuidFeature as C, EncodingKind, Mnemonic as M, OpCodeOperandKind as K, OpKind};
 
-use super::cases::{self, Encoding};
-use super::host::{Outcome, Registers, TRAMPOLINE};
+use super::silicon::Outcome;
+use crate::fuzz::cases::{self, Encoding};
+use crate::fuzz::places::{Registers, TRAMPOLINE};
 
 /// Is this form one of the integer instructions that user code can run without changing its surroundings?
 pub fn is_subject(code: Code, bits: u32) -> bool {

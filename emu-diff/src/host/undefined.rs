@@ -3,11 +3,11 @@
 use std::arch::x86_64::__cpuid;
 
 use emu_core::cpu::eflags::{self, AF, Flags, OF, Writer, ZF};
-use emu_tests::undefined_flags::{self, Left, Row};
 use iced_x86::{Mnemonic as M, OpKind, Register};
 
-use super::cases::Encoding;
-use super::host::Registers;
+use super::vendors::{self, Left, Row};
+use crate::fuzz::cases::Encoding;
+use crate::fuzz::places::Registers;
 
 /// A column of the table.
 pub type Column = fn(&Row) -> Left;
@@ -37,7 +37,7 @@ pub fn mask(e: &Encoding, before: &Registers) -> u64 {
         let count = if insn.op_kind(n) == OpKind::Register { before.regs[1] } else { insn.immediate(n) };
         count & if width(e) == 64 { 63 } else { 31 } != 0
     });
-    if shifts { undefined_flags::mask(insn.mnemonic()) } else { 0 }
+    if shifts { vendors::mask(insn.mnemonic()) } else { 0 }
 }
 
 /// What the undefined flags are after a case that did not fault.
@@ -49,7 +49,7 @@ pub fn flags(e: &Encoding, column: Column, before: &Registers, after: &Registers
         Left::Result => of_result(e, after) & row.flags,
         Left::Sum => of_sum(e, before, after) & row.flags,
     };
-    undefined_flags::of(e.insn.mnemonic()).fold(0, |all, row| all | of(row))
+    vendors::of(e.insn.mnemonic()).fold(0, |all, row| all | of(row))
 }
 
 /// Bits of operand 0.
