@@ -87,7 +87,7 @@ fn stretch(name: &str, value: &str) -> Option<(u64, Vec<u8>)> {
     let bytes: Vec<u8> =
         digits?.chunks(2).map(|pair| pair.iter().fold(0, |all, d| all << 4 | *d as u8)).collect();
     let inside = address >= DATA && address + bytes.len() as u64 <= DATA + PAGE as u64;
-    (inside && value.len() % 2 == 0).then_some((address, bytes))
+    (inside && value.len().is_multiple_of(2)).then_some((address, bytes))
 }
 
 fn read(

@@ -338,8 +338,10 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         }
         let error_differs = error.is_some();
         let reserved = error.as_ref().is_some_and(|error| error.theirs & 9 == 8);
-        let gate =
-            error.as_ref().is_some_and(|e| e.ours & 2 != 0 && e.theirs == 2 * (e.ours & !7) | e.ours & 7);
+        let gate = error.as_ref().is_some_and(|e| {
+            // Bits 1 and 0, IDT and EXT, are as they should be.
+            e.ours & 7 == e.theirs & 7 && e.ours & 2 != 0 && e.theirs >> 3 == 2 * (e.ours >> 3)
+        });
         differences.extend(error);
         if differences.is_empty() && note.is_none() {
             return Next::Same;
