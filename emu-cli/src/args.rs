@@ -87,6 +87,10 @@ pub struct FuzzArgs {
     #[arg(long, value_name = "BITS", default_value = "both")]
     pub bits: Bits,
 
+    /// Programs of system instructions in every mode, instead of single instructions; --cases counts programs then
+    #[arg(long)]
+    pub programs: bool,
+
     /// Write a report as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -408,10 +408,12 @@ fn hash_cpu(cpu: &Cpu, now: Tick, hash: &mut StateHash) {
     hash.words(&[m.sysenter_cs, m.sysenter_esp, m.sysenter_eip, m.misc_enable, m.mtrr_def_type]);
     hash.words(&m.mtrr_variable);
     hash.words(&m.mtrr_fixed);
-    hash.words(&[u64::from(cpu.pkru), cpu.debug.control, cpu.random]);
+    hash.words(&[u64::from(cpu.pkru), u64::from(cpu.msrs.pkrs), cpu.debug.control, cpu.random]);
     hash.words(&[u64::from(cpu.halted), u64::from(cpu.nmi_blocked), cpu.instructions(), now]);
     hash.words(&[cpu.machine_check.status, cpu.machine_check.control, u64::from(cpu.ferr)]);
-    hash.words(&cpu.machine_check.banks);
+    for bank in &cpu.machine_check.banks {
+        hash.words(&[bank.control, bank.address, bank.misc]);
+    }
     let s = &cpu.management;
     hash.words(&[u64::from(cpu.smm), u64::from(s.smi_pending), u64::from(s.init_pending)]);
     hash.words(&[u64::from(s.base), u64::from(s.count)]);

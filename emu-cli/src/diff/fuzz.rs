@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Parser;
 use emu_diff::fuzz::image::{self, EXIT_PORT};
+use emu_diff::fuzz::system;
 use emu_diff::qemu::lockstep::Found;
 use emu_diff::random::Random;
 use emu_diff::undefined::undefined_flags;
@@ -17,9 +18,9 @@ use iced_x86::OpKind;
 use serde::Serialize;
 
 use super::recipe::{EngineKind, Recipe};
-use super::{engines, host, progress, qemu};
+use super::{engines, host, programs, progress, qemu};
 use crate::args::{Accel, Against, Bits, Cli, FuzzArgs};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, usage};
 use crate::say::say;
 
 /// Random instructions of one image.
@@ -35,7 +36,13 @@ pub(super) struct Report {
     seconds: f64,
     cases_per_second: f64,
     /// Known differences, by reason.
-    known: std::collections::BTreeMap<String, u64>,
+    pub(super) known: std::collections::BTreeMap<String, u64>,
+    /// Differences behind another one of the same program.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) consequences: u64,
+    /// Programs that did not come to their end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) broken: Vec<String>,
     pub(super) differences: Vec<Difference>,
 }
 
@@ -69,9 +76,15 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
         seed: args.seed,
         ..Report::default()
     };
+    if args.programs && args.against == Against::Host {
+        usage!(
+            "--programs: a process of the host cannot run system instructions, expected another reference"
+        );
+    }
     let started = Instant::now();
     let bar = progress::count("cases", Some(args.cases));
     let mut failed = 0;
+    let mut findings = programs::Findings::default();
     if args.against == Against::Host {
         host::run(args, &mut report, &bar)?;
     }
@@ -88,13 +101,22 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
         // x87 and vector registers are held against the host's silicon by tests; QEMU's are known to differ.
         let vectors = args.against != Against::Qemu;
         let most = (args.cases - report.cases).min(PER_IMAGE);
-        let image = image::build(bits, vectors, most, &mut Random::new(seed));
+        let random = &mut Random::new(seed);
+        let image = if args.programs {
+            system::build(bits, most, random)
+        } else {
+            image::build(bits, vectors, most, random)
+        };
         let recipe = recipe(image.bytes)?;
         match args.against {
+            Against::Qemu if args.programs => {
+                let known = qemu::known_differences(args.known.as_deref())?;
+                programs::against_qemu(&recipe, &known, args, (seed, bits), &mut findings)?;
+            }
             Against::Qemu => {
                 let known = qemu::known_differences(args.known.as_deref())?;
                 let run =
-                    qemu::lockstep(&recipe, &known, args.qemu.as_deref(), false, &mut |found, first| {
+                    qemu::lockstep(&recipe, &known, args.qemu.as_deref(), false, &mut |found, first, _| {
                         if first {
                             report.differences.push(difference(bits, seed, found));
                         }
@@ -128,11 +150,12 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
     bar.finish_and_clear();
     report.seconds = started.elapsed().as_secs_f64();
     report.cases_per_second = report.cases as f64 / report.seconds.max(1e-9);
+    findings.report(&mut report);
     finish(args, &report, failed)
 }
 
 fn finish(args: &FuzzArgs, report: &Report, failed: usize) -> Result<Outcome> {
-    let found = report.differences.len() + failed;
+    let found = report.differences.len() + report.broken.len() + failed;
     say!(
         "emu diff fuzz: {} cases against {} from seed {} in {:.1} s ({:.0} a second), {found} kinds of differences\n",
         report.cases,
@@ -146,6 +169,12 @@ fn finish(args: &FuzzArgs, report: &Report, failed: usize) -> Result<Outcome> {
         if let Some(vector) = &d.vector {
             say!("    {vector}\n");
         }
+    }
+    if report.consequences != 0 {
+        say!("behind others in the same program: {}\n", report.consequences);
+    }
+    for line in &report.broken {
+        say!("did not end: {line}\n");
     }
     for (reason, times) in &report.known {
         say!("known, {times} times: {reason}\n");
@@ -178,7 +207,11 @@ fn recipe(image: Vec<u8>) -> Result<Recipe> {
     Ok(recipe)
 }
 
-fn difference(bits: u32, seed: u64, found: &Found) -> Difference {
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+pub(super) fn difference(bits: u32, seed: u64, found: &Found) -> Difference {
     Difference {
         bits,
         seed,

@@ -3,6 +3,7 @@
 mod engines;
 mod fuzz;
 mod host;
+mod programs;
 mod progress;
 mod qemu;
 mod qemu_process;

@@ -43,7 +43,8 @@ pub struct Run {
     /// Reads that our own board answered.
     own: BTreeMap<u64, u64>,
     groups: Groups,
-    why: String,
+    /// Why it ended.
+    pub why: String,
     version: String,
     seconds: f64,
 }
@@ -55,7 +56,7 @@ pub struct Run {
 pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
     let known = known_differences(args.known.as_deref())?;
     let mut number = 0;
-    let run = lockstep(recipe, &known, args.qemu.as_deref(), args.vectors, &mut |found, first| {
+    let run = lockstep(recipe, &known, args.qemu.as_deref(), args.vectors, &mut |found, first, _| {
         if first {
             number += 1;
             tell(found, number);
@@ -66,8 +67,8 @@ pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
     Ok(if run.groups.all.is_empty() { Outcome::Done } else { Outcome::Different })
 }
 
-/// Compares until the end, or until `found` does not want to go on; it gets each difference, and whether that is the
-/// first of its kind.
+/// Compares until the end, or until `found` does not want to go on; it gets each difference, whether that is the
+/// first of its kind, and our machine.
 ///
 /// # Errors
 /// When QEMU is missing or its log ends too early, or the machine cannot be built.
@@ -76,7 +77,7 @@ pub fn lockstep(
     known: &[Known],
     program: Option<&Path>,
     vectors: bool,
-    found: &mut dyn FnMut(&Found, bool) -> bool,
+    found: &mut dyn FnMut(&Found, bool, &Machine) -> bool,
 ) -> Result<Run> {
     let mut parts = recipe.parts()?;
     let (mut pc, mem) = board(&mut parts)?;
@@ -114,7 +115,7 @@ pub fn lockstep(
             Ok(Next::Same) => {}
             Ok(Next::Different(what)) => {
                 let first = groups.add(&what);
-                if !bar.suspend(|| found(&what, first)) {
+                if !bar.suspend(|| found(&what, first, &lockstep.machine)) {
                     break "stopped at the first difference".to_owned();
                 }
             }
@@ -201,7 +202,8 @@ impl Groups {
     }
 }
 
-fn tell(found: &Found, number: usize) {
+/// Prints a difference.
+pub fn tell(found: &Found, number: usize) {
     say!(
         "\nemu diff: difference {number}, after {} equal instructions ({} mode)\n",
         found.count,

@@ -28,7 +28,7 @@ const RENAMED: (u32, u32) = (8, 1);
 /// Bytes that QEMU may write ahead.
 const PIPE_SIZE: usize = 1 << 20;
 /// What QEMU's `max` has and we lack.
-const LACKING: &str = "-mpx,-svm,-3dnow,-3dnowext,-sse4a,-pks,-clzero,-xsaveerptr,-wbnoinvd";
+const LACKING: &str = "-mpx,-svm,-3dnow,-3dnowext,-sse4a,-clzero,-xsaveerptr,-wbnoinvd";
 
 /// A running QEMU.
 pub struct Qemu {

@@ -5,7 +5,7 @@
 //! pages that need notice) is [`Cpu::read_slow`] and [`Cpu::write_slow`].
 
 use super::eflags;
-use super::{Cpu, Fallible, Fault, SS, Width};
+use super::{Cpu, FS, Fallible, Fault, SS, Width};
 use crate::mem::PAGE_SIZE;
 use crate::mmu::Want;
 use crate::mmu::tlb::{Context, Entry, Tlb};
@@ -50,7 +50,9 @@ impl Cpu {
         if offset < first || offset.wrapping_add(size - 1) > last {
             return self.segment_violation(segment);
         }
-        Ok(s.base.wrapping_add(offset) & self.linear_mask)
+        // In 64-bit mode only FS and GS have a base, whatever the registers hold. SDM 3A, "Segmentation in IA-32e Mode".
+        let base = if self.linear_mask == u64::MAX && segment & 7 < FS { 0 } else { s.base };
+        Ok(base.wrapping_add(offset) & self.linear_mask)
     }
 
     #[cold]

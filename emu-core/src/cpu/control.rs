@@ -69,6 +69,8 @@ pub const CR4_SMAP: u64 = 1 << 21;
 
 /// Protection keys for user-mode pages.
 pub const CR4_PKE: u64 = 1 << 22;
+/// CR4: protection keys of supervisor pages.
+pub const CR4_PKS: u64 = 1 << 24;
 
 /// CR3 bits 11:0 with CR4.PCIDE: the process-context identifier.
 const CR3_PCID: u64 = 0xfff;
@@ -175,7 +177,8 @@ impl Cpu {
         if changed & CR4_DE != 0 {
             self.update_debug();
         }
-        if changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE) != 0 {
+        if changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PKS) != 0
+        {
             self.flush_tlb();
         }
         self.update_mode();

@@ -1,7 +1,8 @@
 //! The registers of the machine-check architecture. SDM 3B, "Machine-Check Architecture".
 //!
-//! The hardware here never fails, so the banks stay empty; software may enable what it likes, and may clear what is
-//! clear. Left out: extended state, corrected-error interrupts, and injection of errors by writing to a bank.
+//! The hardware here never fails, so no bank ever reports an error; software may enable what it likes, and may clear
+//! what is clear. ADDR and MISC of a bank keep what is written to them, which the SDM permits to some processors only and
+//! KVM's unit test `msr` wants. Left out: extended state, corrected-error interrupts, and injection of errors by STATUS.
 
 use super::Cpu;
 
@@ -27,8 +28,25 @@ pub struct MachineCheck {
     pub status: u64,
     /// IA32_MCG_CTL.
     pub control: u64,
-    /// IA32_MCi_CTL.
-    pub banks: [u64; BANKS],
+    /// The banks.
+    pub banks: [Bank; BANKS],
+}
+
+/// What software has written to a bank; its STATUS is always zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bank {
+    /// IA32_MCi_CTL: all zeros or all ones.
+    pub control: u64,
+    /// IA32_MCi_ADDR.
+    pub address: u64,
+    /// IA32_MCi_MISC.
+    pub misc: u64,
+}
+
+/// The bank of an MSR, and the register in it: CTL, STATUS, ADDR, MISC.
+fn place(number: u32) -> (usize, u32) {
+    let from_first = number - MC0_CTL;
+    ((from_first / BANK_SIZE) as usize, from_first % BANK_SIZE)
 }
 
 impl Cpu {
@@ -40,10 +58,11 @@ impl Cpu {
             MCG_CAP => CAPABILITIES,
             MCG_STATUS => m.status,
             MCG_CTL => m.control,
-            MC0_CTL..=LAST if number.is_multiple_of(BANK_SIZE) => {
-                m.banks[((number - MC0_CTL) / BANK_SIZE) as usize]
+            MC0_CTL..=LAST => {
+                let (bank, register) = place(number);
+                let bank = &m.banks[bank];
+                [bank.control, 0, bank.address, bank.misc][register as usize]
             }
-            MC0_CTL..=LAST => 0,
             _ => return None,
         })
     }
@@ -55,10 +74,18 @@ impl Cpu {
             MCG_STATUS if value & !7 == 0 => m.status = value,
             // All ones or all zeros: anything else is undefined.
             MCG_CTL => m.control = value,
-            MC0_CTL..=LAST if number.is_multiple_of(BANK_SIZE) => {
-                m.banks[((number - MC0_CTL) / BANK_SIZE) as usize] = value;
+            MC0_CTL..=LAST => {
+                let (bank, register) = place(number);
+                let bank = &mut m.banks[bank];
+                match register {
+                    0 if matches!(value, 0 | u64::MAX) => bank.control = value,
+                    1 if value == 0 => {}
+                    2 => bank.address = value,
+                    3 => bank.misc = value,
+                    _ => return None,
+                }
             }
-            P5_MC_ADDR | P5_MC_TYPE | MC0_CTL..=LAST if value == 0 => {}
+            P5_MC_ADDR | P5_MC_TYPE if value == 0 => {}
             _ => return None,
         }
         Some(())

@@ -32,6 +32,7 @@ pub mod number {
     pub const TSC_DEADLINE: u32 = 0x6e0;
     pub const X2APIC_FIRST: u32 = 0x800;
     pub const X2APIC_LAST: u32 = 0x8ff;
+    pub const PKRS: u32 = 0x6e1;
     pub const XSS: u32 = 0xda0;
     pub const EFER: u32 = 0xc000_0080;
     pub const STAR: u32 = 0xc000_0081;
@@ -80,6 +81,8 @@ pub struct Msrs {
     pub misc_enable: u64,
     /// IA32_BIOS_SIGN_ID.
     pub bios_sign_id: u64,
+    /// IA32_PKRS: for each protection key of supervisor pages, access disable and write disable.
+    pub pkrs: u32,
     /// IA32_SPEC_CTRL.
     pub spec_ctrl: u64,
     /// IA32_MTRR_PHYSBASE0, PHYSMASK0, and so on to PHYSMASK7.
@@ -104,6 +107,7 @@ impl Default for Msrs {
             sysenter_eip: 0,
             tsc_offset: 0,
             tsc_adjust: 0,
+            pkrs: 0,
             pat: 0x0007_0406_0007_0406,
             misc_enable: 1 | super::monitor::MISC_ENABLE_MONITOR | MISC_ENABLE_FIXED,
             bios_sign_id: 0,
@@ -180,6 +184,7 @@ impl Cpu {
             }
             // No supervisor state components exist.
             msr::XSS => 0,
+            msr::PKRS => u64::from(m.pkrs),
             msr::PAT => m.pat,
             msr::MTRR_DEF_TYPE => m.mtrr_def_type,
             msr::EFER => self.efer,
@@ -263,6 +268,11 @@ impl Cpu {
                 self.msrs.mtrr_variable[(number - msr::MTRR_PHYSBASE0) as usize] = value;
             }
             msr::XSS => check(value == 0)?,
+            msr::PKRS => {
+                check(value >> 32 == 0)?;
+                self.msrs.pkrs = value as u32;
+                self.flush_tlb();
+            }
             msr::PAT => {
                 check(memory_types(value, true))?;
                 self.msrs.pat = value;

@@ -295,6 +295,9 @@ impl Cpu {
         self.set_accessed(descriptor)?;
         self.cpl = cpl;
         self.seg[CS] = descriptor.segment(selector & !3 | u16::from(cpl));
+        if self.code_size() == 64 {
+            self.seg[CS].base = 0;
+        }
         self.update_mode();
         Ok(())
     }

@@ -141,9 +141,11 @@ fn check(cpu: &Cpu, code: u16, address: u64) -> String {
     }
     if has(error::KEY) {
         let key = last.value >> 59 & 15;
-        let rights = cpu.pkru >> (2 * key) & 3;
+        let supervisor = entries.iter().any(|entry| !entry.bit(2));
+        let (name, keys) = if supervisor { ("IA32_PKRS", cpu.msrs.pkrs) } else { ("PKRU", cpu.pkru) };
+        let rights = keys >> (2 * key) & 3;
         return format!(
-            "protection key {key} of the page forbids the access: PKRU has AD = {}, WD = {} for it",
+            "protection key {key} of the page forbids the access: {name} has AD = {}, WD = {} for it",
             rights & 1,
             rights >> 1
         );

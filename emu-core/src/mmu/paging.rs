@@ -5,7 +5,8 @@
 use super::Want;
 use super::tlb::{Context, Found};
 use crate::cpu::control::{
-    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE,
+    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PGE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA,
+    EFER_NXE,
 };
 use crate::cpu::model::Feature;
 use crate::cpu::{Cpu, Fallible, Fault, eflags};
@@ -57,6 +58,8 @@ struct Rules {
     smap: bool,
     /// PKRU, or 0 (everything permitted) while protection keys are off.
     pkru: u32,
+    /// IA32_PKRS, the same for supervisor pages.
+    pkrs: u32,
     /// Physical-address bits above the supported width must be zero.
     reserved_address: u64,
 }
@@ -71,12 +74,18 @@ impl Rules {
             | bit(self.want == Want::Execute && (self.nx || self.smep), error::FETCH)
     }
 
-    /// Does the protection key of a user page (bits 62:59 of the entry that maps it) forbid this data access?
+    /// Does the protection key of a page (bits 62:59 of the entry that maps it) forbid this data access? SDM 3A,
+    /// "Protection Keys".
     fn key_forbids(&self, user_page: bool, entry: u64) -> bool {
-        if self.pkru == 0 || !user_page || self.want == Want::Execute {
+        let keys = match (user_page, self.user) {
+            (true, _) => self.pkru,
+            (false, false) => self.pkrs,
+            (false, true) => 0,
+        };
+        if keys == 0 || self.want == Want::Execute {
             return false;
         }
-        let rights = self.pkru >> ((entry >> 59 & 15) * 2);
+        let rights = keys >> ((entry >> 59 & 15) * 2);
         let (access_disable, write_disable) = (rights & 1 != 0, rights & 2 != 0);
         access_disable || write_disable && self.want == Want::Write && (self.user || self.write_protect)
     }
@@ -123,6 +132,7 @@ const LONG: [Level; 5] =
 
 impl Cpu {
     fn rules(&self, want: Want, user: bool, implicit: bool) -> Rules {
+        let keys = |bit, rights| if self.cr4 & bit != 0 && self.efer & EFER_LMA != 0 { rights } else { 0 };
         Rules {
             want,
             user,
@@ -131,7 +141,8 @@ impl Cpu {
             nx: self.efer & EFER_NXE != 0,
             smep: self.cr4 & CR4_SMEP != 0,
             smap: self.cr4 & CR4_SMAP != 0,
-            pkru: if self.cr4 & CR4_PKE != 0 && self.efer & EFER_LMA != 0 { self.pkru } else { 0 },
+            pkru: keys(CR4_PKE, self.pkru),
+            pkrs: keys(CR4_PKS, self.msrs.pkrs),
             reserved_address: self.reserved_address_bits(),
         }
     }

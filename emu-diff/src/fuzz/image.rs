@@ -78,7 +78,7 @@ pub fn selector(random: &mut Random) -> u64 {
 pub struct Image {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Random instructions in it.
+    /// Random instructions in it, or programs of them.
     pub instructions: u64,
 }
 

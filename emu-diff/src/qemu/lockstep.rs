@@ -49,6 +49,8 @@ pub struct Found {
     pub exceptions: Vec<(u8, u16)>,
     /// External interrupts taken after it.
     pub interrupts: Vec<u8>,
+    /// What the list of known differences asks about the instruction.
+    pub conditions: Conditions,
     /// Anything that our machine said.
     pub note: Option<String>,
 }
@@ -377,6 +379,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
                 recent: self.recent.clone(),
                 exceptions: step.exceptions.clone(),
                 interrupts: step.interrupts.clone(),
+                conditions,
                 note,
             })),
         };
@@ -490,7 +493,7 @@ fn comparable(ours: &State, next: &Step) -> State {
     let paragraphs = matches!(mode(ours), "real" | "v86");
     let long_code = mode(ours) == "long" && ours.seg[CS].rights & 0x2000 != 0;
     for (n, (segment, our)) in theirs.seg.iter_mut().zip(&ours.seg).enumerate() {
-        let has_base = matches!(n, CS | FS | GS | TR) || !long_code;
+        let has_base = matches!(n, FS | GS | TR) || !long_code;
         if paragraphs || n == LDTR && segment.selector & !3 == 0 {
             segment.rights = our.rights;
             if n >= LDTR {

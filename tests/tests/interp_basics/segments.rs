@@ -1,7 +1,7 @@
 //! Segment limits, types and null selectors. SDM 3A, "Limit Checking", "Type Checking", "Null Segment Selector
 //! Checking".
 
-use emu_core::cpu::RAX;
+use emu_core::cpu::{RAX, RBX, RCX, RDX, RIP};
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
@@ -256,6 +256,29 @@ fn fs_and_gs_bases_count_in_64_bit_mode() {
         mov(eax, 0x10); mov(rbx, qword_ptr(rax + 8).gs()); hlt()));
     out.done();
     assert_eq!(out.reg(3), 0x0123_4567_89ab_cdef);
+}
+
+#[test]
+fn the_other_bases_do_not_count_in_64_bit_mode() {
+    let mut lab = Lab::long();
+    small(&mut lab, 0xfff, 0x93, 0x4);
+    lab.gdt(FREE + 8, descriptor(DATA, 0xfff, 0x9b, 0x2)); // 64-bit code with a base
+    lab.write(DATA + 8, 8, 0x1234);
+    lab.write(DATA + 0x100, 8, DATA);
+    lab.write(DATA + 0x108, 2, u64::from(FREE + 8));
+    let out = lab.run(code!(a:
+        mov(eax, u32::from(FREE)); mov(ds, eax); mov(es, eax); mov(ss, eax);
+        mov(ebx, DATA as u32); mov(eax, 0x12); mov(word_ptr(rbx + 0x20), 0xff);
+        lidt(tbyte_ptr(rbx + 0x20)); sidt(tbyte_ptr(rbx + 0x30)); // a handler that asks the segment itself
+        push(rbx); pop(rcx); mov(rdx, qword_ptr(rbx + 8)); movzx(esi, word_ptr(rbx + 0x30)); hlt()));
+    out.done();
+    assert_eq!((out.reg(RCX), out.reg(RDX), out.reg(6) & 0xffff), (DATA, 0x1234, 0xff));
+    // JMP to the code segment: its base is none.
+    lab.write(DATA, 1, 0xf4);
+    let out = lab.run(code!(a: mov(eax, u32::from(FREE)); mov(ds, eax); mov(ebx, DATA as u32);
+        db(&[0x48, 0xff, 0xab, 0x00, 0x01, 0x00, 0x00]))); // JMP FAR [rbx + 100h]
+    out.done();
+    assert_eq!(out.reg(RIP), DATA + 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ const PCIDE: u32 = 1 << 17;
 const SMEP: u32 = 1 << 20;
 const SMAP: u32 = 1 << 21;
 const PKE: u32 = 1 << 22;
+const PKS: u32 = 1 << 24;
 
 #[test]
 fn cr4_pcide_needs_long_mode_and_a_cr3_without_identifier() {
@@ -191,6 +192,46 @@ fn protection_keys_forbid_reads_and_writes_of_user_pages() {
     let mut lab = Lab::long();
     lab.forbid(DATA, pte::U);
     with_key(&mut lab, ACCESS, write).fault(0x80, None);
+}
+
+#[test]
+fn supervisor_protection_keys_forbid_reads_and_writes_of_supervisor_pages() {
+    const PKRS: u32 = 0x6e1;
+    const ACCESS: u32 = 1 << 6;
+    const WRITE: u32 = 2 << 6;
+    fn with_key(lab: &mut Lab, wp: bool, user_page: bool, write: bool, keys: u32) -> Outcome<'_> {
+        (lab.cr4, lab.cr0) = (lab.cr4 | PKS, if wp { lab.cr0 } else { lab.cr0 & !WP });
+        let entry = lab.pte(DATA) & if user_page { !0 } else { !pte::U } | 3 << 59;
+        let address = lab.pte_address(DATA);
+        lab.write(address, 8, entry);
+        lab.run(|a| {
+            a.mov(ebx, dword_ptr(DATA as i32))?; // cached before the key forbids it
+            a.mov(dword_ptr(DATA as i32), ebx)?;
+            a.mov(ecx, PKRS)?;
+            a.mov(eax, keys)?;
+            a.xor(edx, edx)?;
+            a.wrmsr()?;
+            if write {
+                a.mov(dword_ptr(DATA as i32), ebx)?
+            } else {
+                a.mov(ebx, dword_ptr(DATA as i32))?
+            }
+            a.int(0x80)
+        })
+    }
+    for wp in [true, false] {
+        with_key(&mut Lab::long(), wp, false, false, ACCESS).page_fault(0x21, DATA);
+        with_key(&mut Lab::long(), wp, false, true, ACCESS).page_fault(0x23, DATA);
+        with_key(&mut Lab::long(), wp, false, false, WRITE).fault(0x80, None);
+        with_key(&mut Lab::long(), wp, true, true, ACCESS | WRITE).fault(0x80, None);
+        with_key(&mut Lab::long(), wp, false, true, !(3 << 6)).fault(0x80, None);
+    }
+    with_key(&mut Lab::long(), true, false, true, WRITE).page_fault(0x23, DATA);
+    with_key(&mut Lab::long(), false, false, true, WRITE).fault(0x80, None);
+    // The register has 32 bits, and a user's access to a supervisor page fails for that reason alone.
+    let mut lab = Lab::long();
+    let out = lab.run(code!(a: mov(ecx, PKRS); xor(eax, eax); mov(edx, 1); wrmsr()));
+    assert_eq!(out.vector(), Some(vector::GP));
 }
 
 #[test]

@@ -283,21 +283,24 @@ fn every_register_that_cpuid_promises_exists() {
 fn machine_check_banks_can_be_enabled_and_cleared() {
     assert_eq!(rdmsr(0x179), Some(0x104), "four banks, MCG_CTL");
     assert_eq!(rdmsr(0x410), None);
-    for (msr, low, fits) in [
-        (0x17bu32, u32::MAX, true),
-        (0x400, u32::MAX, true),
+    for (msr, value, fits) in [
+        (0x17bu32, u64::MAX, true),
+        (0x400, u64::MAX, true),
+        (0x400, 0xaaaa_aaaa_aaaa_aaaa, false),
         (0x401, 0, true),
         (0x401, 1, false),
-        (0x40f, 1, false),
+        (0x402, u64::MAX, true),
+        (0x40f, 1, true),
         (0x17a, 4, true),
         (0x17a, 8, false),
         (0x179, 0, false),
     ] {
         let mut lab = Lab::long();
-        let out = lab
-            .run(code!(a: mov(ecx, msr); mov(eax, low); mov(edx, 0); wrmsr(); xor(eax, eax); rdmsr(); hlt()));
+        let (low, high) = (value as u32, (value >> 32) as u32);
+        let out = lab.run(code!(a: mov(ecx, msr); mov(eax, low); mov(edx, high); wrmsr();
+            xor(eax, eax); xor(edx, edx); rdmsr(); hlt()));
         assert_eq!(out.vector(), if fits { None } else { Some(vector::GP) }, "{msr:x}");
-        assert!(!fits || out.reg(RAX) == u64::from(low));
+        assert!(!fits || out.reg(RAX) | out.reg(RDX) << 32 == value);
     }
 }
 

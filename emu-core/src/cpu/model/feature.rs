@@ -156,6 +156,7 @@ features! {
     Vpclmulqdq "vpclmulqdq" Ecx7 10 [Pclmulqdq Avx];
     Rdpid "rdpid" Ecx7 22 [Msr];
     Cldemote "cldemote" Ecx7 25 [];
+    Pks "pks" Ecx7 31 [Lm];
 
     Serialize "serialize" Edx7 14 [];
     SpecCtrl "spec-ctrl" Edx7 26 [Msr];

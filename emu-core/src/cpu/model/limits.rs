@@ -35,6 +35,7 @@ impl Model {
             (Smep, CR4_SMEP),
             (Smap, CR4_SMAP),
             (Pku, CR4_PKE),
+            (Pks, CR4_PKS),
         ];
         self.bits(BITS)
     }
@@ -75,6 +76,7 @@ impl Model {
             msr::TSC_DEADLINE => self.has(TscDeadline),
             msr::X2APIC_FIRST..=msr::X2APIC_LAST => self.has(X2apic),
             msr::XSS => self.has(Xsaves),
+            msr::PKRS => self.has(Pks),
             msr::EFER => self.efer() != 0,
             msr::STAR => self.has(Syscall),
             msr::LSTAR | msr::CSTAR | msr::FMASK => self.has(Syscall) && self.has(Lm),
