@@ -135,6 +135,7 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
         cpu.done = 0;
         frame.spill[1] = remaining as u64;
         frame.load(cpu);
+        stack.pages.look(cpu);
         return GOES_ON;
     }
     let retired = match result {
@@ -171,6 +172,7 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
         frame.spill[1] = cpu.deadline - cpu.retired;
     }
     frame.load(cpu);
+    stack.pages.look(cpu);
     code
 }
 
@@ -229,5 +231,7 @@ extern "sysv64" fn bring_in(stack: &mut StackFrame, linear: u64, stretch: Stretc
     let access = linear.wrapping_add(below);
     // Accesses that may want to be aligned are looked at first by their handlers.
     let within = linear % PAGE_SIZE + span <= PAGE_SIZE && (size < 16 || access.is_multiple_of(size));
-    u64::from(!(within && cpu.bring_in(access, write)))
+    let failed = !(within && cpu.bring_in(access, write));
+    stack.pages.look(cpu);
+    u64::from(failed)
 }

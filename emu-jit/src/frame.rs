@@ -12,6 +12,7 @@ use emu_core::mem::PAGE_SIZE;
 
 use crate::jumps::Contexts;
 use crate::mode::Mode;
+use crate::pages::Pages;
 
 /// Guest registers 0 to 11 and their host registers: the same ones, so that implicit operands need no moves, except
 /// that RSP is the host's own and the guest's lives in R12.
@@ -136,6 +137,10 @@ pub struct StackFrame {
     pub exchange: *mut Exchange,
     /// Host minus guest address of the page that a group of accesses lies in.
     pub distances: [u64; GROUPS],
+    /// The pages that user code met last.
+    pub pages: Pages,
+    /// While a slot there is filled: the offset in the page.
+    pub within: u64,
     /// While the fast copy of a loop runs: guest and host address of the page that an access met last.
     pub recent: [[u64; 2]; RECENT_PAGES],
     /// The same: instructions that may retire after it.
@@ -188,6 +193,8 @@ offsets! {
     SPILL = offset_of!(Frame, spill);
     EXCHANGE = offset_of!(StackFrame, exchange);
     DISTANCES = offset_of!(StackFrame, distances);
+    PAGES = offset_of!(StackFrame, pages);
+    WITHIN = offset_of!(StackFrame, within);
     RECENT = offset_of!(StackFrame, recent);
     REST = offset_of!(StackFrame, rest);
     RUN = offset_of!(StackFrame, run);

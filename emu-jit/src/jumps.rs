@@ -95,7 +95,7 @@ pub struct Jump {
 #[derive(Debug)]
 pub struct Jumps {
     /// The mode word of its code.
-    mode: u8,
+    mode: u16,
     /// Serial number of the [`FetchTable`] that it belongs to, and how many pages that had dropped.
     serial: u64,
     dropped: usize,
@@ -131,12 +131,12 @@ impl Jumps {
     }
 
     /// Is it for code of this mode word from these pages?
-    fn serves(&self, mode: u8, fetches: &FetchTable) -> bool {
+    fn serves(&self, mode: u16, fetches: &FetchTable) -> bool {
         self.mode == mode && self.serial == fetches.serial()
     }
 
     /// Empties it, for code of this mode word from these pages.
-    fn start(&mut self, mode: u8, fetches: &FetchTable) {
+    fn start(&mut self, mode: u16, fetches: &FetchTable) {
         self.clear();
         (self.mode, self.serial, self.dropped) = (mode, fetches.serial(), fetches.dropped().len());
     }

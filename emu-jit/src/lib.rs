@@ -23,6 +23,7 @@ pub mod groups;
 pub mod jumps;
 pub mod loops;
 pub mod mode;
+pub mod pages;
 pub mod thunks;
 pub mod units;
 pub mod x87;
@@ -70,6 +71,8 @@ pub struct Translator {
     factory: InstructionInfoFactory,
     hot: u8,
     most: usize,
+    /// Places in code that got a slot for their page.
+    places: usize,
 }
 
 impl std::fmt::Debug for Translator {
@@ -105,6 +108,7 @@ impl Translator {
             cpus: Vec::new(),
             factory: InstructionInfoFactory::new(),
             hot,
+            places: 0,
             most: most.clamp(1, analysis::MOST),
         })
     }
@@ -304,12 +308,14 @@ impl Translator {
                 thunks: &self.thunks,
                 base: self.code.next(),
                 first_link,
+                places: self.places,
             };
             match emit::emit(&block, plan) {
                 Ok(emitted) => break emitted,
                 Err(failed) => analysis::demote(&mut block, failed.index, key.mode, merge),
             }
         };
+        self.places = emitted.places;
         let at = self.code.push(&emitted.code);
         for link in &emitted.links {
             let to = Key { offset: link.target, mode: key.mode, careful: link.careful };

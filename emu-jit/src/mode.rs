@@ -6,15 +6,16 @@ use emu_core::cpu::{CS, Cpu};
 
 /// A mode word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Mode(u8);
+pub struct Mode(u16);
 
-const SIZE: u8 = 3;
-const FLAT: u8 = 1 << 2;
-const FLAT_CODE: u8 = 1 << 3;
-const WIDE_STACK: u8 = 1 << 4;
-const SSE: u8 = 1 << 5;
-const AVX: u8 = 1 << 6;
-const X87: u8 = 1 << 7;
+const SIZE: u16 = 3;
+const FLAT: u16 = 1 << 2;
+const FLAT_CODE: u16 = 1 << 3;
+const WIDE_STACK: u16 = 1 << 4;
+const SSE: u16 = 1 << 5;
+const AVX: u16 = 1 << 6;
+const X87: u16 = 1 << 7;
+const USER: u16 = 1 << 8;
 /// Mask bits of all exceptions in MXCSR.
 const ALL_MASKED: u32 = 0x1f80;
 /// The same in the x87 control word.
@@ -25,7 +26,7 @@ impl Mode {
     pub fn of(cpu: &Cpu) -> Self {
         let size = cpu.code_size();
         let code = &cpu.seg[CS];
-        let mut word = (size / 32) as u8;
+        let mut word = (size / 32) as u16;
         if cpu.flat {
             word |= FLAT;
         }
@@ -34,6 +35,9 @@ impl Mode {
         }
         if cpu.stack_mask == u64::MAX || size == 32 && cpu.stack_mask == 0xffff_ffff {
             word |= WIDE_STACK;
+        }
+        if cpu.cpl == 3 {
+            word |= USER;
         }
         let available = cpu.cr0 & (CR0_EM | CR0_TS) == 0;
         let x87_masked = cpu.fpu.control & X87_MASKED == X87_MASKED && cpu.fpu.status & STATUS_ES == 0;
@@ -90,8 +94,13 @@ impl Mode {
         self.0 & X87 != 0
     }
 
+    /// User mode.
+    pub fn user(self) -> bool {
+        self.0 & USER != 0
+    }
+
     /// The word.
-    pub fn word(self) -> u8 {
+    pub fn word(self) -> u16 {
         self.0
     }
 }

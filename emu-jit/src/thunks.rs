@@ -14,10 +14,11 @@ use crate::code_buffer::CodeBuffer;
 use crate::emit::NOTED;
 use crate::enter::{LEAVES, Place};
 use crate::frame::{
-    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, JUMPS, PINNED, REMAINING, RUN, SPILL, STACK,
+    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, JUMPS, PAGES, PINNED, REMAINING, RUN, SPILL, STACK,
     VECTORS_IN, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE, X87_SEGMENT,
 };
 use crate::jumps;
+use crate::pages::{CLEARED, UNKNOWN};
 
 const REGS: i32 = offset_of!(Cpu, regs) as i32;
 const VECTORS: i32 = (offset_of!(Cpu, fpu) + offset_of!(Fpu, vectors)) as i32;
@@ -238,6 +239,10 @@ fn emit_enter(asm: &mut Assembler) {
         ; sub rsp, STACK
     );
     copy(asm, true);
+    dynasm!(asm; .arch x64; xorps xmm0, xmm0; mov QWORD [rsp + PAGES + UNKNOWN as i32], -1);
+    for at in CLEARED.step_by(16) {
+        dynasm!(asm; .arch x64; movups [rsp + PAGES + at as i32], xmm0);
+    }
     dynasm!(asm
         ; .arch x64
         ; mov [rsp + EXCHANGE], rdi

@@ -128,6 +128,12 @@ impl Tlb {
         (&raw const self.set.read[first] as usize, &raw const self.set.write[first] as usize)
     }
 
+    /// Changes whenever an [`Entry`] that one of [`tables`](Self::tables) had may be there no longer.
+    #[inline]
+    pub fn losses(&self) -> (u64, u64) {
+        (self.clock, self.set.dropped)
+    }
+
     /// Where code of user mode (or of the supervisor) runs from.
     #[inline]
     pub fn fetches(&self, user: bool) -> &FetchTable {

@@ -38,6 +38,11 @@ impl Spot {
     /// At R13 itself.
     pub(super) const R13: Self = Self { index: Register::None, scale: 1, displacement: 0 };
 
+    /// At R13 plus a host register and a number.
+    pub(super) fn based(index: Register, displacement: i64) -> Self {
+        Self { index, scale: 1, displacement }
+    }
+
     fn operand(self) -> MemoryOperand {
         MemoryOperand::new(
             Register::R13,
@@ -64,6 +69,9 @@ impl Emitter<'_> {
     ) -> Result<(), Failed> {
         match way {
             Way::Checked => {
+                if let Some(slot) = self.slot_for(address, size, want) {
+                    return self.reach_by_slot(address, slot, size, want, miss);
+                }
                 self.offset_of(address, 0)?;
                 self.host_address(address.segment(), size, want, miss);
                 self.place = Spot::R13;
@@ -74,8 +82,12 @@ impl Emitter<'_> {
                 let careful = self.careful_exit(stretch);
                 self.offset_of(address, -below)?;
                 self.segment(address.segment(), 1, want, careful);
-                self.find_entry(span as u32, want, careful);
-                dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
+                if let Some(slot) = self.slot_for(address, span as u32, want) {
+                    self.distance_by_slot(slot, span as u32, want, careful);
+                } else {
+                    self.find_entry(span as u32, want, careful);
+                    dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
+                }
                 match address {
                     Address::Operand(insn) if insn.is_ip_rel_memory_operand() => {
                         dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
@@ -237,7 +249,7 @@ impl Emitter<'_> {
     }
 
     /// A guest address plus `distance` into R13, as an offset in its segment. Keeps the host's flags. Changes R14.
-    fn offset_of(&mut self, address: Address<'_>, distance: i32) -> Result<(), Failed> {
+    pub(super) fn offset_of(&mut self, address: Address<'_>, distance: i32) -> Result<(), Failed> {
         match address {
             Address::Operand(insn) if distance == 0 => self.effective_address(insn),
             Address::Operand(insn) => {
@@ -350,7 +362,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn segment(&mut self, segment: Register, size: u32, want: Want, miss: DynamicLabel) {
+    pub(super) fn segment(&mut self, segment: Register, size: u32, want: Want, miss: DynamicLabel) {
         let number = segment.number();
         if self.mode.size() == 64 {
             self.add_segment_base(segment);
@@ -406,7 +418,7 @@ impl Emitter<'_> {
 }
 
 impl Address<'_> {
-    fn segment(self) -> Register {
+    pub(super) fn segment(self) -> Register {
         match self {
             Self::Operand(insn) => insn.memory_segment(),
             Self::Stack(..) => Register::SS,

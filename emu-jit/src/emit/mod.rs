@@ -9,6 +9,7 @@ mod fast;
 mod flags;
 mod memory;
 mod native;
+mod pages;
 mod x87;
 
 use dynasmrt::x64::X64Relocation;
@@ -24,6 +25,7 @@ use crate::frame::{HIGH, PAGE, PINNED, REST, ROUNDS, RUN};
 use crate::groups::Way;
 use crate::loops::{Loop, SOON};
 use crate::mode::Mode;
+use crate::pages::Slot;
 use crate::thunks::Thunks;
 use flags::{Source, State};
 use memory::Spot;
@@ -67,6 +69,8 @@ pub struct Emitted {
     pub direct: usize,
     /// Jumps that can be linked.
     pub links: Vec<LinkSite>,
+    /// Places in code that got a slot for their page so far.
+    pub places: usize,
 }
 
 /// Code that is emitted behind the block.
@@ -79,6 +83,16 @@ enum Cold {
     Careful { from: DynamicLabel, again: Option<DynamicLabel>, stretch: Stretch, index: usize, state: State },
     /// An access of a fast loop did not meet the page that it met last.
     Recent { from: DynamicLabel, back: DynamicLabel, page: u8, size: u32, want: Want, miss: DynamicLabel },
+    /// An access did not meet the page in its slot.
+    Slot {
+        from: DynamicLabel,
+        back: DynamicLabel,
+        slot: Slot,
+        size: u32,
+        want: Want,
+        miss: DynamicLabel,
+        adds: bool,
+    },
     /// The fast copy of a loop has used its budget up.
     Spent { from: DynamicLabel, state: State },
     /// The fast copy of a loop may be worth preparing.
@@ -114,6 +128,10 @@ struct Emitter<'a> {
     /// Where they are then.
     start: Source,
     x87: bool,
+    /// Places in code that got a slot for their page.
+    places: usize,
+    /// Where the access at hand comes back to from a look for its page.
+    back: DynamicLabel,
 }
 
 /// Places in the code of a block.
@@ -146,6 +164,8 @@ pub struct Plan<'a> {
     pub base: usize,
     /// Token of its first link.
     pub first_link: u64,
+    /// Places in code that got a slot for their page so far.
+    pub places: usize,
 }
 
 /// Emits a block.
@@ -192,6 +212,8 @@ fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emi
         stored,
         start: Source::Frame,
         x87: block.iter().any(|guest| guest.x87),
+        places: plan.places,
+        back: labels.fail,
     };
     let (indirect, direct) = emitter.entry();
     emitter.body()?;
@@ -202,9 +224,9 @@ fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emi
         }
         emitter.emit_cold()?;
     }
-    let links = emitter.links;
+    let (links, places) = (emitter.links, emitter.places);
     let code = emitter.asm.finalize().map_err(|_| Failed { index: 0 })?;
-    Ok(Some(Emitted { code, indirect, direct, links }))
+    Ok(Some(Emitted { code, indirect, direct, links, places }))
 }
 
 impl<'a> Emitter<'a> {
@@ -427,6 +449,11 @@ impl<'a> Emitter<'a> {
                 Cold::Recent { from, back, page, size, want, miss } => {
                     dynasm!(self.asm; .arch x64; =>from);
                     self.other_page(page, size, want, miss);
+                    dynasm!(self.asm; .arch x64; jmp =>back);
+                }
+                Cold::Slot { from, back, slot, size, want, miss, adds } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    self.fill_slot(slot, size, want, miss, adds);
                     dynasm!(self.asm; .arch x64; jmp =>back);
                 }
                 Cold::Spent { from, state } => self.spent(from, state),

@@ -49,6 +49,8 @@ pub(super) struct Set {
     pub fetch: [FetchTable; 2],
     /// Slots of pages that are not global, and of those that are.
     filled: [Vec<u16>; 2],
+    /// Counts the times that entries for fast access were forgotten.
+    pub dropped: u64,
     /// Hash values of regions that large pages cover.
     large: Box<[u64; REGIONS / 64]>,
     any_large: bool,
@@ -76,6 +78,7 @@ impl Set {
             pages: boxed(|_| Page::default()),
             fetch: [fetch(), fetch()],
             filled: [Vec::new(), Vec::new()],
+            dropped: 0,
             large: Box::new([0; REGIONS / 64]),
             any_large: false,
             huge: false,
@@ -101,6 +104,7 @@ impl Set {
         let old = std::mem::replace(&mut self.pages[at], page);
         let more = old.tag == page.tag && old.physical | WRITE == page.physical | WRITE;
         if !more {
+            self.dropped += u64::from(old.tag != 0);
             (self.read[at], self.write[at]) = (empty(at), empty(at));
             let log = &mut self.filled[usize::from(found.global)];
             if log.len() < LOG {
@@ -134,6 +138,7 @@ impl Set {
     }
 
     fn clear_slot(&mut self, at: usize) {
+        self.dropped += 1;
         (self.read[at], self.write[at]) = (empty(at), empty(at));
         self.pages[at] = Page::default();
     }
@@ -149,6 +154,7 @@ impl Set {
 
     /// Forgets where writes go in host memory, and reads too if `reads`, but not the translations.
     pub fn drop_fast(&mut self, reads: bool) {
+        self.dropped += 1;
         if self.filled.iter().any(|log| log.len() == LOG) {
             return self.wipe_fast(reads);
         }
@@ -165,6 +171,7 @@ impl Set {
 
     /// Forgets everything.
     pub fn clear(&mut self, serial: &mut u64) {
+        self.dropped += 1;
         if self.filled.iter().any(|log| log.len() == LOG) {
             self.wipe_fast(true);
             self.pages.fill(Page::default());

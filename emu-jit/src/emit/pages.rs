@@ -1,0 +1,126 @@
+//! Memory accesses by way of the page that they met last, see [`crate::pages`].
+
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
+use iced_x86::Register;
+
+use super::memory::{Address, Spot};
+use super::{Cold, Emitter, Failed};
+use crate::analysis::Want;
+use crate::frame::WITHIN;
+use crate::pages::Slot;
+
+impl Emitter<'_> {
+    /// The slot for an access of user code.
+    pub(super) fn slot_for(&mut self, address: Address<'_>, size: u32, want: Want) -> Option<Slot> {
+        if !self.mode.user() {
+            return None;
+        }
+        let stack = match address {
+            Address::Stack(..) => true,
+            Address::Operand(insn) => {
+                insn.memory_index() == Register::None && insn.memory_base().full_register() == Register::RSP
+            }
+        };
+        if stack {
+            return Slot::new(None, size, want);
+        }
+        self.places += 1;
+        Slot::new(Some(self.places), size, want)
+    }
+
+    /// Finds the host's place of an access. Changes R13, R14 and the host's flags.
+    pub(super) fn reach_by_slot(
+        &mut self,
+        address: Address<'_>,
+        slot: Slot,
+        size: u32,
+        want: Want,
+        miss: DynamicLabel,
+    ) -> Result<(), Failed> {
+        if let Some((base, displacement)) = self.plain(address) {
+            match displacement {
+                0 => dynasm!(self.asm; .arch x64; mov r14, Rq(base)),
+                -128..128 => dynasm!(self.asm; .arch x64; lea r14, [BYTE Rq(base) + displacement as i8]),
+                _ => dynasm!(self.asm; .arch x64; lea r14, [Rq(base) + displacement]),
+            }
+            self.check_slot(slot, size, want, miss, false);
+            dynasm!(self.asm; .arch x64; mov r13, [rsp + slot.distance()]);
+            self.slot_back();
+            self.place = Spot::based(Register::RAX + u32::from(base), displacement.into());
+            return Ok(());
+        }
+        self.offset_of(address, 0)?;
+        self.segment(address.segment(), size, want, miss);
+        dynasm!(self.asm; .arch x64; mov r14, r13);
+        self.check_slot(slot, size, want, miss, true);
+        dynasm!(self.asm; .arch x64; add r13, [rsp + slot.distance()]);
+        self.slot_back();
+        self.place = Spot::R13;
+        Ok(())
+    }
+
+    /// From the linear address in R13 to the distance of its page in R13.
+    pub(super) fn distance_by_slot(&mut self, slot: Slot, size: u32, want: Want, miss: DynamicLabel) {
+        dynasm!(self.asm; .arch x64; mov r14, r13);
+        self.check_slot(slot, size, want, miss, false);
+        dynasm!(self.asm; .arch x64; mov r13, [rsp + slot.distance()]);
+        self.slot_back();
+    }
+
+    /// The host register and the number that an address is the sum of, where it is.
+    fn plain(&self, address: Address<'_>) -> Option<(u8, i32)> {
+        if self.mode.size() != 64 {
+            return None;
+        }
+        match address {
+            Address::Stack(base, distance) => Some((Self::pinned(base)?, distance)),
+            Address::Operand(insn) => {
+                let plain = insn.memory_base().is_gpr64()
+                    && insn.memory_index() == Register::None
+                    && !matches!(insn.memory_segment(), Register::FS | Register::GS);
+                let base = plain.then(|| Self::pinned(Self::number(insn.memory_base())))??;
+                Some((base, i32::try_from(insn.memory_displacement64() as i64).ok()?))
+            }
+        }
+    }
+
+    /// Compares the linear address in R14 with the slot's page. What is emitted next loads the slot's distance.
+    fn check_slot(&mut self, slot: Slot, size: u32, want: Want, miss: DynamicLabel, adds: bool) {
+        let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+        dynasm!(self.asm
+            ; .arch x64
+            ; sub r14, [rsp + slot.tag()]
+            ; cmp r14, [rsp + slot.limit()]
+            ; jae =>from
+        );
+        self.flags_lost();
+        self.back = back;
+        self.cold.push(Cold::Slot { from, back, slot, size, want, miss, adds });
+    }
+
+    /// Where an access comes back to that did not meet the slot's page.
+    fn slot_back(&mut self) {
+        dynasm!(self.asm; .arch x64; =>self.back);
+    }
+
+    /// An access that did not meet its slot's page: asks the translation cache and fills the slot. R13 is the distance
+    /// then, or (with `adds`) the host's address.
+    pub(super) fn fill_slot(&mut self, slot: Slot, size: u32, want: Want, miss: DynamicLabel, adds: bool) {
+        dynasm!(self.asm; .arch x64; add r14, [rsp + slot.tag()]; mov r13, r14);
+        self.find_entry(size, want, miss);
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov [rsp + WITHIN], r13
+            ; mov r13, [r14]
+            ; mov [rsp + slot.tag()], r13
+            ; mov r14, [r14 + 8]
+        );
+        if adds {
+            dynasm!(self.asm; .arch x64; sub r14, r13; mov [rsp + slot.distance()], r14);
+            dynasm!(self.asm; .arch x64; add r13, [rsp + WITHIN]; add r13, r14);
+        } else {
+            dynasm!(self.asm; .arch x64; sub r14, r13; mov [rsp + slot.distance()], r14; mov r13, r14);
+        }
+        dynasm!(self.asm; .arch x64; mov QWORD [rsp + slot.limit()], slot.full());
+    }
+}
