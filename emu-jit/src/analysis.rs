@@ -102,7 +102,8 @@ impl Guest {
             Kind::Native => {
                 let leaves = !self.operand.is_sure() || needs_alignment(&self.insn) && !self.aligned;
                 let leaves = leaves || x87::may_decline(&self.insn);
-                self.access.is_some() && leaves || self.effect == Effect::Kept
+                let declines = self.effect == Effect::Kept || self.effect == Effect::Varies && self.live != 0;
+                self.access.is_some() && leaves || declines
             }
             Kind::Push | Kind::Pop | Kind::Leave => !self.stack.is_sure(),
             Kind::Nothing => false,
@@ -586,7 +587,7 @@ pub fn liveness(block: &mut [Guest]) {
     for guest in block.iter_mut().rev() {
         guest.live = live;
         guest.read_later = read;
-        if guest.effect == Effect::Varies && guest.live != 0 {
+        if guest.effect == Effect::Varies && guest.live != 0 && guest.access.is_some() {
             guest.kind = Kind::CallOut;
             guest.effect = Effect::None;
             guest.access = None;
@@ -594,6 +595,7 @@ pub fn liveness(block: &mut [Guest]) {
         let called = matches!(guest.kind, Kind::CallOut | Kind::Last);
         let reads = match guest.effect {
             _ if called => 0,
+            Effect::Varies if guest.live != 0 => OSZAPC,
             Effect::Partial(mask) if !guest.flags_are_seen() => guest.all_reads & mask,
             _ => guest.all_reads,
         };

@@ -21,10 +21,9 @@ pub enum Effect {
     Partial(u64),
     /// As `Whole`, unless the count in CL is zero.
     Counted(u64),
-    /// ZF (and CF) change and others stay, which silicon does in different ways: left to the interpreter, unless
-    /// nobody looks.
+    /// ZF (and CF) change and others stay, which silicon does in different ways.
     Varies,
-    /// The guest's stay, the host's are lost (DIV).
+    /// The guest's stay, the host's are lost (DIV, IDIV).
     Kept,
 }
 
@@ -87,7 +86,7 @@ pub fn effect(insn: &Instruction) -> Option<Effect> {
         M::Sahf => Effect::Partial(OSZAPC & !OF),
         M::Adcx => Effect::Partial(CF),
         M::Adox => Effect::Partial(OF),
-        M::Div => Effect::Kept,
+        M::Div | M::Idiv => Effect::Kept,
         M::Ptest | M::Vptest | M::Vtestps | M::Vtestpd => Effect::Whole(OSZAPC),
         M::Comiss | M::Comisd | M::Ucomiss | M::Ucomisd => Effect::Whole(OSZAPC),
         M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip => Effect::Whole(OSZAPC),

@@ -139,6 +139,10 @@ pub struct StackFrame {
     pub distances: [u64; GROUPS],
     /// The pages that user code met last.
     pub pages: Pages,
+    /// The bytes around a seam between pages: the last ones of one page and the first ones of the next.
+    pub window: [u8; 2 * crate::emit::WIDEST as usize],
+    /// Host addresses of the two halves, and bytes of each.
+    pub halves: [u64; 3],
     /// While a slot there is filled: the offset in the page.
     pub within: u64,
     /// While the fast copy of a loop runs: guest and host address of the page that an access met last.
@@ -194,6 +198,8 @@ offsets! {
     EXCHANGE = offset_of!(StackFrame, exchange);
     DISTANCES = offset_of!(StackFrame, distances);
     PAGES = offset_of!(StackFrame, pages);
+    WINDOW = offset_of!(StackFrame, window);
+    HALVES = offset_of!(StackFrame, halves);
     WITHIN = offset_of!(StackFrame, within);
     RECENT = offset_of!(StackFrame, recent);
     REST = offset_of!(StackFrame, rest);

@@ -8,14 +8,16 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::{OSZAPC, Writer};
 use emu_core::cpu::fpu::{Fpu, Vector};
 use emu_core::cpu::{CS, Cpu, RIP, Segment};
+use emu_core::mem::PAGE_SIZE;
 use emu_core::softfloat::F80;
 
 use crate::code_buffer::CodeBuffer;
-use crate::emit::NOTED;
+use crate::emit::{NOTED, SLOT_MASK};
 use crate::enter::{LEAVES, Place};
 use crate::frame::{
-    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, JUMPS, PAGES, PINNED, REMAINING, RUN, SPILL, STACK,
-    VECTORS_IN, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE, X87_SEGMENT,
+    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, HALVES, JUMPS, PAGES, PINNED, REMAINING, RUN, SPILL,
+    STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE,
+    X87_SEGMENT,
 };
 use crate::jumps;
 use crate::pages::{CLEARED, UNKNOWN};
@@ -71,6 +73,14 @@ pub struct Thunks {
     pub bring_in: usize,
     /// Goes on at the RIP in R13 by way of the jump cache, or leaves with token 0.
     pub by_cache: usize,
+    /// For R14 bytes on either side of the end of the page that the linear address in R13 lies in: copies them into the
+    /// frame's window. R13 is the address there and R14 the linear one then. Sets the host's carry when it cannot: the
+    /// access does not cross that end, or the table for reads does not have both pages.
+    pub window_read: usize,
+    /// The same by the table for writes.
+    pub window_write: usize,
+    /// Copies the window back to where it came from. Changes R13, R14 and the host's flags.
+    pub window_back: usize,
     /// The host has BMI2.
     pub bmi2: bool,
 }
@@ -210,6 +220,12 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; xor r14d, r14d
         ; jmp extern leave
     );
+    let window_read = base + asm.offset().0;
+    emit_window(&mut asm, TLB_READ);
+    let window_write = base + asm.offset().0;
+    emit_window(&mut asm, TLB_WRITE);
+    let window_back = base + asm.offset().0;
+    emit_window_back(&mut asm);
     let bytes = asm.finalize().expect("thunks refer to labels that exist");
     code.push(&bytes);
     Thunks {
@@ -223,6 +239,9 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         no_target,
         bring_in,
         by_cache,
+        window_read,
+        window_write,
+        window_back,
         bmi2: is_x86_feature_detected!("bmi2"),
     }
 }
@@ -493,6 +512,112 @@ fn emit_x87_out(asm: &mut Assembler) {
         );
     }
     dynasm!(asm; .arch x64; ret);
+}
+
+/// Changes R13, R14 and the host's flags.
+fn emit_window(asm: &mut Assembler, table: i32) {
+    const ABOVE: i32 = 8 + 5 * 8;
+    const PAGE: i32 = PAGE_SIZE as i32;
+    dynasm!(asm
+        ; .arch x64
+        ; push rax
+        ; push rcx
+        ; push rdx
+        ; push rsi
+        ; push rdi
+        ; mov [rsp + ABOVE + HALVES + 16], r14
+        // Offset in the window.
+        ; mov eax, r13d
+        ; and eax, PAGE - 1
+        ; lea eax, [rax + r14 - PAGE]
+        ; test eax, eax
+        ; jle >none
+        // The end of this page.
+        ; mov rdx, r13
+        ; shr rdx, 8
+        ; and edx, SLOT_MASK
+        ; add rdx, [rsp + ABOVE + table]
+        ; mov rcx, r13
+        ; sub rcx, [rdx]
+        ; cmp rcx, PAGE - 1
+        ; ja >none
+        ; mov rsi, [rdx + 8]
+        ; add rsi, PAGE
+        ; sub rsi, r14
+        ; mov [rsp + ABOVE + HALVES], rsi
+        // The start of the next one.
+        ; lea rdx, [r13 + PAGE - 1]
+        ; and rdx, -PAGE
+        ; mov rcx, rdx
+        ; shr rcx, 8
+        ; and ecx, SLOT_MASK
+        ; add rcx, [rsp + ABOVE + table]
+        ; cmp rdx, [rcx]
+        ; jne >none
+        ; mov rdx, [rcx + 8]
+        ; mov [rsp + ABOVE + HALVES + 8], rdx
+        ; lea rdi, [rsp + ABOVE + WINDOW]
+        ; mov ecx, r14d
+        ; next:
+        ; mov rax, [rsi + rcx - 8]
+        ; mov [rdi + rcx - 8], rax
+        ; sub ecx, 8
+        ; jnz <next
+        ; add rdi, r14
+        ; mov ecx, r14d
+        ; next:
+        ; mov rax, [rdx + rcx - 8]
+        ; mov [rdi + rcx - 8], rax
+        ; sub ecx, 8
+        ; jnz <next
+        ; mov eax, r13d
+        ; and eax, PAGE - 1
+        ; lea rdi, [rdi + rax - PAGE]
+        ; mov r14, r13
+        ; mov r13, rdi
+        ; clc
+        ; jmp >done
+        ; none:
+        ; stc
+        ; done:
+        ; pop rdi
+        ; pop rsi
+        ; pop rdx
+        ; pop rcx
+        ; pop rax
+        ; ret
+    );
+}
+
+fn emit_window_back(asm: &mut Assembler) {
+    const ABOVE: i32 = 8 + 3 * 8;
+    dynasm!(asm
+        ; .arch x64
+        ; push rax
+        ; push rcx
+        ; push rdi
+        ; mov r14, [rsp + ABOVE + HALVES + 16]
+        ; lea r13, [rsp + ABOVE + WINDOW]
+        ; mov rdi, [rsp + ABOVE + HALVES]
+        ; mov ecx, r14d
+        ; next:
+        ; mov rax, [r13 + rcx - 8]
+        ; mov [rdi + rcx - 8], rax
+        ; sub ecx, 8
+        ; jnz <next
+        ; add r13, r14
+        ; mov rdi, [rsp + ABOVE + HALVES + 8]
+        ; mov ecx, r14d
+        ; next:
+        ; mov rax, [r13 + rcx - 8]
+        ; mov [rdi + rcx - 8], rax
+        ; sub ecx, 8
+        ; jnz <next
+        ; pop rdi
+        ; pop rcx
+        ; pop rax
+        ; ret
+    );
 }
 
 /// Flags that the most common writers left are made anew by the same operation; the others are worked out.

@@ -257,7 +257,8 @@ impl CodeCache {
                 self.changes.clear();
             }
             let changes = self.changes.entry(write.frame).or_default();
-            let often = changes.times >= SELDOM && changes.streak < MAX_STREAK;
+            let whole = write.from == 0 && write.to == PAGE_SIZE as u16;
+            let often = !whole && changes.times >= SELDOM && changes.streak < MAX_STREAK;
             if often && drop_blocks(&self.index, &mut self.pages, write) {
                 changes.streak += 1;
                 self.tell(write);

@@ -72,10 +72,17 @@ pub struct Memory {
     /// Which bytes of a frame were decoded as instructions, where any were.
     code_bytes: Vec<Option<Box<ByteMap>>>,
     code_writes: Vec<CodeWrite>,
+    /// Writes beside the instructions of a frame since it has some, and how often it was cleared for them.
+    beside: Vec<(u16, u8)>,
 }
 
 /// One bit for each byte of a frame.
 type ByteMap = [u64; PAGE_SIZE as usize / 64];
+
+/// Writes beside a frame's instructions that it may have before these are dropped, the first time.
+const FEW_BESIDE: u16 = 64;
+/// Doublings of that.
+const MOST_CLEARED: u8 = 9;
 
 /// A write that changed decoded instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +127,7 @@ impl Memory {
             maps: 0,
             code_bytes: vec![None; frames],
             code_writes: Vec::new(),
+            beside: vec![(0, 0); frames],
         })
     }
 
@@ -309,8 +317,22 @@ impl Memory {
         if size != 0 && self.code[frame as usize] & code_chunks(offset, size) != 0 {
             self.write_code(frame, offset as usize, bytes);
         }
+        if self.code[frame as usize] != 0 {
+            self.note_beside(frame);
+        }
         self.ram.write_slice(host, bytes);
         self.dirty[frame as usize] = 1;
+    }
+
+    /// Counts writes to a frame with decoded instructions. Where there are many the instructions had better go: a frame
+    /// that became data would have slow writes for ever. Each time it takes more of them, for one that is both.
+    fn note_beside(&mut self, frame: FrameNumber) {
+        let (count, cleared) = &mut self.beside[frame as usize];
+        *count += 1;
+        if *count == FEW_BESIDE << *cleared {
+            (*count, *cleared) = (0, (*cleared + 1).min(MOST_CLEARED));
+            self.code_writes.push(CodeWrite { frame, from: 0, to: PAGE_SIZE as u16 });
+        }
     }
 
     /// Notes which decoded instructions a write is about to change.

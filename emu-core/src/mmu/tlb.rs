@@ -445,12 +445,41 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_takes_a_slot_takes_its_fast_entries() {
+    fn a_page_that_takes_a_slot_takes_its_fast_entries_and_the_third_its_translation() {
         let mut tlb = Tlb::default();
-        fill(&mut tlb, Context::User, 0x5000, Found { writable: true, ..page(0x1000) });
-        let other = 0x5000 + ((ENTRIES as u64) << 12);
-        tlb.insert(Context::User, other, page(0x9000));
-        assert!(!knows(&tlb, 0x5000));
+        let place = |n: u64| 0x5000 + (n * ENTRIES as u64) * PAGE_SIZE;
+        fill(&mut tlb, Context::User, place(0), Found { writable: true, ..page(0x1000) });
+        let before = tlb.losses();
+        tlb.insert(Context::User, place(1), page(0x9000));
+        assert_eq!(tlb.read(Context::User, place(0)).host, 0);
+        assert_eq!(tlb.find(Context::User, place(0), true), Some(0x1000));
+        assert_eq!(tlb.losses(), before, "nothing is lost yet");
+        tlb.insert(Context::User, place(2), page(0xa000));
+        assert_eq!(tlb.find(Context::User, place(0), false), None);
+        assert_eq!(tlb.find(Context::User, place(1), false), Some(0x9000));
+        assert_ne!(tlb.losses(), before);
         assert!(tlb.set.is_consistent());
+    }
+
+    #[test]
+    fn whatever_forgets_a_page_counts_as_a_loss() {
+        type Forget = fn(&mut Tlb);
+        let ways: [(&str, Forget); 8] = [
+            ("flush", |tlb| tlb.flush()),
+            ("flush_local", |tlb| tlb.flush_local()),
+            ("flush_pcid", |tlb| tlb.flush_pcid(0)),
+            ("flush_page", |tlb| tlb.flush_page(0x5000)),
+            ("flush_page_of", |tlb| tlb.flush_page_of(0, 0x5000)),
+            ("switch", |tlb| tlb.switch(1, true)),
+            ("note_epoch", |tlb| tlb.note_epoch(7, 0)),
+            ("forget_derived", |tlb| tlb.forget_derived()),
+        ];
+        for (name, forget) in ways {
+            let mut tlb = Tlb::default();
+            fill(&mut tlb, Context::User, 0x5000, Found { writable: true, ..page(0x1000) });
+            let before = tlb.losses();
+            forget(&mut tlb);
+            assert_ne!(tlb.losses(), before, "{name}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::frame::{CPU, DISTANCES, FS_BASE, GS_BASE, PAGE, RECENT, SPILL, TLB_RE
 use crate::groups::Way;
 
 /// Entries are 16 bytes: the page number times 16 is the address shifted by 8.
-const SLOT_MASK: i32 = ((ENTRIES - 1) * 16) as i32;
+pub const SLOT_MASK: i32 = ((ENTRIES - 1) * 16) as i32;
 
 /// What a guest address is computed from.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub(super) enum Address<'a> {
 }
 
 /// Where a memory operand is on the host: at the address in R13 plus a host register and a number.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spot {
     index: Register,
     scale: u32,
@@ -75,6 +75,8 @@ impl Emitter<'_> {
                 self.offset_of(address, 0)?;
                 self.host_address(address.segment(), size, want, miss);
                 self.place = Spot::R13;
+                self.back = self.asm.new_dynamic_label();
+                self.slot_back();
                 Ok(())
             }
             Way::First { group, want, below, span } => {

@@ -10,6 +10,7 @@ mod flags;
 mod memory;
 mod native;
 mod pages;
+mod window;
 mod x87;
 
 use dynasmrt::x64::X64Relocation;
@@ -28,7 +29,10 @@ use crate::mode::Mode;
 use crate::pages::Slot;
 use crate::thunks::Thunks;
 use flags::{Source, State};
+pub use memory::SLOT_MASK;
 use memory::Spot;
+pub use window::WIDEST;
+use window::Window;
 pub use x87::NOTED;
 
 type Assembler = VecAssembler<X64Relocation>;
@@ -76,7 +80,7 @@ pub struct Emitted {
 /// Code that is emitted behind the block.
 enum Cold {
     /// The interpreter's handler for an instruction, and back.
-    CallOut { from: DynamicLabel, back: DynamicLabel, index: usize, state: State },
+    CallOut { from: DynamicLabel, back: DynamicLabel, index: usize, state: State, window: Option<Window> },
     /// The taken side of a conditional jump.
     Side { from: DynamicLabel, target: i64, left: i32, state: State },
     /// The check for a group of memory accesses failed, before the instruction had an effect. `again` makes it anew.
@@ -334,7 +338,8 @@ impl<'a> Emitter<'a> {
 
     fn place(&self, index: usize) -> Place {
         let guest = &self.block[index];
-        let split = matches!(guest.effect, Effect::Whole(_) | Effect::Partial(_)) && guest.live != 0;
+        let split =
+            matches!(guest.effect, Effect::Whole(_) | Effect::Partial(_) | Effect::Varies) && guest.live != 0;
         let place = Place::new(self.offset, self.block.len(), index, split);
         let place = if repeats(&guest.insn) { place.repeating() } else { place };
         if self.takes_x87(index) { place.with_x87() } else { place }
@@ -376,7 +381,7 @@ impl<'a> Emitter<'a> {
     /// The cold way of the instruction at hand: to be jumped to, and to come back from.
     fn way_out(&mut self) -> (DynamicLabel, DynamicLabel) {
         let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
-        self.cold.push(Cold::CallOut { from, back, index: self.index, state: self.state });
+        self.cold.push(Cold::CallOut { from, back, index: self.index, state: self.state, window: None });
         (from, back)
     }
 
@@ -403,8 +408,11 @@ impl<'a> Emitter<'a> {
     fn emit_cold(&mut self) -> Result<(), Failed> {
         while let Some(piece) = self.cold.pop() {
             match piece {
-                Cold::CallOut { from, back, index, state } => {
+                Cold::CallOut { from, back, index, state, window } => {
                     dynasm!(self.asm; .arch x64; =>from);
+                    if let Some(window) = window {
+                        self.by_window(window, index, back)?;
+                    }
                     self.state = state;
                     self.state_to_frame();
                     let guest = &self.block[index];

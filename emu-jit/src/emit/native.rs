@@ -1,15 +1,15 @@
 //! Instructions that the host runs itself, with their registers and address replaced.
 
-use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, Writer};
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
+use emu_core::cpu::eflags::{AF, CF, OF, OSZAPC, PF, Writer, ZF};
 use iced_x86::{Code, CodeSize, Instruction, Mnemonic as M, OpKind, Register};
 
 use super::flags::{OF_SHIFTS, Operand, Shift, Source, State};
 use super::memory::Address;
-use super::{Emitter, Failed, R13, R14};
+use super::{Cold, Emitter, Failed, R13, R14};
 use crate::analysis::{Guest, needs_alignment};
 use crate::effects::Effect;
-use crate::frame::{FLAG_A, FLAG_B, SHIFTED};
+use crate::frame::{FLAG_A, FLAG_B, SHIFTED, SPILL};
 use crate::x87;
 
 /// A guest register that travels through a scratch register during one instruction.
@@ -36,7 +36,12 @@ impl Emitter<'_> {
                 if x87::notes(&insn) {
                     data = Some(self.keep_data_address(&insn)?);
                 }
+                let way_out = self.cold.len().wrapping_sub(1);
                 self.reach(Address::Operand(&insn), guest.operand, size, want, miss)?;
+                let found = self.window_for(guest, &insn);
+                if let Some(Cold::CallOut { window, .. }) = self.cold.get_mut(way_out) {
+                    *window = found;
+                }
                 if control {
                     self.place_to_r13()?;
                     self.only_masked(miss);
@@ -51,8 +56,13 @@ impl Emitter<'_> {
             }
             None => None,
         };
-        let back = if guest.effect == Effect::Kept { self.divide(guest, &insn, way)? } else { way };
-        if guest.effect != Effect::Kept {
+        let seen = guest.effect == Effect::Varies && guest.live != 0;
+        let back = match guest.effect {
+            Effect::Kept => self.divide(guest, &insn, way)?,
+            Effect::Varies if seen => self.scan(guest, &insn)?,
+            _ => way,
+        };
+        if guest.effect != Effect::Kept && !seen {
             if x87::clears_c1(&insn) {
                 dynasm!(self.asm; .arch x64; fincstp; fdecstp);
             }
@@ -116,7 +126,7 @@ impl Emitter<'_> {
     }
 
     /// Emits the instruction with host registers for guest ones and the place of its memory operand.
-    fn replaced(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
+    pub(super) fn replaced(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
         let mut insn = *insn;
         let memory = guest.access.is_some();
         if memory {
@@ -486,13 +496,53 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// BSF, BSR, TZCNT and LZCNT of a register, with flags that somebody looks at. Zero is the handler's.
+    fn scan(&mut self, guest: &Guest, insn: &Instruction) -> Result<Option<DynamicLabel>, Failed> {
+        /// ZF and CF as LAHF leaves them in AX.
+        const ZERO: i32 = (ZF << 8) as i32;
+        const CARRY: i32 = (CF << 8) as i32;
+        self.need_flags(OSZAPC, true);
+        let (zero, back) = self.way_out();
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r14, rax
+            ; lahf
+            ; seto al
+            ; mov [rsp + SPILL], rax
+            ; mov rax, r14
+        );
+        let source = self.in_register(Self::number(insn.op1_register()), R14);
+        match insn.op1_register().size() {
+            8 => dynasm!(self.asm; .arch x64; test Rq(source), Rq(source); jz =>zero),
+            4 => dynasm!(self.asm; .arch x64; test Rd(source), Rd(source); jz =>zero),
+            _ => dynasm!(self.asm; .arch x64; test Rw(source), Rw(source); jz =>zero),
+        }
+        self.replaced(guest, insn)?;
+        if matches!(insn.mnemonic(), M::Tzcnt | M::Lzcnt) {
+            dynasm!(self.asm
+                ; .arch x64
+                ; setz r13b
+                ; movzx r13d, r13b
+                ; shl r13d, ZERO.trailing_zeros() as i8
+                ; mov r14, [rsp + SPILL]
+                ; and r14d, !(ZERO | CARRY)
+                ; or r14d, r13d
+            );
+        } else {
+            dynasm!(self.asm; .arch x64; mov r14, [rsp + SPILL]; and r14d, !ZERO);
+        }
+        dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r14);
+        self.wrote(Writer::Split, 0, Operand::Slot, Operand::Imm(OSZAPC as i64), 0);
+        Ok(Some(back))
+    }
+
     /// DIV whose quotient fits: the high half is below the divisor. Flags stay, so they are brought to safety.
     fn divide(
         &mut self,
         guest: &Guest,
         insn: &Instruction,
-        back: Option<dynasmrt::DynamicLabel>,
-    ) -> Result<Option<dynasmrt::DynamicLabel>, Failed> {
+        back: Option<DynamicLabel>,
+    ) -> Result<Option<DynamicLabel>, Failed> {
         let memory = insn.op0_kind() == OpKind::Memory;
         let size = if memory { insn.memory_size().size() } else { insn.op0_register().size() };
         if size < 4 {
@@ -508,10 +558,32 @@ impl Emitter<'_> {
         }
         // The state that a call out finds is the one of now; a miss has its own already.
         let (over, over_back) = self.way_out();
-        if size == 8 {
-            dynasm!(self.asm; .arch x64; cmp rdx, r13; jae =>over; div r13);
-        } else {
-            dynasm!(self.asm; .arch x64; cmp edx, r13d; jae =>over; div r13d);
+        match (insn.mnemonic() == M::Idiv, size == 8) {
+            (false, true) => dynasm!(self.asm; .arch x64; cmp rdx, r13; jae =>over; div r13),
+            (false, false) => dynasm!(self.asm; .arch x64; cmp edx, r13d; jae =>over; div r13d),
+            // A dividend of single width, by neither 0 nor -1: the quotient fits.
+            (true, true) => dynasm!(self.asm
+                ; .arch x64
+                ; mov r14, rax
+                ; sar r14, 63
+                ; cmp r14, rdx
+                ; jne =>over
+                ; lea r14, [r13 + 1]
+                ; cmp r14, 1
+                ; jbe =>over
+                ; idiv r13
+            ),
+            (true, false) => dynasm!(self.asm
+                ; .arch x64
+                ; mov r14d, eax
+                ; sar r14d, 31
+                ; cmp r14d, edx
+                ; jne =>over
+                ; lea r14d, [r13 + 1]
+                ; cmp r14d, 1
+                ; jbe =>over
+                ; idiv r13d
+            ),
         }
         self.flags_lost();
         debug_assert!(guest.effect == Effect::Kept, "DIV keeps the flags");
@@ -574,7 +646,7 @@ pub(super) fn sized(number: u8, size: usize) -> Register {
 }
 
 /// The same instruction with an encoding that 64-bit code has.
-fn for_64_bits(insn: &Instruction) -> Instruction {
+pub(super) fn for_64_bits(insn: &Instruction) -> Instruction {
     let mut insn = *insn;
     insn.set_code_size(CodeSize::Code64);
     let code = match insn.code() {

@@ -99,7 +99,7 @@ impl Emitter<'_> {
     }
 
     /// Where an access comes back to that did not meet the slot's page.
-    fn slot_back(&mut self) {
+    pub(super) fn slot_back(&mut self) {
         dynasm!(self.asm; .arch x64; =>self.back);
     }
 

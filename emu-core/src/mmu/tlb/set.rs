@@ -4,6 +4,8 @@ use super::fetch::FetchTable;
 use super::{CONTEXTS, Context, ENTRIES, Entry, GLOBAL, PRESENT, WRITE, empty, slot};
 use crate::mem::PAGE_SIZE;
 
+/// Translations that share a slot.
+const WAYS: usize = 2;
 /// Slots that are remembered for clearing; beyond it whole tables are wiped.
 const LOG: usize = 2048;
 /// Regions of large pages are told apart by so many hash values.
@@ -44,7 +46,8 @@ pub(super) struct Set {
     pub map_epoch: u64,
     pub read: Box<[Entry; 4 * ENTRIES]>,
     pub write: Box<[Entry; 4 * ENTRIES]>,
-    pages: Box<[Page; CONTEXTS * ENTRIES]>,
+    /// The last two of each slot, the newer one first.
+    pages: Box<[[Page; WAYS]; CONTEXTS * ENTRIES]>,
     /// For supervisor and user mode.
     pub fetch: [FetchTable; 2],
     /// Slots of pages that are not global, and of those that are.
@@ -75,7 +78,7 @@ impl Set {
             map_epoch: 0,
             read: boxed(empty),
             write: boxed(empty),
-            pages: boxed(|_| Page::default()),
+            pages: boxed(|_| [Page::default(); WAYS]),
             fetch: [fetch(), fetch()],
             filled: [Vec::new(), Vec::new()],
             dropped: 0,
@@ -88,9 +91,10 @@ impl Set {
     /// Physical address of `linear`, if its page is known.
     #[inline]
     pub fn find(&self, context: Context, linear: u64, write: bool) -> Option<u64> {
-        let page = self.pages[slot(context, linear)];
-        let known = page.tag == linear & !(PAGE_SIZE - 1) | PRESENT && (!write || page.physical & WRITE != 0);
-        known.then_some(page.physical & !(PAGE_SIZE - 1) | (linear % PAGE_SIZE))
+        let tag = linear & !(PAGE_SIZE - 1) | PRESENT;
+        let page = self.pages[slot(context, linear)].iter().find(|page| page.tag == tag)?;
+        (!write || page.physical & WRITE != 0)
+            .then_some(page.physical & !(PAGE_SIZE - 1) | (linear % PAGE_SIZE))
     }
 
     /// Remembers what the page walk found.
@@ -101,10 +105,22 @@ impl Set {
             tag: linear & !(PAGE_SIZE - 1) | PRESENT,
             physical: found.physical & !(PAGE_SIZE - 1) | flags,
         };
-        let old = std::mem::replace(&mut self.pages[at], page);
-        let more = old.tag == page.tag && old.physical | WRITE == page.physical | WRITE;
+        let ways = &mut self.pages[at];
+        let known = ways.iter().position(|old| old.tag == page.tag);
+        let more = known.is_some_and(|way| ways[way].physical | WRITE == page.physical | WRITE);
+        match known {
+            Some(way) => {
+                self.dropped += u64::from(!more);
+                ways[way] = page;
+            }
+            None if ways[0].tag == 0 => ways[0] = page,
+            None => {
+                self.dropped += u64::from(ways[1].tag != 0);
+                *ways = [page, ways[0]];
+            }
+        }
         if !more {
-            self.dropped += u64::from(old.tag != 0);
+            // Another page may have them.
             (self.read[at], self.write[at]) = (empty(at), empty(at));
             let log = &mut self.filled[usize::from(found.global)];
             if log.len() < LOG {
@@ -140,7 +156,16 @@ impl Set {
     fn clear_slot(&mut self, at: usize) {
         self.dropped += 1;
         (self.read[at], self.write[at]) = (empty(at), empty(at));
-        self.pages[at] = Page::default();
+        self.pages[at] = [Page::default(); WAYS];
+    }
+
+    /// Forgets those pages of a slot that are meant.
+    fn clear_ways(&mut self, at: usize, meant: impl Fn(Page) -> bool) {
+        let ways = self.pages[at].iter_mut().filter(|way| way.tag != 0 && meant(**way));
+        if ways.map(|way| *way = Page::default()).count() != 0 {
+            self.dropped += 1;
+            (self.read[at], self.write[at]) = (empty(at), empty(at));
+        }
     }
 
     fn wipe_fast(&mut self, reads: bool) {
@@ -174,7 +199,7 @@ impl Set {
         self.dropped += 1;
         if self.filled.iter().any(|log| log.len() == LOG) {
             self.wipe_fast(true);
-            self.pages.fill(Page::default());
+            self.pages.fill([Page::default(); WAYS]);
             self.filled.iter_mut().for_each(Vec::clear);
         } else {
             for kind in 0..2 {
@@ -195,16 +220,12 @@ impl Set {
     pub fn clear_local(&mut self, serial: &mut u64) {
         if self.filled[0].len() == LOG {
             for at in 0..CONTEXTS * ENTRIES {
-                if self.pages[at].tag != 0 && self.pages[at].physical & GLOBAL == 0 {
-                    self.clear_slot(at);
-                }
+                self.clear_ways(at, |page| page.physical & GLOBAL == 0);
             }
         } else {
             for n in 0..self.filled[0].len() {
                 let at = usize::from(self.filled[0][n]);
-                if self.pages[at].physical & GLOBAL == 0 {
-                    self.clear_slot(at);
-                }
+                self.clear_ways(at, |page| page.physical & GLOBAL == 0);
             }
         }
         self.filled[0].clear();
@@ -218,20 +239,14 @@ impl Set {
         }
         let tag = linear & !(PAGE_SIZE - 1) | PRESENT;
         for context in [Context::Supervisor, Context::User, Context::SupervisorSmap] {
-            let at = slot(context, linear);
-            if self.pages[at].tag == tag {
-                self.clear_slot(at);
-            }
+            self.clear_ways(slot(context, linear), |page| page.tag == tag);
         }
         self.fetch.iter_mut().for_each(|table| table.drop_page(linear, serial));
     }
 
     fn drop_region(&mut self, linear: u64, shift: u32, serial: &mut u64) {
         for at in 0..CONTEXTS * ENTRIES {
-            let tag = self.pages[at].tag;
-            if tag != 0 && tag >> shift == linear >> shift {
-                self.clear_slot(at);
-            }
+            self.clear_ways(at, |page| page.tag >> shift == linear >> shift);
         }
         self.fetch.iter_mut().for_each(|table| table.drop_region(linear, shift, serial));
     }
@@ -241,7 +256,8 @@ impl Set {
     pub fn is_consistent(&self) -> bool {
         (0..4 * ENTRIES).all(|at| {
             [self.read[at], self.write[at]].iter().all(|entry| {
-                entry.host == 0 || at < CONTEXTS * ENTRIES && self.pages[at].tag == entry.tag | PRESENT
+                let kept = || self.pages[at].iter().any(|page| page.tag == entry.tag | PRESENT);
+                entry.host == 0 || at < CONTEXTS * ENTRIES && kept()
             })
         })
     }
