@@ -31,6 +31,7 @@ fn check(engine: Box<dyn Engine>, vector: &Vector) -> Option<String> {
         vectors: [[0; 4]; 16],
         flags: vector.flags_before,
         restarts: false,
+        user: false,
     };
     let mut machine = machine::machine(engine, &start);
     machine.run(1);

@@ -6,7 +6,7 @@ use emu_core::cpu::control::{
     EFER_LMA, EFER_LME, EFER_NXE,
 };
 use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
-use emu_core::cpu::{CS, DS, ES, RIP, Rights, SS, Segment};
+use emu_core::cpu::{CS, DS, ES, RIP, Rights, SS, Segment, TR};
 use emu_core::engine::Engine;
 use emu_core::machine::{Machine, TimeSource};
 use emu_core::mem::Memory;
@@ -22,6 +22,13 @@ const HANDLERS: u64 = 0x4_0000;
 const CODE64: u16 = 8;
 const CODE32: u16 = 16;
 const FLAT_DATA: u16 = 24;
+/// The same of user mode.
+const USER_CODE64: u16 = 32 | 3;
+const USER_CODE32: u16 = 40 | 3;
+const USER_DATA: u16 = 48 | 3;
+/// The task state segment, with the stack for faults in user mode.
+const TSS: u64 = 0x5_0000;
+const FAULT_STACK: u64 = 0x5_8000;
 
 /// Vectors that push an error code.
 fn has_error(vector: u64) -> bool {
@@ -38,6 +45,8 @@ pub struct Start {
     pub flags: u64,
     /// After a fault the program begins again; otherwise it goes on with the next slot.
     pub restarts: bool,
+    /// In user mode.
+    pub user: bool,
 }
 
 /// Handlers: drop the error code, round RIP up to the next slot or set it to the start, return.
@@ -92,7 +101,15 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     put(GDT + 8, 0x00af_9b00_0000_ffff);
     put(GDT + 16, 0x00cf_9b00_0000_ffff);
     put(GDT + 24, 0x00cf_9300_0000_ffff);
+    put(GDT + 32, 0x00af_fb00_0000_ffff);
+    put(GDT + 40, 0x00cf_fb00_0000_ffff);
+    put(GDT + 48, 0x00cf_f300_0000_ffff);
+    // RSP0, or ESP0 and SS0.
+    put(TSS + 4, FAULT_STACK);
     let long = start.bits == 64;
+    if !long {
+        put(TSS + 8, FLAT_DATA.into());
+    }
     for vector in 0..32 {
         let to = HANDLERS + 0x40 * u64::from(has_error(vector));
         let selector = u64::from(if long { CODE64 } else { CODE32 });
@@ -115,13 +132,21 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     cpu.fpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     cpu.fpu.init();
     cpu.gdtr.base = GDT;
-    cpu.gdtr.limit = 31;
+    cpu.gdtr.limit = 55;
     cpu.idtr.base = IDT;
     cpu.idtr.limit = 511;
-    cpu.seg[CS] = if long { flat(CODE64, 0xa09b) } else { flat(CODE32, 0xc09b) };
+    let (code, data, dpl) = match (start.user, long) {
+        (false, true) => (CODE64, FLAT_DATA, 0),
+        (false, false) => (CODE32, FLAT_DATA, 0),
+        (true, true) => (USER_CODE64, USER_DATA, 0x60),
+        (true, false) => (USER_CODE32, USER_DATA, 0x60),
+    };
+    cpu.seg[CS] = flat(code, if long { 0xa09b } else { 0xc09b } | dpl);
     for register in [SS, DS, ES] {
-        cpu.seg[register] = flat(FLAT_DATA, 0xc093);
+        cpu.seg[register] = flat(data, 0xc093 | dpl);
     }
+    cpu.seg[TR] = Segment { base: TSS, limit: 0x67, rights: Rights(0x8b), ..Segment::real(0) };
+    cpu.cpl = if start.user { 3 } else { 0 };
     cpu.regs[..16].copy_from_slice(&start.regs);
     cpu.regs[RIP] = CODE;
     for (to, from) in cpu.fpu.vectors.iter_mut().zip(&start.vectors) {

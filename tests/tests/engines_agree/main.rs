@@ -46,6 +46,7 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed
         vectors,
         flags: 2 | random.word() & 0x8d5,
         restarts,
+        user: random.below(2) == 0,
     };
     let most = if random.below(4) == 0 { 1 + random.below(8) as usize } else { MOST };
     let translator = Translator::with_limits(1 + random.below(3) as u8, most).expect("the host has memory");
@@ -206,6 +207,7 @@ fn repeated_strings_do_not_depend_on_where_slices_end() {
             vectors: [[0; 4]; 16],
             flags: 2,
             restarts: false,
+            user: n % 4 < 2,
         };
         let run = |slice: u64, engine: Box<dyn Engine>| {
             let mut machine = machine::machine(engine, &start);
@@ -240,8 +242,16 @@ fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
     code[0x1010..0x1012].copy_from_slice(&[0xeb, 0xfe]);
     let mut regs = [0; 16];
     (regs[1], regs[3], regs[4]) = (200, host::DATA, 0x60_0000);
-    let start =
-        Start { bits: 64, code, data: vec![0; 4096], regs, vectors: [[0; 4]; 16], flags: 2, restarts: false };
+    let start = Start {
+        bits: 64,
+        code,
+        data: vec![0; 4096],
+        regs,
+        vectors: [[0; 4]; 16],
+        flags: 2,
+        restarts: false,
+        user: false,
+    };
     let run = |engine: Box<dyn Engine>| {
         let mut machine = machine::machine(engine, &start);
         assert_eq!(machine.run(10_000), Stop::Limit);
