@@ -86,6 +86,11 @@ fn flat(selector: u16, rights: u16) -> Segment {
     segment
 }
 
+/// Where a page lies in memory. Pages of data that follow each other do not do so there: what crosses them must be seen to.
+fn frame(page: u64) -> u64 {
+    if (DATA..DATA + 16 * PAGE as u64).contains(&page) { page ^ 0x3000 } else { page }
+}
+
 /// Puts the machine together.
 pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     let mut mem = Memory::new(RAM, 0).expect("the host has memory");
@@ -97,6 +102,13 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     put(TABLES + 0x1000, (TABLES + 0x2000) | 0x67);
     for n in 0..RAM >> 21 {
         put(TABLES + 0x2000 + 8 * n, n << 21 | 0xe7);
+    }
+    // Around the data in small ones.
+    let region = DATA >> 21;
+    put(TABLES + 0x2000 + 8 * region, (TABLES + 0x5000) | 0x67);
+    for n in 0..512 {
+        let page = region << 21 | n << 12;
+        put(TABLES + 0x5000 + 8 * n, frame(page) | 0x67);
     }
     put(GDT + 8, 0x00af_9b00_0000_ffff);
     put(GDT + 16, 0x00cf_9b00_0000_ffff);
@@ -119,14 +131,18 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     mem.write_bytes(HANDLERS, &handler(start.bits, false, start.restarts));
     mem.write_bytes(HANDLERS + 0x40, &handler(start.bits, true, start.restarts));
     mem.write_bytes(CODE, &start.code);
-    mem.write_bytes(DATA, &start.data);
+    for (bytes, n) in start.data.chunks(PAGE).zip(0u64..) {
+        mem.write_bytes(frame(DATA + n * PAGE as u64), bytes);
+    }
     let mut machine = Machine::new(mem, Box::new(NoChips), engine, TimeSource::Virtual);
     let cpu = machine.cpu_mut();
     cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP | CR0_WP;
     cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    cpu.cr0 |= CR0_PG;
+    cpu.cr3 = TABLES;
+    // Those of 32-bit code, with PAE.
+    cpu.pdptes[0] = (TABLES + 0x2000) | 1;
     if long {
-        cpu.cr0 |= CR0_PG;
-        cpu.cr3 = TABLES;
         cpu.efer = EFER_LME | EFER_LMA | EFER_NXE;
     }
     cpu.fpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
@@ -168,6 +184,8 @@ pub fn registers(machine: &Machine) -> Vec<u64> {
 /// The data pages.
 pub fn data(machine: &Machine) -> Vec<u8> {
     let mut data = vec![0; 8 * PAGE];
-    machine.cpu().system().mem.read_bytes(DATA, &mut data);
+    for (bytes, n) in data.chunks_mut(PAGE).zip(0u64..) {
+        machine.cpu().system().mem.read_bytes(frame(DATA + n * PAGE as u64), bytes);
+    }
     data
 }
