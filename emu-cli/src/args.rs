@@ -197,6 +197,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub bios: Option<PathBuf>,
 
+    /// VGA BIOS image for --bios, SeaBIOS's vgabios-stdvga.bin for example; the bundled BIOS has its own
+    #[arg(long, value_name = "FILE", requires = "bios")]
+    pub vga_bios: Option<PathBuf>,
+
     /// A Linux bzImage, a Multiboot kernel or an ELF kernel with a PVH entry, to boot instead of a disk
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
@@ -233,7 +237,8 @@ pub struct RunArgs {
     #[arg(long = "serial", value_name = "BACKEND", value_parser = SerialSpec::parse)]
     pub serial: Vec<SerialSpec>,
 
-    /// The screen: none, or text to draw the VGA text screen in this terminal
+    /// The screen: none, text to draw the VGA text screen in this terminal, or serial to have the
+    /// firmware show its text on COM1 and take keys from there
     #[arg(long, value_name = "SCREEN", default_value = "none", value_parser = display)]
     pub display: Display,
 
@@ -348,6 +353,8 @@ pub enum Display {
     None,
     /// The VGA text screen, drawn in the terminal.
     Text,
+    /// No screen, but the firmware sends its text to COM1.
+    Serial,
 }
 
 /// `--time`.
@@ -391,8 +398,11 @@ fn display(text: &str) -> Result<Display, String> {
     match text {
         "none" => Ok(Display::None),
         "text" => Ok(Display::Text),
-        _ if text.starts_with("vnc") => Err("this version has no VNC server; expected none or text".into()),
-        _ => Err("expected none or text".into()),
+        "serial" => Ok(Display::Serial),
+        _ if text.starts_with("vnc") => {
+            Err("this version has no VNC server; expected none, text or serial".into())
+        }
+        _ => Err("expected none, text or serial".into()),
     }
 }
 

@@ -28,10 +28,27 @@ use crate::drive::MAX_DRIVES;
 /// Serial ports of the board.
 pub const PORTS: usize = 2;
 
-/// Sizes that a firmware image may have.
-const BIOS_MIN: u64 = 64 << 10;
-const BIOS_MAX: u64 = 16 << 20;
-const BIOS_STEP: u64 = 4 << 10;
+/// A kind of firmware image: the option that names it, and the sizes that it may have.
+struct Firmware {
+    option: &'static str,
+    sizes: std::ops::RangeInclusive<u64>,
+    step: u64,
+    /// The sizes in words.
+    expected: &'static str,
+}
+
+const BIOS: Firmware = Firmware {
+    option: "--bios",
+    sizes: 64 << 10..=16 << 20,
+    step: 4 << 10,
+    expected: "a firmware image: 64 KiB to 16 MiB in steps of 4 KiB",
+};
+const VGA_BIOS: Firmware = Firmware {
+    option: "--vga-bios",
+    sizes: 512..=128 << 10,
+    step: 512,
+    expected: "an expansion ROM image: up to 128 KiB in steps of 512 bytes",
+};
 
 /// The real-time clock's time at the start of a run in virtual time: 1 January 2026, so that runs repeat.
 const VIRTUAL_START: u64 = 1_767_225_600;
@@ -41,25 +58,44 @@ const VIRTUAL_START: u64 = 1_767_225_600;
 /// # Errors
 /// When it cannot be read or has no size that a firmware image can have.
 pub fn read_bios(path: &Path) -> Result<Vec<u8>> {
-    let context = || format!("--bios {}", path.display());
-    let meta = path.metadata().context("expected a firmware image").with_context(context)?;
-    let check = |size: u64| -> Result<()> {
-        if !(BIOS_MIN..=BIOS_MAX).contains(&size) || !size.is_multiple_of(BIOS_STEP) {
-            bail!("its size is {size} bytes; expected a firmware image: 64 KiB to 16 MiB in steps of 4 KiB");
-        }
-        Ok(())
-    };
-    if !meta.is_file() {
-        let found = if meta.is_dir() { "a directory" } else { "no plain file" };
-        return Err(anyhow::anyhow!("expected a firmware image, found {found}")).with_context(context);
+    BIOS.read(path)
+}
+
+/// Reads a VGA BIOS image.
+///
+/// # Errors
+/// When it cannot be read or is no expansion ROM.
+pub fn read_vga_bios(path: &Path) -> Result<Vec<u8>> {
+    let image = VGA_BIOS.read(path)?;
+    if image[..2] != [0x55, 0xaa] {
+        bail!("--vga-bios {}: expected an expansion ROM, which begins with 55 AA", path.display());
     }
-    check(meta.len()).with_context(context)?;
-    let mut image = Vec::new();
-    let file =
-        File::open(path).context("expected a firmware image that can be read").with_context(context)?;
-    file.take(BIOS_MAX + 1).read_to_end(&mut image).context("it cannot be read").with_context(context)?;
-    check(image.len() as u64).with_context(context)?;
     Ok(image)
+}
+
+impl Firmware {
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let context = || format!("{} {}", self.option, path.display());
+        let meta = path.metadata().context("expected a firmware image").with_context(context)?;
+        let check = |size: u64| -> Result<()> {
+            if !self.sizes.contains(&size) || !size.is_multiple_of(self.step) {
+                bail!("its size is {size} bytes; expected {}", self.expected);
+            }
+            Ok(())
+        };
+        if !meta.is_file() {
+            let found = if meta.is_dir() { "a directory" } else { "no plain file" };
+            return Err(anyhow::anyhow!("expected a firmware image, found {found}")).with_context(context);
+        }
+        check(meta.len()).with_context(context)?;
+        let mut image = Vec::new();
+        let file =
+            File::open(path).context("expected a firmware image that can be read").with_context(context)?;
+        let most = self.sizes.end() + 1;
+        file.take(most).read_to_end(&mut image).context("it cannot be read").with_context(context)?;
+        check(image.len() as u64).with_context(context)?;
+        Ok(image)
+    }
 }
 
 /// What a machine is made of.
@@ -74,6 +110,10 @@ pub struct Parts {
     pub processors: usize,
     /// Firmware instead of the bundled one.
     pub bios: Option<Vec<u8>>,
+    /// The VGA BIOS instead of the bundled one.
+    pub vga_bios: Option<Vec<u8>>,
+    /// The firmware shows its text on COM1 as well.
+    pub serial_screen: bool,
     /// A kernel to boot instead of a disk.
     pub kernel: Option<BootKernel>,
     /// The IDE disks. Without any, and without a kernel, there is the bundled one, in memory.
@@ -124,7 +164,8 @@ pub fn board(parts: &mut Parts) -> Result<(Pc, Memory)> {
         ram_size: parts.memory,
         cpus: parts.processors,
         bios: parts.bios.take().unwrap_or_else(|| emu_roms::BIOS.to_vec()),
-        vga_rom: Some(emu_roms::VGA_BIOS.to_vec()),
+        vga_rom: Some(parts.vga_bios.take().unwrap_or_else(|| emu_roms::VGA_BIOS.to_vec())),
+        serial_screen: parts.serial_screen,
         debug_exit_port: parts.debug_exit,
         disks,
         floppies: std::mem::take(&mut parts.floppies)

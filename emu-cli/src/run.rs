@@ -68,7 +68,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let mut outputs = Outputs::default();
     let symbols = Symbols::load(&args.symbols)?;
     let bios = args.bios.as_deref().map(machine::read_bios).transpose()?;
-    args.bios.iter().for_each(|path| outputs.reads(path));
+    let vga_bios = args.vga_bios.as_deref().map(machine::read_vga_bios).transpose()?;
+    args.bios.iter().chain(&args.vga_bios).for_each(|path| outputs.reads(path));
     let (kernel, read) = kernel::load(args)?;
     read.iter().for_each(|path| outputs.reads(path));
     let (disks, mut handles) = open_disks(args, &plan, &mut outputs)?;
@@ -91,6 +92,8 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         memory: args.memory,
         processors: args.smp,
         bios,
+        vga_bios,
+        serial_screen: args.display == Display::Serial,
         kernel,
         disks,
         floppies,

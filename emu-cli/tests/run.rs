@@ -178,6 +178,23 @@ fn statistics_are_json() {
 }
 
 #[test]
+fn the_firmware_shows_its_text_on_the_serial_line_when_asked_to() {
+    let scratch = Scratch::new("serial-screen");
+    let disk = scratch.write("empty.img", &[0; 512]);
+    let said = |display: &str| {
+        let output = emu(&["--drive", &disk, "--display", display, "--max-insns", "3000000"]);
+        assert_eq!(output.status.code(), Some(4));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(
+        said("serial").contains("emu BIOS 0.1  256 MB memory, disk 80h 0 MB\r\nNo bootable disk found:\r\n"),
+        "{:?}",
+        said("serial")
+    );
+    assert_eq!(said("none"), "");
+}
+
+#[test]
 fn a_screenshot_is_a_png() {
     let scratch = Scratch::new("screenshot");
     let bios = scratch.bios(&FOREVER);

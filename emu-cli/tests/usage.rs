@@ -30,7 +30,8 @@ fn wrong_options_are_status_2() {
         (&["--cpu", "486", "--smp", "2"], "APIC"),
         (&["--display", "vnc=:0"], "VNC"),
         (&["--display", "text"], "terminal"),
-        (&["--display", "gtk"], "text"),
+        (&["--display", "gtk"], "text or serial"),
+        (&["--vga-bios", "vga.bin"], "--bios"),
         (&["--serial", "pty"], "stdio"),
         (&["--serial", "tcp:localhost"], "HOST:PORT"),
         (&["--serial", "stdio", "--serial", "stdio"], "one port"),
@@ -75,6 +76,11 @@ fn files_that_cannot_be_used_are_status_1() {
     refused(&["--bios", &empty], 1, &["empty.img", "firmware"]);
     let odd_bios = scratch.write("odd.bin", &[0; 1000]);
     refused(&["--bios", &odd_bios], 1, &["odd.bin", "1000"]);
+    let bios = scratch.write("bios.bin", &[0; 0x10000]);
+    refused(&["--bios", &bios, "--vga-bios", &missing], 1, &["missing.img", "firmware"]);
+    refused(&["--bios", &bios, "--vga-bios", &odd_bios], 1, &["odd.bin", "1000", "128 KiB"]);
+    let no_rom = scratch.write("no-rom.bin", &[0; 512]);
+    refused(&["--bios", &bios, "--vga-bios", &no_rom], 1, &["no-rom.bin", "55 AA"]);
 }
 
 #[test]

@@ -113,6 +113,8 @@ pub struct PcConfig {
     pub kernel: Option<(BootKernel, Vec<u8>)>,
     /// What the clock shows at power-on, in seconds since the beginning of 1970.
     pub start_time: u64,
+    /// Tells the firmware to show its text on COM1, too, and to take keys from there.
+    pub serial_screen: bool,
 }
 
 /// Bytes of RAM below 4 GiB in a machine of so much RAM.
@@ -135,6 +137,7 @@ impl Default for PcConfig {
             boot_order: BootDevice::Disk.first(),
             kernel: None,
             start_time: 0,
+            serial_screen: false,
         }
     }
 }
@@ -240,7 +243,7 @@ impl Pc {
     /// When there is no such PC, or the host refuses the memory.
     pub fn new(config: PcConfig) -> Result<(Self, Memory), PcError> {
         let PcConfig { ram_size, cpus, bios, vga_rom, debug_exit_port, .. } = config;
-        let PcConfig { disks, cdrom, floppies, boot_order, kernel, start_time, .. } = config;
+        let PcConfig { disks, cdrom, floppies, boot_order, kernel, start_time, serial_screen, .. } = config;
         if !(1..=MAX_CPUS).contains(&cpus) {
             return Err(PcError::Cpus(cpus));
         }
@@ -274,6 +277,9 @@ impl Pc {
         let mut fw_cfg = firmware::fw_cfg(ram_size, cpus);
         if let Some((kernel, boot_rom)) = kernel {
             firmware::offer_kernel(&mut fw_cfg, kernel, &boot_rom);
+        }
+        if serial_screen {
+            firmware::offer_serial_screen(&mut fw_cfg);
         }
         let mut pc = Self {
             pic: PicPair::new(),

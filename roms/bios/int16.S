@@ -77,6 +77,7 @@ put_key:
 /* The next key as the caller's function shows it; keys that 00h and 01h do not know are thrown away.
  * Out: ZF when there is none, else AX = key, BX = the head after it. */
 peek:
+    call serial_keys
     mov bx, ds:[BDA_KEY_HEAD]
 1:  cmp bx, ds:[BDA_KEY_TAIL]
     je 9f

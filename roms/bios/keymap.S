@@ -11,7 +11,7 @@
 #define LAST_KEYPAD  0x53
 #define KEYS         0x58
 
-    .global key_lookup
+    .global key_lookup, key_of_character
 
 /* In: DL = scan code, BH = nonzero after the prefix E0. Out: AX = key, or CF. Clobbers SI, CX. */
 key_lookup:
@@ -100,6 +100,26 @@ cursor_key:
     mov ah, dl
 5:  mov al, 0xE0
     jmp found
+
+/* In: AL = character. Out: AX = the key that gives it, alone, with Shift or with Ctrl; AH = 0 when none does.
+ * Clobbers SI, CX. */
+key_of_character:
+    mov si, offset keymap
+    mov cx, KEYS
+1:  cmp al, cs:[si]
+    je 2f
+    cmp al, cs:[si + 2]
+    je 3f
+    cmp al, cs:[si + 4]
+    je 4f
+5:  add si, 8
+    loop 1b
+    xor ah, ah
+    ret
+4:  add si, 2
+3:  add si, 2
+2:  mov ax, cs:[si]
+    ret
 
 .macro GREY code, normal, ctrl, alt
     .byte \code

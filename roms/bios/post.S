@@ -63,6 +63,7 @@ post_entry:
 
     CHECKPOINT 0x06
     call video_init
+    call serial_screen_init
     call banner_start
     sti
 

@@ -62,6 +62,7 @@ int08:
 1:  mov ds:[BDA_TICKS], eax
     push dx
     call floppy_tick
+    call serial_tick
     int 0x1C
     cli
     pop dx

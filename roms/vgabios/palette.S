@@ -257,7 +257,8 @@ to_grey:
     loop 1b
 2:  ret
 
-/* A mode's own palette. In: CL = 0 the 64 colours of rgbRGB, 1 monochrome, 2 the 256 of mode 13h.
+/* A mode's own palette. In: CL = 0 the 64 colours of rgbRGB, 1 monochrome, 2 the 256 of mode 13h, 3 CGA's sixteen for
+ * the attributes 00h to 07h and 10h to 17h.
  * Clobbers AX, BX, CX, DX, SI, DI. */
 load_palette:
     xor al, al
@@ -266,9 +267,29 @@ load_palette:
     inc dx
     cmp cl, 1
     je monochrome
-    ja colours_256
+    cmp cl, 3
+    je cga
+    cmp cl, 2
+    je colours_256
     xor bl, bl
 1:  call ega_colour
+    inc bl
+    cmp bl, 64
+    jb 1b
+    ret
+
+/* Bit 3 makes no difference, and neither does bit 5. */
+cga:
+    xor bl, bl
+1:  movzx si, bl
+    and si, 0x17
+    test si, 0x10
+    jz 2f
+    xor si, 0x18                        // the bright ones follow in the table
+2:  push bx
+    mov bl, cs:[cga_colours + si]
+    call ega_colour
+    pop bx
     inc bl
     cmp bl, 64
     jb 1b

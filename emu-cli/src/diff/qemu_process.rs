@@ -219,7 +219,7 @@ fn options(
     };
     let bios = recipe.bios.as_deref().unwrap_or(emu_roms::BIOS);
     command.arg("-bios").arg(in_memory(bios, files)?);
-    let rom = in_memory(emu_roms::VGA_BIOS, files)?;
+    let rom = in_memory(recipe.vga_bios.as_deref().unwrap_or(emu_roms::VGA_BIOS), files)?;
     command.arg("-global").arg(format!("VGA.romfile={rom}"));
     let nothing = args.kernel.is_none() && args.cdrom.is_none() && args.drives.is_empty();
     if nothing {

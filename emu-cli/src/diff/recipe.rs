@@ -32,6 +32,8 @@ pub struct Recipe {
     places: Vec<usize>,
     /// The firmware, if it is not the bundled one.
     pub bios: Option<Vec<u8>>,
+    /// The VGA BIOS, if it is not the bundled one.
+    pub vga_bios: Option<Vec<u8>>,
     kernel: Option<BootKernel>,
     /// What is typed at COM1.
     pub input: Vec<u8>,
@@ -119,6 +121,7 @@ impl Recipe {
             cpu: cpu.model,
             places: drive::places(&args.drives, args.cdrom.is_some())?,
             bios: args.bios.as_deref().map(machine::read_bios).transpose()?,
+            vga_bios: args.vga_bios.as_deref().map(machine::read_vga_bios).transpose()?,
             kernel: kernel::load(args)?.0,
             input: Vec::new(),
             boot: match args.boot {
@@ -146,6 +149,8 @@ impl Recipe {
             memory: self.args.memory,
             processors: self.args.smp,
             bios: self.bios.clone(),
+            vga_bios: self.vga_bios.clone(),
+            serial_screen: false,
             kernel: self.kernel.clone(),
             disks,
             floppies: [None, None],

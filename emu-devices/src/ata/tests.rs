@@ -228,6 +228,19 @@ fn cylinders_heads_and_sectors_follow_initialize_device_parameters() {
     }
 }
 
+/// SeaBIOS does not boot from a drive that tells of no cylinder.
+#[test]
+fn a_drive_smaller_than_a_cylinder_has_cylinders_and_ends_within_them() {
+    let mut host = Host::with(MemoryDisk::from((0..3u8).flat_map(|n| [n; 512]).collect::<Vec<u8>>()));
+    host.run([0, 0, 0, 0, 0, 0xa0, 0xec]);
+    let words = host.read_sector();
+    assert_eq!((words[1], words[3], words[6], words[60]), (2, 16, 63, 3));
+    assert_eq!(host.run([0, 1, 3, 0, 0, 0xa0, 0x20]), 0x58, "cylinder 0, head 0, sector 3 is the last one");
+    assert_eq!(host.read_sector(), [0x0202; 256]);
+    assert_eq!(host.run([0, 1, 4, 0, 0, 0xa0, 0x20]), 0x51);
+    assert_eq!(host.inb(0x1f1), 0x10, "IDNF");
+}
+
 #[test]
 fn a_read_over_the_end_gives_what_there_is_and_then_idnf() {
     let mut host = Host::new();

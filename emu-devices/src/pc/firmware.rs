@@ -7,6 +7,7 @@ use crate::direct_boot::BootKernel;
 use crate::fw_cfg::{FwCfg, key};
 use crate::linux_kernel::{LinuxKernel, Part};
 use crate::mc146818::Mc146818;
+use crate::ports::SERIAL;
 use crate::smbios;
 
 const KIB: u64 = 1 << 10;
@@ -18,6 +19,9 @@ const EQUIPMENT: u8 = 0x06;
 /// The expansion ROM that boots a kernel from fw_cfg, and SeaBIOS's name for it in its boot order.
 const KERNEL_ROM_FILE: &str = "genroms/kernelboot.bin";
 const KERNEL_ROM_BOOT_ORDER: &[u8] = b"/rom@genroms/kernelboot.bin\0";
+
+/// Port of the serial line that firmware shows its text on.
+const SERIAL_SCREEN_FILE: &str = "etc/sercon-port";
 
 /// Fills the CMOS memory.
 pub fn fill_cmos(rtc: &mut Mc146818, ram_size: u64, cpus: usize, boot_order: [BootDevice; 3], floppies: u8) {
@@ -82,6 +86,11 @@ pub fn fw_cfg(ram_size: u64, cpus: usize) -> FwCfg {
     device.add_file(smbios::TABLES_FILE, &tables);
     device.add_file(smbios::ANCHOR_FILE, &anchor);
     device
+}
+
+/// Tells the firmware which port its text goes to as well (a word), as QEMU's `-nographic` does.
+pub fn offer_serial_screen(device: &mut FwCfg) {
+    device.add_file(SERIAL_SCREEN_FILE, &SERIAL[0].to_le_bytes());
 }
 
 /// Offers a kernel, and the expansion ROM that boots it, to the firmware.

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
+use emu_tests::assembler::boot_sector;
 use emu_tests::emulator::emu;
 use emu_tests::iso::{Boot, disc};
 use emu_tests::process::{Ended, run};
@@ -26,28 +26,13 @@ impl Shape {
     }
 }
 
-/// The boot sector, from its source.
-fn assemble(folder: &Scratch) -> Vec<u8> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot_loaders/boot_sector.S");
-    let (object, binary) = (folder.path("boot.o"), folder.path("boot.bin"));
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let link = ["-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--oformat=binary", "-Wl,-Ttext=0x7c00"];
-    let mut compile = Command::new(&compiler);
-    compile.args(["-m32", "-c", "-x", "assembler-with-cpp", "-o"]).arg(&object).arg(source);
-    assert!(compile.status().expect("the C compiler starts").success());
-    let mut combine = Command::new(&compiler);
-    combine.args(["-m32", "-nostdlib", "-static", "-no-pie"]).args(link).arg("-o").arg(&binary).arg(object);
-    assert!(combine.status().expect("the C compiler starts").success());
-    fs::read(binary).expect("it was linked")
-}
-
 /// An image whose sectors begin with their numbers, but for the first, which boots.
 pub fn image(folder: &Scratch, shape: Shape, protected: bool) -> Vec<u8> {
     let mut image = vec![0; shape.sectors() as usize * 512];
     for (sector, number) in image.chunks_mut(512).zip(0u32..) {
         sector[..4].copy_from_slice(&number.to_le_bytes());
     }
-    image[..512].copy_from_slice(&assemble(folder));
+    image[..512].copy_from_slice(&boot_sector(folder, "tests/boot_loaders/boot_sector.S"));
     image[0x1e0..0x1e2].copy_from_slice(&shape.0.to_le_bytes());
     image[0x1e2..0x1e5].copy_from_slice(&[shape.1, shape.2, u8::from(protected)]);
     image[0x1ec..0x1ee].copy_from_slice(&(shape.0 - 1).to_le_bytes());

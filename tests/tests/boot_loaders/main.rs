@@ -7,6 +7,7 @@ mod grub;
 mod isolinux;
 mod linux;
 mod screens;
+mod serial_screen;
 
 use std::path::PathBuf;
 

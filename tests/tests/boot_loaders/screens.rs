@@ -1,19 +1,24 @@
 //! What is seen on the screen and asked for with keys: GRUB's rescue images, iPXE, memtest86+.
 
+use emu_core::engine::Engine;
 use emu_devices::direct_boot::{BootKernel, Request};
 use emu_devices::keys::Key;
 use emu_devices::pc::PcConfig;
 use emu_tests::board::{Board, memory_disk};
+use emu_tests::engine::{BOTH, interpreter, translator};
 
 use super::Firmware;
 use super::linux::packaged;
 
+const B: Key = Key { code: 0x32, extended: false };
 const C: Key = Key { code: 0x21, extended: false };
 
-fn from_disc(firmware: Firmware, ram: u64, package: &str, path: &str) -> Option<Board> {
+type MakeEngine = fn() -> Box<dyn Engine>;
+
+fn from_disc(engine: MakeEngine, firmware: Firmware, ram: u64, package: &str, path: &str) -> Option<Board> {
     let bios = firmware.image()?;
     let cdrom = memory_disk(packaged(package, path)?);
-    Some(Board::new(PcConfig { bios, ram_size: ram << 20, cdrom, ..PcConfig::default() }))
+    Some(Board::on(engine(), PcConfig { bios, ram_size: ram << 20, cdrom, ..PcConfig::default() }))
 }
 
 fn grub_rescue(board: &mut Board) {
@@ -24,9 +29,11 @@ fn grub_rescue(board: &mut Board) {
 }
 
 fn grub_rescue_disc(firmware: Firmware) {
-    let disc = from_disc(firmware, 64, "grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso");
-    if let Some(mut board) = disc {
-        grub_rescue(&mut board);
+    for engine in BOTH {
+        let path = "usr/lib/grub-rescue/grub-rescue-cdrom.iso";
+        if let Some(mut board) = from_disc(engine, firmware, 64, "grub-rescue-pc", path) {
+            grub_rescue(&mut board);
+        }
     }
 }
 
@@ -48,8 +55,11 @@ fn grub_rescue_diskette(firmware: Firmware) {
         return;
     };
     image.resize(2880 * 512, 0);
-    let floppies = [memory_disk(image), None];
-    grub_rescue(&mut Board::new(PcConfig { bios, ram_size: 64 << 20, floppies, ..PcConfig::default() }));
+    for engine in BOTH {
+        let (bios, floppies) = (bios.clone(), [memory_disk(image.clone()), None]);
+        let config = PcConfig { bios, ram_size: 64 << 20, floppies, ..PcConfig::default() };
+        grub_rescue(&mut Board::on(engine(), config));
+    }
 }
 
 #[test]
@@ -64,21 +74,40 @@ fn grub_rescue_diskette_comes_to_its_prompt_with_seabios() {
     grub_rescue_diskette(Firmware::SeaBios);
 }
 
-fn memtest(firmware: Firmware, path: &str) {
-    let Some(mut board) = from_disc(firmware, 8, "memtest86+", path) else { return };
+fn ipxe(engine: MakeEngine, firmware: Firmware) {
+    let Some(mut board) = from_disc(engine, firmware, 64, "ipxe", "usr/lib/ipxe/ipxe.iso") else { return };
+    board.wait_closely_for("Press Ctrl-B for the iPXE command line", 3000);
+    board.press_together(&[Key::LEFT_CONTROL, B]);
+    board.wait_for("iPXE>", 1000);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn ipxe_comes_to_its_prompt_with_our_bios() {
+    BOTH.iter().for_each(|&engine| ipxe(engine, Firmware::Ours));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn ipxe_comes_to_its_prompt_with_seabios() {
+    BOTH.iter().for_each(|&engine| ipxe(engine, Firmware::SeaBios));
+}
+
+fn memtest(engine: MakeEngine, firmware: Firmware, path: &str) {
+    let Some(mut board) = from_disc(engine, firmware, 8, "memtest86+", path) else { return };
     board.wait_for("to start testing", 6000);
     board.press(Key::ENTER);
     board.wait_for("Status: Testing", 6000);
 }
 
 /// The last test (10) only waits, for minutes of guest time; it comes when the others have been through.
-fn memtest_passes(path: &str) {
+fn memtest_passes(engine: MakeEngine, path: &str) {
     let Some(image) = packaged("memtest86+", path) else { return };
     let ram = 4 << 20;
     let request = Request { image, ram_size: ram, ..Request::default() };
     let kernel = BootKernel::new(request).expect("it boots as Linux does");
     let kernel = Some((kernel, emu_roms::KERNEL_BOOT.to_vec()));
-    let mut board = Board::new(PcConfig { ram_size: ram, kernel, ..PcConfig::default() });
+    let mut board = Board::on(engine(), PcConfig { ram_size: ram, kernel, ..PcConfig::default() });
     board.wait_for("Test #10", 30_000);
     board.wait_for("Errors: 0", 100);
     assert!(board.screen().iter().any(|row| row.contains("Memtest86+ v6.10")), "{:#?}", board.screen());
@@ -87,18 +116,18 @@ fn memtest_passes(path: &str) {
 #[test]
 #[ignore = "takes minutes"]
 fn memtest_of_64_bits_passes_its_tests() {
-    memtest_passes("boot/memtest86+x64.bin");
+    memtest_passes(translator, "boot/memtest86+x64.bin");
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn memtest_of_32_bits_passes_its_tests() {
-    memtest_passes("boot/memtest86+ia32.bin");
+    memtest_passes(translator, "boot/memtest86+ia32.bin");
 }
 
 #[test]
 fn memtest_disc_starts_testing_with_our_bios() {
-    memtest(Firmware::Ours, "usr/lib/memtest86+/memtest86+x64.iso");
+    memtest(interpreter, Firmware::Ours, "usr/lib/memtest86+/memtest86+x64.iso");
 }
 
 #[test]
@@ -106,7 +135,7 @@ fn memtest_disc_starts_testing_with_our_bios() {
 fn memtest_discs_start_testing_with_both_firmwares() {
     for firmware in [Firmware::Ours, Firmware::SeaBios] {
         for path in ["usr/lib/memtest86+/memtest86+x64.iso", "usr/lib/memtest86+/memtest86+ia32.iso"] {
-            memtest(firmware, path);
+            BOTH.iter().for_each(|&engine| memtest(engine, firmware, path));
         }
     }
 }

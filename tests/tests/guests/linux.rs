@@ -10,7 +10,7 @@ use emu_tests::cpio::Archive;
 use emu_tests::debian::{self, Arch};
 use emu_tests::emulator::emu;
 use emu_tests::external::{QEMU, qemu, seabios, skip};
-use emu_tests::process::{Ended, Running};
+use emu_tests::process::{Ended, Running, processor_seconds_of_children};
 use emu_tests::scratch::Scratch;
 
 const LIMIT: Duration = Duration::from_secs(900);
@@ -159,7 +159,7 @@ pub fn check(guest: &Guest, setup: Setup) {
     }
     let new: Vec<_> = complaints(&text).difference(&expected).cloned().collect();
     assert!(new.is_empty(), "not on QEMU:\n{}\nin:\n{text}", new.join("\n"));
-    eprintln!("{} on {setup:?}: shell after {seconds:.1} s", guest.package);
+    eprintln!("{} on {setup:?}: {seconds}", guest.package);
 }
 
 fn on_emu(files: &Files, setup: Setup, bios: Option<&Path>) -> Command {
@@ -190,14 +190,16 @@ fn on_qemu(files: &Files, cpus: u32) -> String {
         .arg(&files.kernel)
         .arg("-initrd")
         .arg(&files.initrd);
-    let (ended, _) = session(command, End::PowerOff);
+    let (ended, seconds) = session(command, End::PowerOff);
     assert_eq!(ended.code(), Some(0), "on QEMU: {}", ended.story());
+    eprintln!("on QEMU with {cpus} processors: {seconds}");
     ended.text()
 }
 
-/// Types the session; returns how it ended, and how many seconds it took until the shell answered.
-fn session(command: Command, end: End) -> (Ended, f64) {
+/// Types the session; returns how it ended, and how long it took.
+fn session(command: Command, end: End) -> (Ended, String) {
     let started = Instant::now();
+    let before = processor_seconds_of_children();
     let mut running = Running::start(command, LIMIT);
     // A shell that starts throws away what was typed before.
     let there = running.wait_for("\n/ # ");
@@ -213,7 +215,9 @@ fn session(command: Command, end: End) -> (Ended, f64) {
             End::Restart => b"reboot -f\n",
         });
     }
-    (running.finish(), seconds)
+    let ended = running.finish();
+    let taken = processor_seconds_of_children().zip(before).map_or(0.0, |(after, before)| after - before);
+    (ended, format!("shell after {seconds:.1} s, {taken:.2} s of processor time in all"))
 }
 
 /// The warnings and worse in the kernel's log, and its remarks about the firmware, without times and numbers.

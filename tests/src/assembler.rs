@@ -1,0 +1,25 @@
+//! Small guests from source, with the C compiler that Rust links with.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::scratch::Scratch;
+
+/// A boot sector, assembled and linked to run at 7C00h; the source's path starts at the folder of this package.
+///
+/// # Panics
+/// When the compiler does not start or refuses the source.
+pub fn boot_sector(folder: &Scratch, source: &str) -> Vec<u8> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let (object, binary) = (folder.path("boot.o"), folder.path("boot.bin"));
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let link = ["-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--oformat=binary", "-Wl,-Ttext=0x7c00"];
+    let mut compile = Command::new(&compiler);
+    compile.args(["-m32", "-c", "-x", "assembler-with-cpp", "-o"]).arg(&object).arg(source);
+    assert!(compile.status().expect("the C compiler starts").success());
+    let mut combine = Command::new(&compiler);
+    combine.args(["-m32", "-nostdlib", "-static", "-no-pie"]).args(link).arg("-o").arg(&binary).arg(object);
+    assert!(combine.status().expect("the C compiler starts").success());
+    fs::read(binary).expect("it was linked")
+}
