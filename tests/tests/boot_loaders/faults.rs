@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use emu_tests::emulator::{binary, emu};
 use emu_tests::iso::{BLOCK, Boot, disc};
-use emu_tests::process::{Ended, run};
+use emu_tests::process::{Ended, Running, run};
 use emu_tests::scratch::Scratch;
 
 use super::boot_sector::{Shape, boot, image};
@@ -91,4 +91,34 @@ fn a_write_that_the_host_refuses_fails_in_the_guest_and_changes_nothing() {
     assert_eq!(said, b"W\x01", "the drive aborts the command: {}", ended.story());
     assert!(line(&ended).contains("writing failed, the guest sees an error"), "{}", ended.story());
     assert!(fs::read(file).expect("it is still there") == before, "nothing else changes");
+}
+
+/// The image loses its second half while the guest runs: its programs lie there.
+#[test]
+fn a_disk_that_fails_reads_is_told_once_and_the_guest_sees_errors() {
+    let folder = Scratch::new("fails-reads");
+    let image = emu_guest::DISK_IMAGE;
+    let file = folder.write("fails.img", image);
+    for engine in ["interp", "jit"] {
+        fs::write(&file, image).expect("the scratch folder has room");
+        let mut command = emu(["--accel", engine, "--drive"]);
+        command.arg(&file);
+        let mut running = Running::start(command, LIMIT);
+        running.wait_for("emu$ ");
+        let kept = 64 << 10;
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&file)
+            .and_then(|file| file.set_len(kept))
+            .expect("it can be cut");
+        running.send(b"run primes 10; run fpu; uname; poweroff\n");
+        let ended = running.finish();
+        assert_eq!(ended.code(), Some(0), "{}", ended.story());
+        for line in ["run: primes: Disk", "run: fpu: Disk", "emu-guest", "Good night."] {
+            assert!(ended.text().contains(line), "{line:?} is missing: {}", ended.story());
+        }
+        assert!(line(&ended).contains("reading failed, the guest sees an error"), "{}", ended.story());
+        let after = fs::read(&file).expect("it is still there");
+        assert!(after == image[..kept as usize], "nothing on the disk changes");
+    }
 }
