@@ -2,8 +2,8 @@
 //! setup header that are the boot loader's.
 //!
 //! Manual: Linux's public "The Linux/x86 Boot Protocol".
-//! Modelled: bzImages of boot protocol 2.02 and later, entered in real mode; command line and initial RAM disk.
-//! Left out: zImages and older protocols, `vga=` (the header's video mode stays). The 32-bit and 64-bit entries are in
+//! Modelled: bzImages of boot protocol 2.02 and later, entered in real mode; command line, its `vga=`, and initial RAM
+//! disk. Left out: zImages and older protocols. The 32-bit and 64-bit entries are in
 //! `direct_boot`.
 
 use crate::direct_boot::KernelError;
@@ -30,6 +30,7 @@ const PAGE: u64 = 4096;
 mod field {
     pub const SETUP_SECTS: usize = 0x1f1;
     pub const SYSSIZE: usize = 0x1f4;
+    pub const VID_MODE: usize = 0x1fa;
     pub const BOOT_FLAG: usize = 0x1fe;
     pub const HEADER: usize = 0x202;
     pub const VERSION: usize = 0x206;
@@ -108,6 +109,9 @@ impl LinuxKernel {
         let mut put = |at: usize, bytes: &[u8]| setup[at..at + bytes.len()].copy_from_slice(bytes);
         put(field::TYPE_OF_LOADER, &[LOADER_UNDEFINED]);
         put(field::LOADFLAGS, &[header.loadflags | CAN_USE_HEAP]);
+        if let Some(mode) = video_mode(command_line) {
+            put(field::VID_MODE, &mode.to_le_bytes());
+        }
         put(field::HEAP_END_PTR, &HEAP_END.to_le_bytes());
         put(field::CMD_LINE_PTR, &COMMAND_LINE_ADDRESS.to_le_bytes());
         if !initrd.is_empty() {
@@ -120,6 +124,22 @@ impl LinuxKernel {
             initrd: Part { address: initrd_address, bytes: initrd },
             command_line: Part { address: COMMAND_LINE_ADDRESS, bytes: [command_line, &[0]].concat() },
         })
+    }
+}
+
+/// What the last `vga=` of a command line asks the setup code for: `normal`, `ext`, `ask` or a number. The protocol has
+/// the boot loader see to it. Other words ask for nothing.
+fn video_mode(command_line: &[u8]) -> Option<u16> {
+    let words = command_line.split(u8::is_ascii_whitespace);
+    let value = words.filter_map(|word| word.strip_prefix(b"vga=")).next_back()?;
+    match std::str::from_utf8(value).ok()? {
+        "normal" => Some(0xffff),
+        "ext" => Some(0xfffe),
+        "ask" => Some(0xfffd),
+        number => match number.strip_prefix("0x") {
+            Some(digits) => u16::from_str_radix(digits, 16).ok(),
+            None => number.parse().ok(),
+        },
     }
 }
 
@@ -233,6 +253,22 @@ mod tests {
         let mut older = image();
         older[0x206] = 0x02; // 2.02 has no such field
         assert_eq!(place(older, 4096, 2048 * MIB).unwrap().initrd.address, 0x37ff_f000);
+    }
+
+    #[test]
+    fn the_last_vga_word_is_the_headers_video_mode() {
+        for (line, mode) in [
+            ("console=ttyS0", [0, 0]),
+            ("vga=normal quiet", [0xff, 0xff]),
+            ("quiet vga=ext", [0xfe, 0xff]),
+            ("vga=0x317", [0x17, 3]),
+            ("vga=ask vga=791", [0x17, 3]),
+            ("vga=70000", [0, 0]),
+            ("vga= novga=3", [0, 0]),
+        ] {
+            let placed = LinuxKernel::new(image(), Vec::new(), line.as_bytes(), 64 << 20).unwrap();
+            assert_eq!(placed.setup.bytes[0x1fa..0x1fc], mode, "{line}");
+        }
     }
 
     #[test]
