@@ -417,7 +417,14 @@ impl Team {
     }
 
     /// Calls those that want a hook, and notes when one wants others from now on.
+    #[inline]
     fn each(&mut self, cpu: &mut Cpu, hook: Hooks, mut call: impl FnMut(&mut dyn Observer, &mut Cpu)) {
+        if let [(observer, hooks)] = &mut self.0[..] {
+            // Alone: its hooks are those of the processor.
+            call(&mut **observer, cpu);
+            *hooks = cpu.hooks;
+            return;
+        }
         let before = cpu.hooks;
         let mut changed = false;
         for (observer, hooks) in &mut self.0 {

@@ -376,78 +376,36 @@ impl Model {
     /// Codes one step; `step` holds it when writing, and afterwards in any case.
     pub fn step<C: Coder>(&mut self, coder: &mut C, step: &mut Step) {
         step.op = self.flow(coder, step.op);
-        let form = self.forms[step.op as usize];
-        let mut memo = self.memos[step.op as usize];
-        self.shape(coder, step, &mut memo);
         self.state();
+        let (form, memo) = (&self.forms[step.op as usize], &mut self.memos[step.op as usize]);
+        shape(coder, step, memo);
         let state = &mut self.cpus[self.current];
         let mut read = None;
         for n in 0..step.accesses.len() {
             let before = n.checked_sub(1).map(|n| step.accesses[n]);
             let slot = n.min(1);
             let access = &mut step.accesses[n];
-            address(coder, access, state, &form, &mut memo.addresses[slot], before);
+            address(coder, access, state, form, &mut memo.addresses[slot], before);
             self.memory.page(coder, access);
-            self.memory.value(coder, access, state, &form, &mut memo.values[slot], read);
+            self.memory.value(coder, access, state, form, &mut memo.values[slot], read);
             if !access.write {
                 read = Some(access.value);
             }
         }
         let mut slot = 0;
-        for number in 0..REGISTERS {
-            if step.mask >> number & 1 != 0 {
-                let new = step.regs[number];
-                step.regs[number] =
-                    register(coder, number, new, state, &form, &mut memo.registers[slot], read);
-                slot = 1;
-            }
+        for number in set_bits(step.mask) {
+            let new = step.regs[number];
+            step.regs[number] = register(coder, number, new, state, form, &mut memo.registers[slot], read);
+            slot = 1;
         }
         let old = state.flags;
         step.flags = if form.flags { flags(coder, old, step.flags, &mut memo.flags) } else { old };
-        self.memos[step.op as usize] = memo;
-        for number in 0..REGISTERS {
-            if step.mask >> number & 1 != 0 {
-                state.regs[number] = step.regs[number];
-            }
+        for number in set_bits(step.mask) {
+            state.regs[number] = step.regs[number];
         }
         state.flags = step.flags;
         if step.op != DELIVERY {
             state.count += 1;
-        }
-    }
-
-    /// Which registers change, and how many accesses of what kind there are.
-    fn shape<C: Coder>(&mut self, coder: &mut C, step: &mut Step, memo: &mut Memo) {
-        const MANY: u64 = 15;
-        let kind =
-            |access: &Access| u64::from(access.size.wrapping_sub(1) & 7) | u64::from(access.write) << 3;
-        let few = step.accesses.len() <= 8;
-        let count = if few { step.accesses.len() as u64 } else { MANY };
-        let mut shape = u64::from(step.mask) | count << 16;
-        if few {
-            for (n, access) in step.accesses.iter().enumerate() {
-                shape |= kind(access) << (20 + 4 * n);
-            }
-        }
-        if !coder.hit(column::SHAPE, shape == memo.shape) {
-            memo.shape = coder.number(column::SHAPES, shape);
-        }
-        let shape = memo.shape;
-        step.mask = shape as u16;
-        let count = shape >> 16 & 15;
-        let count = if count == MANY {
-            coder.number(column::SHAPES, step.accesses.len() as u64).min(1 << 24) as usize
-        } else {
-            count.min(8) as usize
-        };
-        step.accesses.resize(count, Access::default());
-        for (n, access) in step.accesses.iter_mut().enumerate() {
-            let kind = if count > 8 {
-                u64::from(coder.byte(column::SHAPES, kind(access) as u8))
-            } else {
-                shape >> (20 + 4 * n) & 15
-            };
-            (access.size, access.write) = ((kind & 7) as u8 + 1, kind & 8 != 0);
         }
     }
 
@@ -500,6 +458,49 @@ impl Model {
             _ => {}
         }
     }
+}
+
+/// Which registers change, and how many accesses of what kind there are.
+fn shape<C: Coder>(coder: &mut C, step: &mut Step, memo: &mut Memo) {
+    const MANY: u64 = 15;
+    let kind = |access: &Access| u64::from(access.size.wrapping_sub(1) & 7) | u64::from(access.write) << 3;
+    let few = step.accesses.len() <= 8;
+    let count = if few { step.accesses.len() as u64 } else { MANY };
+    let mut shape = u64::from(step.mask) | count << 16;
+    if few {
+        for (n, access) in step.accesses.iter().enumerate() {
+            shape |= kind(access) << (20 + 4 * n);
+        }
+    }
+    if !coder.hit(column::SHAPE, shape == memo.shape) {
+        memo.shape = coder.number(column::SHAPES, shape);
+    }
+    let shape = memo.shape;
+    step.mask = shape as u16;
+    let count = shape >> 16 & 15;
+    let count = if count == MANY {
+        coder.number(column::SHAPES, step.accesses.len() as u64).min(1 << 24) as usize
+    } else {
+        count.min(8) as usize
+    };
+    step.accesses.resize(count, Access::default());
+    for (n, access) in step.accesses.iter_mut().enumerate() {
+        let kind = if count > 8 {
+            u64::from(coder.byte(column::SHAPES, kind(access) as u8))
+        } else {
+            shape >> (20 + 4 * n) & 15
+        };
+        (access.size, access.write) = ((kind & 7) as u8 + 1, kind & 8 != 0);
+    }
+}
+
+/// The numbers of the registers in a mask.
+pub(crate) fn set_bits(mut mask: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let number = (mask != 0).then(|| mask.trailing_zeros() as usize % REGISTERS)?;
+        mask &= mask - 1;
+        Some(number)
+    })
 }
 
 impl Shadow {

@@ -160,14 +160,14 @@ impl Recorder {
     fn close(&mut self, cpu: &Cpu) {
         let Some(at) = self.open.take() else { return };
         let state = &mut self.cpus[self.current].state;
-        let mut mask = 0;
-        for number in 0..REGISTERS {
-            let value = cpu.regs[number];
-            if value != state.regs[number] {
-                mask |= 1 << number;
-                state.regs[number] = value;
-                self.words.push(value);
-            }
+        // Which registers change is hard to foresee, so there is no branch for each.
+        let mask = (0..REGISTERS).fold(0, |mask, n| mask | u64::from(cpu.regs[n] != state.regs[n]) << n);
+        let mut left = mask;
+        while left != 0 {
+            let number = left.trailing_zeros() as usize % REGISTERS;
+            left &= left - 1;
+            state.regs[number] = cpu.regs[number];
+            self.words.push(cpu.regs[number]);
         }
         state.flags = cpu.flags.get();
         self.words[at] |= mask;
@@ -353,9 +353,6 @@ impl Recorder {
     }
 
     fn filtered(&mut self, cpu: &Cpu, linear: u64, code: Code) -> bool {
-        if !self.filter.thins() {
-            return true;
-        }
         let physical = match code {
             _ if self.filter.physical.is_empty() => 0,
             Code::Frame(frame, _) => self.physical(cpu, frame) | linear & 0xfff,
@@ -441,7 +438,7 @@ impl Observer for Recorder {
             }
         }
         let index = instruction.index as u32;
-        if !self.filtered(cpu, instruction.linear(cpu), instruction.block.code) {
+        if self.filter.thins() && !self.filtered(cpu, instruction.linear(cpu), instruction.block.code) {
             self.skipping = true;
             if let Some(last) = self.cpus.get_mut(cpu.number) {
                 last.stale = true;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::chunk::{Columns, Header, file_header, written_bit};
-use crate::model::{Access, Coder, Definition, Event, Model, Step, column, event};
+use crate::model::{Access, Coder, Definition, Event, Model, Step, column, event, set_bits};
 use crate::raw;
 
 /// Steps in a chunk.
@@ -86,21 +86,16 @@ impl Writer {
     }
 }
 
-/// Where code is that the recorder has told of.
-#[derive(Debug)]
-struct Known {
-    definition: Definition,
-    /// The chunk in which it has numbers, and the first of them.
-    numbered: (u64, u32),
-}
-
 struct Thread {
     file: File,
     written: u64,
     steps: u64,
     chunk: u64,
     words: u64,
-    known: Vec<Known>,
+    /// Code that the recorder has told of.
+    known: Vec<Definition>,
+    /// For each: the chunk in which it has numbers, and the first of them.
+    numbered: Vec<(u64, u32)>,
     /// For each of the recorder's numbers: index into `known`, and place in the block.
     numbers: Vec<(u32, u32)>,
     model: Model,
@@ -120,6 +115,7 @@ impl Thread {
             chunk: 1,
             words: 0,
             known: Vec::new(),
+            numbered: Vec::new(),
             numbers: Vec::new(),
             model: Model::default(),
             columns: Columns::default(),
@@ -165,11 +161,9 @@ impl Thread {
                     self.step.accesses.extend(words[at..at + 3 * count].chunks_exact(3).map(access));
                     at += 3 * count;
                     self.step.mask = mask;
-                    for number in 0..16 {
-                        if mask >> number & 1 != 0 {
-                            self.step.regs[number] = words[at];
-                            at += 1;
-                        }
+                    for number in set_bits(mask) {
+                        self.step.regs[number] = words[at];
+                        at += 1;
                     }
                     self.step(id, flags);
                 }
@@ -197,19 +191,20 @@ impl Thread {
         };
         self.numbers.resize(first as usize, (0, 0));
         self.numbers.extend((0..count as u32).map(|place| (self.known.len() as u32, place)));
-        self.known.push(Known { definition, numbered: (0, 0) });
+        self.known.push(definition);
+        self.numbered.push((0, 0));
     }
 
     fn step(&mut self, id: u32, flags: u64) {
         self.step.op = match self.numbers.get(id as usize) {
             Some(&(known, place)) => {
                 let new = self.model.forms.len() as u32;
-                let known = &mut self.known[known as usize];
-                if known.numbered.0 != self.chunk {
-                    known.numbered = (self.chunk, new);
-                    self.columns.pending = Some(known.definition.clone());
+                let numbered = &mut self.numbered[known as usize];
+                if numbered.0 != self.chunk {
+                    *numbered = (self.chunk, new);
+                    self.columns.pending = Some(self.known[known as usize].clone());
                 }
-                known.numbered.1 + place
+                numbered.1 + place
             }
             None => crate::model::DELIVERY,
         };
