@@ -149,3 +149,49 @@ fn lints_find_what_has_no_meaning() {
     has(&lint(&[0x8c, 0xc8, 0x8e, 0xd8, 0xa2, 0x00, 0x00], "rom"), &["at fe004", "writes f0000", "ROM"]);
     refused(&["--lint", "everything"], 2, &["--lint"]);
 }
+
+/// Timer interrupts by the 8259A and the 8254 at vector 8, whose handler is `handler`.
+fn timer(handler: &[u8]) -> Vec<u8> {
+    let mut code = vec![
+        0x31, 0xc0, 0x8e, 0xd8, // xor ax, ax; mov ds, ax
+        0xc7, 0x06, 0x20, 0x00, 0x80, 0xe0, // mov word [20h], E080h
+        0x8c, 0x0e, 0x22, 0x00, // mov [22h], cs
+    ];
+    // ICW1 to ICW4, all masked but IRQ 0; counter 0 in mode 2, 100 clocks
+    for (port, value) in [
+        (0x20, 0x11),
+        (0x21, 0x08),
+        (0x21, 0x04),
+        (0x21, 0x01),
+        (0x21, 0xfe),
+        (0x43, 0x34),
+        (0x40, 100),
+        (0x40, 0),
+    ] {
+        code.extend([0xb0, value, 0xe6, port]);
+    }
+    code.extend([0xfb, 0xeb, 0xfe]); // sti; jmp $
+    assert!(code.len() <= 0x80);
+    code.resize(0x80, 0x90);
+    code.extend(handler);
+    code
+}
+
+#[test]
+fn a_handler_without_eoi_is_found() {
+    let scratch = Scratch::new("lint-eoi");
+    let lint = |handler: &[u8]| {
+        let bios = scratch.bios(&timer(handler));
+        let output = emu(&["--bios", &bios, "--max-insns", "300000", "--lint", "eoi"]);
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        stderr(&output)
+    };
+    // iret
+    let text = lint(&[0xcf]);
+    has(&text, &["at fe080", "the handler of interrupt 0x08 returns, and there was no EOI"]);
+    assert_eq!(text.lines().count(), 1, "once for each instruction: {text}");
+    // mov al, 20h; out 20h, al; iret
+    assert_eq!(lint(&[0xb0, 0x20, 0xe6, 0x20, 0xcf]), "");
+    // mov al, 0Bh; out 20h, al is OCW3, which reads the ISR.
+    has(&lint(&[0xb0, 0x0b, 0xe6, 0x20, 0xcf]), &["at fe084", "no EOI"]);
+}

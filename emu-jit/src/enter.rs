@@ -179,6 +179,9 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
 /// Delivers the exception of an instruction that did not complete, as the engine would.
 fn take_exception(cpu: &mut Cpu, fault: Fault) -> Result<(), Fault> {
     let Fault::Exception(exception) = fault else { return Err(fault) };
+    if cpu.catches_exceptions() {
+        return Err(fault);
+    }
     // A delivered fault counts as one.
     cpu.retired += 1;
     cpu.deliver_exception(exception)

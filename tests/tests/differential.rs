@@ -4,7 +4,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use emu_tests::emulator::emu;
 use emu_tests::external;
@@ -82,8 +83,13 @@ fn a_wrong_register_is_found_where_it_becomes_wrong() {
 
 /// A program that says it is QEMU and then does this with the file for its log.
 fn pretender(scratch: &Scratch, then: &str) -> PathBuf {
+    pretender_of(scratch, "7.2.22", then)
+}
+
+/// The same of another version.
+fn pretender_of(scratch: &Scratch, version: &str, then: &str) -> PathBuf {
     let script = format!(
-        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'QEMU emulator version 7.2.22'; exit 0; fi\n\
+        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'QEMU emulator version {version}'; exit 0; fi\n\
          while [ \"$1\" != -D ]; do shift; done\n{then}\n"
     );
     let path = scratch.write("qemu", script.as_bytes());
@@ -111,4 +117,103 @@ fn trouble_with_qemu_is_one_clear_line() {
     one_line(dies.to_str().unwrap(), &["out of luck", "after 0 instructions"]);
     let cut = pretender(&scratch, "printf 'Trace 0: 0x0 [0/0/0/0] \\nEAX=00000000 EBX=0' > $2");
     one_line(cut.to_str().unwrap(), &["ends in the middle of a step"]);
+}
+
+/// The registers after a reset, as QEMU's log has them, and `steps` times the same: a jump to itself.
+fn log_of_a_reset(steps: usize) -> String {
+    let step = "Trace 0: 0x7f8d28000100 [00000000ffff0000/00000000fffffff0/00000040/ff020201]\n\
+        EAX=00000000 EBX=00000000 ECX=00000000 EDX=00060fb1\n\
+        ESI=00000000 EDI=00000000 EBP=00000000 ESP=00000000\n\
+        EIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0\n\
+        ES =0000 00000000 0000ffff 00009300\nCS =f000 ffff0000 0000ffff 00009b00\n\
+        SS =0000 00000000 0000ffff 00009300\nDS =0000 00000000 0000ffff 00009300\n\
+        FS =0000 00000000 0000ffff 00009300\nGS =0000 00000000 0000ffff 00009300\n\
+        LDT=0000 00000000 0000ffff 00008200\nTR =0000 00000000 0000ffff 00008b00\n\
+        GDT=     00000000 0000ffff\nIDT=     00000000 0000ffff\n\
+        CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000\n\
+        DR0=0000000000000000 DR1=0000000000000000 DR2=0000000000000000 DR3=0000000000000000\n\
+        DR6=00000000ffff0ff0 DR7=0000000000000400\nCCS=00000000 CCD=00000000 CCO=EFLAGS\n\
+        EFER=0000000000000000\n";
+    step.repeat(steps)
+}
+
+#[test]
+fn a_qemu_that_dies_in_the_middle_is_one_clear_line() {
+    let scratch = Scratch::new("dying_qemu");
+    let log = scratch.write("log", log_of_a_reset(50).as_bytes());
+    // jmp $ at the reset vector
+    let mut bios = vec![0x90; 0x1_0000];
+    bios[0xfff0..0xfff2].copy_from_slice(&[0xeb, 0xfe]);
+    let bios = scratch.write("bios", &bios);
+    let dies = pretender(&scratch, &format!("cat {} > $2; kill -9 $$", log.display()));
+    let ended = diff(&[
+        "run",
+        "--against",
+        "qemu",
+        "--qemu",
+        dies.to_str().unwrap(),
+        "--bios",
+        bios.to_str().unwrap(),
+    ]);
+    let text = said(&ended);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("SIGKILL") && text.contains("after 49 instructions"), "{text}");
+    assert_eq!(ended.code(), Some(1), "{text}");
+}
+
+#[test]
+fn another_version_of_qemu_is_said_in_one_line() {
+    let scratch = Scratch::new("another_qemu");
+    let other = pretender_of(&scratch, "11.3.0", "echo 'qemu: no' >&2; exit 1");
+    let ended = diff(&["run", "--against", "qemu", "--qemu", other.to_str().unwrap()]);
+    let text = said(&ended);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("QEMU 11.3") && lines[0].contains("7.2"), "{text}");
+    assert!(lines[1].contains("qemu: no"), "{text}");
+}
+
+/// Children of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+#[test]
+fn nothing_is_left_behind_when_the_comparison_is_killed() {
+    if !external::qemu() {
+        return;
+    }
+    let scratch = Scratch::new("diff_killed");
+    let folder = scratch.path("tmp");
+    fs::create_dir(&folder).unwrap();
+    let mut command = emu(["diff", "run", "--against", "qemu"]);
+    let mut emulator =
+        command.env("TMPDIR", &folder).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let mut found = Vec::new();
+    while found.is_empty() {
+        found = children(emulator.id());
+        found.retain(|pid| {
+            let name = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&name).contains("-singlestep")
+        });
+        assert!(begun.elapsed() < LIMIT, "QEMU starts");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    emulator.kill().unwrap();
+    emulator.wait().unwrap();
+    let gone = |pid: &u32| {
+        // Nobody may have reaped it yet.
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    };
+    let begun = Instant::now();
+    while !found.iter().all(gone) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "QEMU ends with us: {found:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -15,6 +15,8 @@ use emu_diff::qemu::known::{self, Known};
 use emu_diff::qemu::lockstep::{Counts, Found, Lockstep, Next};
 use emu_diff::qemu::log::LogError;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::progress;
 use super::qemu_process::Qemu;
 use super::recipe::Recipe;
@@ -31,6 +33,10 @@ const BUFFER: usize = 1 << 18;
 const PAUSE: Duration = Duration::from_millis(1);
 /// Instructions between two looks at the clock and the guest's console.
 const LOOK: u64 = 4096;
+/// Lines of the guest's console in the summary.
+const CONSOLE_LINES: usize = 3;
+/// How long QEMU may say nothing. A guest that sleeps wakes in its own time, which passes at once while it sleeps.
+const SILENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// Lines of each list in the summary.
 const LISTED: usize = 12;
 
@@ -45,6 +51,8 @@ pub struct Run {
     groups: Groups,
     /// Why it ended.
     pub why: String,
+    /// The last lines that the guest wrote to COM1.
+    console: Vec<String>,
     version: String,
     seconds: f64,
 }
@@ -127,6 +135,9 @@ pub fn lockstep(
                 }
                 break why;
             }
+            Err(LogError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                break format!("QEMU's guest sleeps for good: {error}");
+            }
             Err(error) => {
                 let trouble = if matches!(error, LogError::CutShort) { qemu.finish() } else { None };
                 bail!(
@@ -137,14 +148,18 @@ pub fn lockstep(
         }
     };
     bar.finish_and_clear();
-    let (taken, own) =
-        lockstep.machine.with_bus(|board: &mut Follower, _| (board.taken.clone(), board.own.clone()));
+    let (taken, own, console) = lockstep.machine.with_bus(|board: &mut Follower, _| {
+        (board.taken.clone(), board.own.clone(), board.console.iter().copied().collect::<Vec<_>>())
+    });
+    let console = String::from_utf8_lossy(&console);
+    let lines: Vec<_> = console.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     Ok(Run {
         counts: lockstep.counts.clone(),
         taken,
         own,
         groups,
         why,
+        console: lines[lines.len().saturating_sub(CONSOLE_LINES)..].iter().map(|&line| line.into()).collect(),
         version: qemu.version.clone(),
         seconds: started.elapsed().as_secs_f64(),
     })
@@ -161,6 +176,11 @@ impl Read for Batches {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if self.drained {
             thread::sleep(PAUSE);
+        }
+        let log = &mut [PollFd::new(&self.log, PollFlags::IN)];
+        if poll(log, Some(&SILENCE)) == Ok(0) {
+            let what = format!("nothing came for {} s", SILENCE.tv_sec);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
         }
         let count = self.log.read(to)?;
         self.drained = count < to.len();
@@ -237,13 +257,19 @@ pub fn tell(found: &Found, number: usize) {
 impl Run {
     /// Tells what was compared and what was taken over.
     fn tell(&self) {
-        let Self { counts, taken, own, groups, why, version, seconds } = self;
+        let Self { counts, taken, own, groups, why, console, version, seconds } = self;
         let rate = counts.compared as f64 / seconds.max(1e-9);
         say!(
             "emu diff: {} instructions compared with QEMU {version} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",
             counts.compared,
             groups.all.len()
         );
+        if !console.is_empty() {
+            say!("the guest's console ends with:\n");
+        }
+        for line in console {
+            say!("  {line}\n");
+        }
         for ((mnemonic, fields), (times, first, place)) in &groups.all {
             say!("  {mnemonic}: {fields}: {times} times, first after {first}\n{place}\n");
         }

@@ -402,6 +402,12 @@ impl Cpu {
         }
     }
 
+    /// Does a debugger want to see any exception before its delivery? Then the engine's loop is where it is met.
+    #[inline]
+    pub fn catches_exceptions(&self) -> bool {
+        self.debugger.stops.exceptions != 0
+    }
+
     /// Is the debugger to see this exception before its delivery? Holds it then. `counts`: its delivery counts as
     /// one instruction.
     #[inline]

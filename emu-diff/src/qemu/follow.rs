@@ -16,9 +16,13 @@ const LEAP: Tick = 50_000_000;
 /// Events of the board that are dealt with in one leap.
 const MOST_EVENTS: usize = 10_000;
 
-/// COM1's interrupt-enable and line-control registers.
+/// COM1's transmitter, and its interrupt-enable and line-control registers.
+const COM1_THR: u16 = 0x3f8;
 const COM1_IER: u16 = 0x3f9;
 const COM1_LCR: u16 = 0x3fb;
+
+/// Bytes of the console that are kept.
+const CONSOLE: usize = 1024;
 
 /// How often something was taken over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub struct Follower {
     pub own: BTreeMap<u64, u64>,
     /// The guest has enabled the receive interrupt of COM1: it can be typed at.
     pub listening: bool,
+    /// What it wrote to COM1 last.
+    pub console: VecDeque<u8>,
     divisor_access: bool,
     ahead: Tick,
 }
@@ -53,6 +59,7 @@ impl Follower {
             taken: BTreeMap::new(),
             own: BTreeMap::new(),
             listening: false,
+            console: VecDeque::new(),
             divisor_access: false,
             ahead: 0,
         }
@@ -137,6 +144,12 @@ impl Bus for Follower {
         match port {
             COM1_LCR => self.divisor_access = value & 0x80 != 0,
             COM1_IER if !self.divisor_access => self.listening |= value & 1 != 0,
+            COM1_THR if !self.divisor_access => {
+                if self.console.len() == CONSOLE {
+                    self.console.pop_front();
+                }
+                self.console.push_back(value as u8);
+            }
             _ => {}
         }
         if disk_status(port) || bus_master(port) {

@@ -1,7 +1,7 @@
 //! Our machine against QEMU's log, instruction by instruction.
 //!
 //! What the processor does not decide is taken over: what ports and chips answered ([`super::follow`]), registers that
-//! CPUID, RDMSR, RDTSC and their like return, and the moments of interrupts. Flags that the manual leaves undefined are
+//! CPUID, RDMSR, RDTSC, RDRAND and their like return, and the moments of interrupts. Flags that the manual leaves undefined are
 //! taken over as well, so that they do not show later.
 
 use std::collections::BTreeMap;
@@ -251,7 +251,10 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
     /// Does an instruction whose result the processor does not decide; false when it is to be run as any other.
     fn take_over(&mut self, insn: &Instruction, step: &Step, next: &Step) -> bool {
         let (mnemonic, cpu) = (insn.mnemonic(), self.machine.cpu_mut());
+        let random = matches!(mnemonic, M::Rdrand | M::Rdseed);
+        let destination = if random { insn.op0_register().full_register().number() } else { 0 };
         let written: &[usize] = match mnemonic {
+            M::Rdrand | M::Rdseed => &[destination],
             M::Cpuid => &[RAX, RCX, RDX, 3],
             M::Rdtsc | M::Rdmsr | M::Rdpmc => &[RAX, RDX],
             M::Rdtscp => &[RAX, RDX, RCX],
@@ -279,6 +282,9 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         };
         for &n in written {
             cpu.regs[n] = next.state.regs[n];
+        }
+        if random {
+            cpu.flags.set_some(eflags::OSZAPC, next.state.flags);
         }
         cpu.regs[RIP] = insn.next_ip();
         if let Some(what) = what {
@@ -354,9 +360,14 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         let open = memory.iter().any(|(_, bytes)| bytes.is_empty()) && step.reads.is_empty();
         let conditions = Conditions {
             mode: mode(&step.state),
+            bits: operand_bits(&place.instruction()),
+            delivery: !step.exceptions.is_empty() || !step.interrupts.is_empty(),
+            raised: [self.raised, step.exceptions.last().copied()]
+                .map(|raised| raised.map(|(vector, _)| vector)),
             open,
             segment: violates_segment(&place.instruction(), &step.state),
             unaligned: memory.iter().any(|(address, bytes)| address % 16 != 0 && bytes.len() >= 16),
+            modifies: modifies_memory(&place.instruction()),
             reserved,
             gate,
         };
@@ -398,6 +409,25 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         }
         adopt(cpu, next);
         result
+    }
+}
+
+/// Does it read and write a memory operand?
+fn modifies_memory(insn: &Instruction) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    factory
+        .info(insn)
+        .used_memory()
+        .iter()
+        .any(|memory| matches!(memory.access(), OpAccess::ReadWrite | OpAccess::ReadCondWrite))
+}
+
+/// Bits of the first operand; 0 without one.
+fn operand_bits(insn: &Instruction) -> usize {
+    match insn.op0_kind() {
+        _ if insn.op_count() == 0 => 0,
+        OpKind::Register => 8 * insn.op0_register().size(),
+        _ => 8 * insn.memory_size().size(),
     }
 }
 

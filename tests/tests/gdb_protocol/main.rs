@@ -1,5 +1,6 @@
 //! `--gdb` by a client of our own: what stops, where, and that nothing of it changes the run.
 
+mod catches;
 mod connections;
 mod stops;
 

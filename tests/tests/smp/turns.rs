@@ -1,5 +1,7 @@
 //! When a turn ends, and how time passes.
 
+use emu_core::cpu::Cpu;
+use emu_core::observe::{Flow, Hooks, Instruction, Observer};
 use emu_core::turns::TURN;
 use iced_x86::code_asm::*;
 
@@ -31,6 +33,49 @@ fn busy_processors_have_turns_of_equal_length() {
     let retired: Vec<u64> = guest.machine.cpus().iter().map(|cpu| cpu.retired).collect();
     assert_eq!(retired, [10 * TURN; 2]);
     assert_eq!(guest.machine.now(), 20 * TURN, "one nanosecond for each instruction of either");
+}
+
+/// Notes whose turn ended when, and whose instructions ran.
+#[derive(Default)]
+struct Watch {
+    left: Vec<usize>,
+    ran: Vec<usize>,
+}
+
+impl Observer for Watch {
+    fn hooks(&self) -> Hooks {
+        Hooks::INSTRUCTIONS
+    }
+
+    fn instruction(&mut self, cpu: &mut Cpu, _: &Instruction<'_>) -> Flow {
+        if self.ran.last() != Some(&cpu.number) {
+            self.ran.push(cpu.number);
+        }
+        Flow::Go
+    }
+
+    fn leave(&mut self, cpu: &mut Cpu) {
+        self.left.push(cpu.number);
+    }
+}
+
+/// An observer is told of the end of each turn, by the processor that leaves.
+#[test]
+fn an_observer_sees_every_turn_end() {
+    let first = |a: &mut CodeAssembler| {
+        start_others(a)?;
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.jmp(again)
+    };
+    let mut guest = Guest::new(2, first, count_for_good);
+    guest.machine.set_observer(Some(Box::<Watch>::default()));
+    guest.machine.run(20 * TURN);
+    let watch = std::mem::take(guest.machine.observer::<Watch>().expect("it looks on"));
+    assert!(watch.left.len() >= 18, "{:?}", watch.left);
+    // Who left is who ran before, and the next one in the list runs after it.
+    assert_eq!(watch.left, watch.ran[..watch.left.len()]);
+    assert!(watch.ran.len() <= watch.left.len() + 1);
 }
 
 /// A processor that spins with PAUSE leaves nearly all instructions to the one that works.
