@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use emu_tests::emulator;
 use emu_tests::external;
 use emu_tests::gdb_client::start;
 use emu_tests::process::run;
@@ -23,21 +22,17 @@ fn script(name: &str, arguments: &[&str], input: &[u8]) {
     let scripts = here.join("tests/gdb_scripts/scripts");
     let scratch = Scratch::new(&format!("gdb_{name}"));
     let kernel = scratch.write("kernel.elf", emu_guest::KERNEL_ELF);
-    let trace = scratch.path("trace");
-    let traced = ["--trace", trace.to_str().expect("the name is text")];
-    let more = if name == "who_wrote" { &traced[..] } else { &[] };
-    let (mut running, address) = start(&[&["--paused"], arguments, more].concat(), LIMIT);
-    running.send(input);
-    running.end_input();
+    let (mut emulator, address) = start(&[&["--paused"], arguments].concat(), LIMIT);
+    emulator.send(input);
+    emulator.end_input();
     let mut gdb = Command::new(external::GDB);
     gdb.args(["-nx", "-batch", "-x"]).arg(scripts.join(format!("{name}.py")));
     gdb.env("PYTHONPATH", &scripts).env("PYTHONDONTWRITEBYTECODE", "1");
-    gdb.env("EMU", emulator::binary()).env("EMU_TRACE", &trace);
     gdb.env("EMU_GDB", &address).env("EMU_KERNEL_ELF", &kernel);
     gdb.env("EMU_GDB_HELP", here.join("../docs/emu-gdb.py"));
     let ended = run(gdb, b"", LIMIT);
-    let emu = running.kill();
-    assert!(ended.text().contains("PASSED"), "gdb: {}\nemu: {}", ended.story(), emu.story());
+    let emulator = emulator.kill();
+    assert!(ended.text().contains("PASSED"), "gdb: {}\nemu: {}", ended.story(), emulator.story());
 }
 
 #[test]
@@ -57,11 +52,6 @@ fn a_watch_point_in_a_user_process() {
     for engine in ["interp", "jit"] {
         script("watch_user", &["--accel", engine], b"run primes 100\npoweroff\n");
     }
-}
-
-#[test]
-fn the_trace_tells_who_wrote_a_corrupted_cell_of_the_kernel() {
-    script("who_wrote", &[], b"run primes 100\npoweroff\n");
 }
 
 #[test]
