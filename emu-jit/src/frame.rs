@@ -153,6 +153,8 @@ pub struct StackFrame {
     pub run: i64,
     /// Rounds of a loop until its fast copy is tried.
     pub rounds: u64,
+    /// The host's x87 unit is not as functions expect it.
+    pub x87_used: u64,
     /// Operand of the last shift, from which its flags can be worked out.
     pub shifted: u64,
 }
@@ -205,6 +207,7 @@ offsets! {
     REST = offset_of!(StackFrame, rest);
     RUN = offset_of!(StackFrame, run);
     ROUNDS = offset_of!(StackFrame, rounds);
+    X87_USED = offset_of!(StackFrame, x87_used);
     SHIFTED = offset_of!(StackFrame, shifted);
     REMAINING = offset_of!(Exchange, remaining);
 }

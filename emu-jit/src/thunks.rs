@@ -17,7 +17,7 @@ use crate::enter::{LEAVES, Place};
 use crate::frame::{
     COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, HALVES, JUMPS, PAGES, PINNED, REMAINING, RUN, SPILL,
     STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE,
-    X87_SEGMENT,
+    X87_SEGMENT, X87_USED,
 };
 use crate::jumps;
 use crate::pages::{CLEARED, UNKNOWN};
@@ -43,7 +43,9 @@ const SELECTORS: i32 = (offset_of!(Cpu, seg) + offset_of!(Segment, selector)) as
 /// In an XSAVE area: where ST(0) lies, and the components that are there.
 const AREA_REGS: i32 = 32;
 const AREA_COMPONENTS: i32 = 512;
-const _: () = assert!(size_of::<F80>() == 16);
+const _: () = assert!(
+    size_of::<F80>() == 16 && offset_of!(F80, significand) == 0 && offset_of!(F80, sign_exponent) == 8
+);
 /// MXCSR as host code expects it.
 const HOST_MXCSR: i32 = 0x1f80;
 
@@ -144,6 +146,11 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         ; mov rdi, rsp
         ; call =>x87_out
         ; out:
+        // As functions expect it.
+        ; cmp BYTE [rsp + X87_USED], 0
+        ; je >clean
+        ; fninit
+        ; clean:
         ; mov rdi, [rsp + EXCHANGE]
     );
     copy(&mut asm, false);
@@ -258,6 +265,7 @@ fn emit_enter(asm: &mut Assembler) {
         ; sub rsp, STACK
     );
     copy(asm, true);
+    dynasm!(asm; .arch x64; mov BYTE [rsp + X87_USED], 0);
     dynasm!(asm; .arch x64; xorps xmm0, xmm0; mov QWORD [rsp + PAGES + UNKNOWN as i32], -1);
     for at in CLEARED.step_by(16) {
         dynasm!(asm; .arch x64; movups [rsp + PAGES + at as i32], xmm0);
@@ -414,31 +422,37 @@ fn emit_x87_in(asm: &mut Assembler) {
         ; push rcx
         ; push rdx
         ; mov BYTE [rsp + ABOVE + X87_IN], 1
+        ; mov BYTE [rsp + ABOVE + X87_USED], 1
         ; mov r14, [rsp + ABOVE + CPU]
         ; mov r13, [rsp + ABOVE + EXCHANGE]
         ; add r13, X87_AREA
-        ; movzx eax, WORD [r14 + CONTROL]
-        ; mov [r13], ax
-        ; movzx ecx, BYTE [r14 + TOP]
-        ; mov eax, ecx
-        ; shl eax, 11
-        ; or ax, [r14 + STATUS]
-        ; mov [r13 + 2], ax
+        // One store for control, status and tag words: XRSTOR reads them at once.
         ; movzx eax, BYTE [r14 + VALID]
-        ; mov [r13 + 4], ax
+        ; shl rax, 32
+        ; movzx ecx, BYTE [r14 + TOP]
+        ; mov edx, ecx
+        ; shl edx, 11
+        ; or dx, [r14 + STATUS]
+        ; shl edx, 16
+        ; or rax, rdx
+        ; movzx edx, WORD [r14 + CONTROL]
+        ; or rax, rdx
+        ; mov [r13], rax
         ; shl ecx, 4
+        ; sub rsp, 16
+        ; movups [rsp], xmm0
     );
+    // The same for registers.
     for i in 0..8 {
         dynasm!(asm
             ; .arch x64
-            ; mov rax, [r14 + rcx + SIGNIFICAND]
-            ; mov [r13 + AREA_REGS + 16 * i], rax
-            ; movzx eax, WORD [r14 + rcx + SIGN_EXPONENT]
-            ; mov [r13 + AREA_REGS + 16 * i + 8], ax
+            ; movups xmm0, [r14 + rcx + X87_REGS]
+            ; movups [r13 + AREA_REGS + 16 * i], xmm0
             ; add ecx, 16
             ; and ecx, 0x70
         );
     }
+    dynasm!(asm; .arch x64; movups xmm0, [rsp]; add rsp, 16);
     dynasm!(asm
         ; .arch x64
         ; mov eax, 1
@@ -452,8 +466,8 @@ fn emit_x87_in(asm: &mut Assembler) {
     );
 }
 
-/// RDI points to the frame. Changes RAX, RCX, RDX, RSI, RDI and the host's flags. The host's unit is left as a function
-/// expects it.
+/// RDI points to the frame. Changes RAX, RCX, RDX, RSI, RDI and the host's flags. The host's unit is left
+/// as it is, which no Rust code minds.
 fn emit_x87_out(asm: &mut Assembler) {
     dynasm!(asm
         ; .arch x64
@@ -486,7 +500,6 @@ fn emit_x87_out(asm: &mut Assembler) {
         ; mov eax, 1
         ; xor edx, edx
         ; xsave [rdi]
-        ; fninit
         ; movzx eax, WORD [rdi]
         ; mov [rsi + CONTROL], ax
         ; movzx ecx, WORD [rdi + 2]

@@ -177,11 +177,12 @@ interchange_format!(
 
 /// Double extended precision: sign, 15 bits of exponent, 64 bits of significand with its integer bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct F80 {
-    /// Sign in bit 15 above the biased exponent.
-    pub sign_exponent: u16,
     /// Significand, integer bit included.
     pub significand: u64,
+    /// Sign in bit 15 above the biased exponent.
+    pub sign_exponent: u16,
 }
 
 impl F80 {

@@ -49,5 +49,5 @@ pub use round::{Out, round_to_integral};
 pub use scale::scale;
 pub use sqrt::sqrt;
 pub use transcendental::{
-    arctangent, cosine, power_of_two_minus_one, sine, tangent, y_log2, y_log2_plus_one,
+    arctangent, cosine, power_of_two_minus_one, sine, sine_and_cosine, tangent, y_log2, y_log2_plus_one,
 };

@@ -16,4 +16,4 @@ mod wide;
 pub use atan::arctangent;
 pub use exp2::power_of_two_minus_one;
 pub use log2::{y_log2, y_log2_plus_one};
-pub use trig::{cosine, sine, tangent};
+pub use trig::{cosine, sine, sine_and_cosine, tangent};

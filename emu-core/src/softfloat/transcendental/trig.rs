@@ -14,19 +14,36 @@ const TINY: i32 = -33;
 
 /// FSIN: sine of an angle in radians; `None` from 2^63 on, where C2 is set and nothing else happens.
 pub fn sine(a: F80, env: &Env) -> Option<Out<F80>> {
-    let a = a.unpack();
-    evaluate(&a, env, F80::zero(a.sign), sine_wide)
+    sine_of(&a.unpack(), env)
+}
+
+fn sine_of(a: &Unpacked, env: &Env) -> Option<Out<F80>> {
+    evaluate(a, env, F80::zero(a.sign), |a| sine_wide(a, reduce(a)))
 }
 
 /// FCOS: cosine, likewise.
 pub fn cosine(a: F80, env: &Env) -> Option<Out<F80>> {
-    evaluate(&a.unpack(), env, F80::pack(false, F80::EMAX, 1 << 63), cosine_wide)
+    cosine_of(&a.unpack(), env)
+}
+
+fn cosine_of(a: &Unpacked, env: &Env) -> Option<Out<F80>> {
+    evaluate(a, env, F80::pack(false, F80::EMAX, 1 << 63), |a| cosine_wide(reduce(a)))
 }
 
 /// FPTAN: tangent, likewise. The instruction then pushes 1.0.
 pub fn tangent(a: F80, env: &Env) -> Option<Out<F80>> {
     let a = a.unpack();
     evaluate(&a, env, F80::zero(a.sign), tangent_wide)
+}
+
+/// FSINCOS: both, likewise.
+pub fn sine_and_cosine(a: F80, env: &Env) -> Option<(Out<F80>, Out<F80>)> {
+    let a = a.unpack();
+    if a.class != Class::Normal || a.exponent >= 63 {
+        return sine_of(&a, env).zip(cosine_of(&a, env));
+    }
+    let reduced = reduce(&a);
+    Some((sine_wide(&a, reduced).finish(env, Flags::NONE), cosine_wide(reduced).finish(env, Flags::NONE)))
 }
 
 fn evaluate(a: &Unpacked, env: &Env, of_zero: F80, function: fn(&Unpacked) -> Wide) -> Option<Out<F80>> {
@@ -51,7 +68,8 @@ fn reduce(a: &Unpacked) -> (u8, Wide) {
         return (0, magnitude);
     }
     let angle = u128::from(a.significand) << (a.exponent + 2);
-    let (turns, rest) = (angle / HALF_PI, angle % HALF_PI);
+    let turns = angle / HALF_PI;
+    let rest = angle - turns * HALF_PI;
     let past_middle = 2 * rest > HALF_PI;
     let rest = if past_middle { HALF_PI - rest } else { rest };
     ((turns as u8).wrapping_add(u8::from(past_middle)) & 3, Wide::from_fixed(past_middle, rest, 62))
@@ -73,15 +91,13 @@ fn small_cosine(x: Wide) -> Wide {
     Wide::from_fixed(false, alternating_series(&COSINE, x.times(x).fraction()), 0)
 }
 
-fn sine_wide(a: &Unpacked) -> Wide {
-    let (quadrant, x) = reduce(a);
+fn sine_wide(a: &Unpacked, (quadrant, x): (u8, Wide)) -> Wide {
     let value = if quadrant & 1 == 0 { small_sine(x) } else { small_cosine(x) };
     let negative = value.sign ^ (quadrant & 2 != 0) ^ a.sign;
     value.with_sign(negative)
 }
 
-fn cosine_wide(a: &Unpacked) -> Wide {
-    let (quadrant, x) = reduce(a);
+fn cosine_wide((quadrant, x): (u8, Wide)) -> Wide {
     match quadrant {
         0 => small_cosine(x),
         1 => small_sine(x).negated(),

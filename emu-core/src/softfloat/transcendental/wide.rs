@@ -149,12 +149,33 @@ fn divide_step(high: u128, next: u64, divisor: u128) -> (u64, u128) {
 
 /// `sum of coefficients[i] * (-x)^i` for x below 1 with 128 fraction bits; the coefficients have 127 and fall.
 pub fn alternating_series(coefficients: &[u128], x: u128) -> u128 {
-    coefficients.iter().rev().fold(0, |sum, c| c - multiply_high(sum, x))
+    let (first, rest) = split(coefficients, x);
+    let low = rest.iter().rev().fold(0, |sum, c| (c >> 64) as u64 - multiply_high_64(sum, (x >> 64) as u64));
+    first.iter().rev().fold(u128::from(low) << 64, |sum, c| c - multiply_high(sum, x))
 }
 
 /// `sum of coefficients[i] * x^i`, likewise.
 pub fn series(coefficients: &[u128], x: u128) -> u128 {
-    coefficients.iter().rev().fold(0, |sum, c| c + multiply_high(sum, x))
+    let (first, rest) = split(coefficients, x);
+    let low = rest.iter().rev().fold(0, |sum, c| (c >> 64) as u64 + multiply_high_64(sum, (x >> 64) as u64));
+    first.iter().rev().fold(u128::from(low) << 64, |sum, c| c + multiply_high(sum, x))
+}
+
+/// The terms that need all 128 bits, and those for which 64 are enough as the power of x before them is small.
+/// Smaller ones are left out.
+fn split(coefficients: &[u128], x: u128) -> (&[u128], &[u128]) {
+    /// Bits that 64-bit terms may lack at their end of the sum, and those that no sum needs.
+    const NARROW: usize = 40;
+    const NONE: usize = 104;
+    let zeros = (x.leading_zeros() as usize).max(1);
+    let count = coefficients.len();
+    let end = if x >> 127 == 0 { count.min(NONE / zeros + 2) } else { count };
+    let narrow = if x >> 127 == 0 { end.min(NARROW.div_ceil(zeros)) } else { end };
+    (&coefficients[..narrow], &coefficients[narrow..end])
+}
+
+fn multiply_high_64(a: u64, b: u64) -> u64 {
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
 }
 
 /// 1 / (first + i * step)! with 127 fraction bits.

@@ -75,8 +75,7 @@ fn fsincos(cpu: &mut Cpu, op: &Op) -> Fallible {
         return Ok(());
     }
     let env = cpu.x87_env();
-    let value = cpu.st(0);
-    let (Some(sine), Some(cosine)) = (softfloat::sine(value, &env), softfloat::cosine(value, &env)) else {
+    let Some((sine, cosine)) = softfloat::sine_and_cosine(cpu.st(0), &env) else {
         out_of_range(cpu);
         return Ok(());
     };
