@@ -46,12 +46,6 @@ pub struct Frame {
     pub x87_opcode: u16,
     /// Number of the segment register of its memory operand, or an earlier one's, with `NOTED`; 0 when there is none.
     pub x87_segment: u16,
-    /// Its FIP.
-    pub x87_ip: u64,
-    /// Offset of its memory operand.
-    pub x87_data: u64,
-    /// The same while a block runs.
-    pub x87_slots: [u64; 2],
     /// Table of indirect jumps of the current context.
     pub jumps: usize,
     /// Base of FS.
@@ -60,6 +54,12 @@ pub struct Frame {
     pub gs_base: u64,
     /// For the thunks and within one instruction.
     pub spill: [u64; 2],
+    /// Its FIP.
+    pub x87_ip: u64,
+    /// Offset of its memory operand.
+    pub x87_data: u64,
+    /// The same while a block runs.
+    pub x87_slots: [u64; 2],
 }
 
 /// An XSAVE area for the x87 state alone. SDM vol. 1, "XSAVE Area".
@@ -168,6 +168,8 @@ pub const STACK: i32 = {
 /// Bytes that are copied in and out, a multiple of 16.
 pub const COPIED: i32 = size_of::<Frame>() as i32;
 const _: () = assert!(COPIED % 16 == 0 && COPIED <= 256);
+// As far as displacements of one byte go.
+const _: () = assert!(SPILL < 128);
 
 macro_rules! offsets {
     ($($name:ident = $field:expr;)*) => {$(

@@ -19,10 +19,10 @@ impl Emitter<'_> {
     }
 
     fn move_stack(&mut self, distance: i32) {
-        if self.mode.size() == 64 {
-            dynasm!(self.asm; .arch x64; lea r12, [r12 + distance]);
-        } else {
-            dynasm!(self.asm; .arch x64; lea r12d, [r12 + distance]);
+        match (self.mode.size(), distance) {
+            (64, -128..128) => dynasm!(self.asm; .arch x64; lea r12, [BYTE r12 + distance as i8]),
+            (64, _) => dynasm!(self.asm; .arch x64; lea r12, [r12 + distance]),
+            _ => dynasm!(self.asm; .arch x64; lea r12d, [r12 + distance]),
         }
     }
 
@@ -62,7 +62,7 @@ impl Emitter<'_> {
         let register = Self::pinned(number).unwrap_or(R14);
         self.load(register, slot as u32)?;
         if register == R14 {
-            dynasm!(self.asm; .arch x64; mov [rsp + Self::high(number)], r14);
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
         }
         self.move_stack(slot);
         dynasm!(self.asm; .arch x64; =>back);
@@ -94,7 +94,7 @@ impl Emitter<'_> {
         let from = self.asm.new_dynamic_label();
         self.jump_if(guest.insn.condition_code(), from);
         let target = self.target(guest);
-        let left = (self.block.len() - self.index - 1) as i32;
+        let left = (self.block.len() - self.index - 1) as i8;
         self.cold.push(Cold::Side { from, target, left, state: self.state });
     }
 
@@ -143,7 +143,7 @@ impl Emitter<'_> {
         if guest.kind == Kind::Last {
             // What it changed is for the engine to look at, even when the handler saw no reason to stop.
             let next = i32::from(self.offset) + i32::from(guest.op.end);
-            dynasm!(self.asm; .arch x64; mov r13, [rsp + PAGE]; lea r13, [r13 + next]);
+            dynasm!(self.asm; .arch x64; mov r13, [BYTE rsp + PAGE as i8]; lea r13, [r13 + next]);
             self.cut_rip();
             dynasm!(self.asm; .arch x64; xor r14d, r14d; jmp extern self.thunks.leave);
         }
@@ -163,7 +163,7 @@ impl Emitter<'_> {
             dynasm!(self.asm
                 ; .arch x64
                 ; =>stub
-                ; mov r13, [rsp + PAGE]
+                ; mov r13, [BYTE rsp + PAGE as i8]
                 ; lea r13, [r13 + target as i32]
             );
             self.cut_rip();
@@ -181,7 +181,7 @@ impl Emitter<'_> {
 
     /// The same, by way of the jump cache: to other pages, and to an instruction that goes on in the next page.
     pub(super) fn jump_by_cache(&mut self, target: i64) {
-        dynasm!(self.asm; .arch x64; mov r13, [rsp + PAGE]);
+        dynasm!(self.asm; .arch x64; mov r13, [BYTE rsp + PAGE as i8]);
         match i32::try_from(target) {
             Ok(distance) => dynasm!(self.asm; .arch x64; lea r13, [r13 + distance]),
             Err(_) => dynasm!(self.asm; .arch x64; mov r14, QWORD target; add r13, r14),
@@ -204,7 +204,7 @@ impl Emitter<'_> {
             ; mov r14d, r13d
             ; and r14d, jumps::ENTRIES as i32 - 1
             ; shl r14d, 4
-            ; add r14, [rsp + JUMPS]
+            ; add r14, [BYTE rsp + JUMPS as i8]
             ; cmp r13, [r14]
             ; jne =>miss
         );
@@ -215,7 +215,7 @@ impl Emitter<'_> {
         let next = i32::from(self.offset) + i32::from(guest.op.end);
         dynasm!(self.asm
             ; .arch x64
-            ; mov r14, [rsp + PAGE]
+            ; mov r14, [BYTE rsp + PAGE as i8]
             ; lea r14, [r14 + next]
         );
     }

@@ -24,12 +24,12 @@ impl<'a> Emitter<'a> {
         if !self.stays_from(self.start, 0) {
             return Ok(false);
         }
-        let count = block.len() as i32;
+        let count = block.len() as i8;
         let from = self.asm.new_dynamic_label();
         dynasm!(self.asm
             ; .arch x64
             ; =>self.labels.fast
-            ; sub r15, count
+            ; sub r15, BYTE count
             ; js =>from
         );
         self.cold.push(Cold::Spent { from, state: self.state });
@@ -69,8 +69,8 @@ impl<'a> Emitter<'a> {
     pub(super) fn spent(&mut self, from: DynamicLabel, state: State) {
         dynasm!(self.asm; .arch x64; =>from);
         if self.prepares() {
-            let count = self.block.len() as i32;
-            dynasm!(self.asm; .arch x64; add r15, count);
+            let count = self.block.len() as i8;
+            dynasm!(self.asm; .arch x64; add r15, BYTE count);
             self.give_back();
             dynasm!(self.asm; .arch x64; jmp =>self.labels.prepare);
         } else {
@@ -92,13 +92,13 @@ impl<'a> Emitter<'a> {
         for (number, run) in fast.runs.iter().enumerate() {
             self.prepare_run(number, run, unknown)?;
         }
-        let count = self.block.len() as i32;
+        let count = self.block.len() as i8;
         dynasm!(self.asm
             ; .arch x64
             ; mov r13, [rsp + RUN]
             ; cmp r13, FEW
             ; jb =>none
-            ; imul r13, r13, count
+            ; imul r13, r13, BYTE count
             ; cmp r13, r15
             ; ja =>unknown
             ; mov r14, r15
@@ -158,7 +158,7 @@ impl<'a> Emitter<'a> {
             dynasm!(self.asm; .arch x64; mov r13d, r13d);
         }
         if run.page {
-            dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
+            dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
         }
         self.add_segment_base(run.segment);
         let span = (run.high - run.low) as i32;
@@ -180,7 +180,7 @@ impl<'a> Emitter<'a> {
         }
         dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
         if run.page {
-            dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
+            dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
         }
         self.add_segment_base(run.segment);
         let slot = DISTANCES + 8 * number as i32;

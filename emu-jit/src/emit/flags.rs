@@ -107,16 +107,19 @@ impl Emitter<'_> {
                     ; .arch x64
                     ; lahf
                     ; seto al
-                    ; mov [rsp + FLAG_A], rax
+                    ; mov [BYTE rsp + FLAG_A as i8], rax
                     ; mov rax, r14
                 );
                 (Writer::Split, 0, Operand::Slot, Operand::Imm(OF_SHIFTS as i64))
             }
         };
         self.operand_to_slot(a, FLAG_A);
-        self.operand_to_slot(b, FLAG_B);
+        if writer != Writer::Logic {
+            // Theirs do not depend on it.
+            self.operand_to_slot(b, FLAG_B);
+        }
         let word = writer_word(writer, shift);
-        dynasm!(self.asm; .arch x64; mov WORD [rsp + FLAG_WRITER], word);
+        dynasm!(self.asm; .arch x64; mov WORD [BYTE rsp + FLAG_WRITER as i8], word);
         self.state.source = Source::Frame;
     }
 
@@ -124,15 +127,15 @@ impl Emitter<'_> {
         match operand {
             Operand::Slot => {}
             Operand::Imm(value) if i64::from(value as i32) == value => {
-                dynasm!(self.asm; .arch x64; mov QWORD [rsp + slot], value as i32);
+                dynasm!(self.asm; .arch x64; mov QWORD [BYTE rsp + slot as i8], value as i32);
             }
             Operand::Reg(number) => {
                 let register = self.in_register(number, R14);
-                dynasm!(self.asm; .arch x64; mov [rsp + slot], Rq(register));
+                dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], Rq(register));
             }
             other => {
                 self.operand_to_scratch(other);
-                dynasm!(self.asm; .arch x64; mov [rsp + slot], r14);
+                dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], r14);
             }
         }
     }
@@ -140,7 +143,7 @@ impl Emitter<'_> {
     /// Works an operand out into R14. A slot must be that of operand a. May change the host's flags.
     fn operand_to_scratch(&mut self, operand: Operand) {
         match operand {
-            Operand::Slot => dynasm!(self.asm; .arch x64; mov r14, [rsp + FLAG_A]),
+            Operand::Slot => dynasm!(self.asm; .arch x64; mov r14, [BYTE rsp + FLAG_A as i8]),
             Operand::Imm(value) => dynasm!(self.asm; .arch x64; mov r14, QWORD value),
             Operand::Reg(number) => {
                 let register = self.in_register(number, R14);
@@ -159,7 +162,7 @@ impl Emitter<'_> {
                 }
                 match Self::pinned(b) {
                     Some(b) => dynasm!(self.asm; .arch x64; add r14, Rq(b)),
-                    None => dynasm!(self.asm; .arch x64; add r14, [rsp + Self::high(b)]),
+                    None => dynasm!(self.asm; .arch x64; add r14, [BYTE rsp + Self::high(b) as i8]),
                 }
             }
             Operand::Difference(a, b) => {
@@ -169,7 +172,7 @@ impl Emitter<'_> {
                 }
                 match Self::pinned(b) {
                     Some(b) => dynasm!(self.asm; .arch x64; sub r14, Rq(b)),
-                    None => dynasm!(self.asm; .arch x64; sub r14, [rsp + Self::high(b)]),
+                    None => dynasm!(self.asm; .arch x64; sub r14, [BYTE rsp + Self::high(b) as i8]),
                 }
             }
         }
@@ -265,11 +268,11 @@ impl Emitter<'_> {
                 Some(OSZAPC & !(CF | OF | AF))
             }
             Writer::Inc | Writer::Dec | Writer::Product if mask == CF && b == Operand::Slot => {
-                dynasm!(self.asm; .arch x64; bt DWORD [rsp + FLAG_B], 0);
+                dynasm!(self.asm; .arch x64; bt DWORD [BYTE rsp + FLAG_B as i8], 0);
                 Some(CF)
             }
             Writer::Split if mask == CF => {
-                dynasm!(self.asm; .arch x64; bt DWORD [rsp + FLAG_A], 8);
+                dynasm!(self.asm; .arch x64; bt DWORD [BYTE rsp + FLAG_A as i8], 8);
                 Some(CF)
             }
             _ => None,
@@ -278,14 +281,14 @@ impl Emitter<'_> {
 
     fn combine_slot(&mut self, shift: u8, subtract: bool, slot: i32) {
         match (shift, subtract) {
-            (0, true) => dynasm!(self.asm; .arch x64; cmp r14, [rsp + slot]),
-            (32, true) => dynasm!(self.asm; .arch x64; cmp r14d, [rsp + slot]),
-            (48, true) => dynasm!(self.asm; .arch x64; cmp r14w, [rsp + slot]),
-            (_, true) => dynasm!(self.asm; .arch x64; cmp r14b, [rsp + slot]),
-            (0, false) => dynasm!(self.asm; .arch x64; add r14, [rsp + slot]),
-            (32, false) => dynasm!(self.asm; .arch x64; add r14d, [rsp + slot]),
-            (48, false) => dynasm!(self.asm; .arch x64; add r14w, [rsp + slot]),
-            (_, false) => dynasm!(self.asm; .arch x64; add r14b, [rsp + slot]),
+            (0, true) => dynasm!(self.asm; .arch x64; cmp r14, [BYTE rsp + slot as i8]),
+            (32, true) => dynasm!(self.asm; .arch x64; cmp r14d, [BYTE rsp + slot as i8]),
+            (48, true) => dynasm!(self.asm; .arch x64; cmp r14w, [BYTE rsp + slot as i8]),
+            (_, true) => dynasm!(self.asm; .arch x64; cmp r14b, [BYTE rsp + slot as i8]),
+            (0, false) => dynasm!(self.asm; .arch x64; add r14, [BYTE rsp + slot as i8]),
+            (32, false) => dynasm!(self.asm; .arch x64; add r14d, [BYTE rsp + slot as i8]),
+            (48, false) => dynasm!(self.asm; .arch x64; add r14w, [BYTE rsp + slot as i8]),
+            (_, false) => dynasm!(self.asm; .arch x64; add r14b, [BYTE rsp + slot as i8]),
         }
     }
 
@@ -338,7 +341,7 @@ impl Emitter<'_> {
             ; mov r14, rax
             ; lahf
             ; seto al
-            ; mov [rsp + FLAG_A], rax
+            ; mov [BYTE rsp + FLAG_A as i8], rax
             ; mov rax, r14
         );
         self.wrote(Writer::Split, 0, Operand::Slot, Operand::Imm(mask as i64), mask);
@@ -369,7 +372,7 @@ impl Emitter<'_> {
             }
             self.need_flags(CF, false);
         }
-        dynasm!(self.asm; .arch x64; setc [rsp + FLAG_B]);
+        dynasm!(self.asm; .arch x64; setc [BYTE rsp + FLAG_B as i8]);
     }
 
     /// With the flags in the frame: has the carry put into slot b, unless it is there.
@@ -377,7 +380,7 @@ impl Emitter<'_> {
         let there = self.asm.new_dynamic_label();
         dynasm!(self.asm
             ; .arch x64
-            ; mov r14b, [rsp + FLAG_WRITER]
+            ; mov r14b, [BYTE rsp + FLAG_WRITER as i8]
             ; sub r14b, Writer::Inc as i8
             ; cmp r14b, (Writer::Product as i8) - (Writer::Inc as i8)
             ; jbe =>there

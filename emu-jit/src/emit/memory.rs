@@ -82,17 +82,17 @@ impl Emitter<'_> {
             Way::First { group, want, below, span } => {
                 let stretch = Stretch::new(below as u32, span as u32, size, want == Want::Write);
                 let careful = self.careful_exit(stretch);
-                self.offset_of(address, -below)?;
-                self.segment(address.segment(), 1, want, careful);
                 if let Some(slot) = self.slot_for(address, span as u32, want) {
-                    self.distance_by_slot(slot, span as u32, want, careful);
+                    self.distance_by_slot(address, below, slot, span as u32, want, careful)?;
                 } else {
+                    self.offset_of(address, -below)?;
+                    self.segment(address.segment(), 1, want, careful);
                     self.find_entry(span as u32, want, careful);
                     dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
                 }
                 match address {
                     Address::Operand(insn) if insn.is_ip_rel_memory_operand() => {
-                        dynasm!(self.asm; .arch x64; add r13, [rsp + PAGE]);
+                        dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
                     }
                     Address::Operand(insn) if self.mode.size() == 64 => {
                         self.add_segment_base(insn.memory_segment());
@@ -160,7 +160,7 @@ impl Emitter<'_> {
                     (place.index, place.scale) = (Register::RAX + u32::from(host), scale);
                 }
                 None => {
-                    dynasm!(self.asm; .arch x64; mov r14, [rsp + Self::high(number)]);
+                    dynasm!(self.asm; .arch x64; mov r14, [BYTE rsp + Self::high(number) as i8]);
                     match scale {
                         1 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14]),
                         2 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 2]),
@@ -289,7 +289,7 @@ impl Emitter<'_> {
         if insn.is_ip_rel_memory_operand() {
             // Decoded with the offset in the page for RIP, the displacement counts from the page.
             let distance = i32::try_from(displacement).map_err(|_| failed)?;
-            dynasm!(self.asm; .arch x64; mov r13, [rsp + PAGE]);
+            dynasm!(self.asm; .arch x64; mov r13, [BYTE rsp + PAGE as i8]);
             let number = target.number() as u8;
             dynasm!(self.asm; .arch x64; lea Rq(number), [r13 + distance]);
             return Ok(());
@@ -358,8 +358,8 @@ impl Emitter<'_> {
     /// Adds the base of FS or GS to R13, in 64-bit code.
     pub(super) fn add_segment_base(&mut self, segment: Register) {
         match segment {
-            Register::FS => dynasm!(self.asm; .arch x64; add r13, [rsp + FS_BASE]),
-            Register::GS => dynasm!(self.asm; .arch x64; add r13, [rsp + GS_BASE]),
+            Register::FS => dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + FS_BASE as i8]),
+            Register::GS => dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + GS_BASE as i8]),
             _ => {}
         }
     }
@@ -383,7 +383,7 @@ impl Emitter<'_> {
         let beyond = size as i32 - 1;
         dynasm!(self.asm
             ; .arch x64
-            ; mov r14, [rsp + CPU]
+            ; mov r14, [BYTE rsp + CPU as i8]
             ; cmp r13, [r14 + range]
             ; jb =>miss
             ; lea r13, [r13 + beyond]
@@ -410,7 +410,7 @@ impl Emitter<'_> {
         dynasm!(self.asm
             ; .arch x64
             ; and r14d, SLOT_MASK
-            ; add r14, [rsp + table]
+            ; add r14, [BYTE rsp + table as i8]
             ; sub r13, [r14]
             ; cmp r13, PAGE_SIZE as i32 - size as i32
             ; ja =>miss

@@ -82,7 +82,7 @@ enum Cold {
     /// The interpreter's handler for an instruction, and back.
     CallOut { from: DynamicLabel, back: DynamicLabel, index: usize, state: State, window: Option<Window> },
     /// The taken side of a conditional jump.
-    Side { from: DynamicLabel, target: i64, left: i32, state: State },
+    Side { from: DynamicLabel, target: i64, left: i8, state: State },
     /// The check for a group of memory accesses failed, before the instruction had an effect. `again` makes it anew.
     Careful { from: DynamicLabel, again: Option<DynamicLabel>, stretch: Stretch, index: usize, state: State },
     /// An access of a fast loop did not meet the page that it met last.
@@ -235,15 +235,15 @@ fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emi
 
 impl<'a> Emitter<'a> {
     fn entry(&mut self) -> (usize, usize) {
-        let count = self.block.len() as i32;
+        let count = self.block.len() as i8;
         let offset = i32::from(self.offset);
         let fail = self.labels.fail;
         // Out of budget: the interpreter finishes.
         dynasm!(self.asm
             ; .arch x64
             ; =>fail
-            ; add r15, count
-            ; mov r13, [rsp + PAGE]
+            ; add r15, BYTE count
+            ; mov r13, [BYTE rsp + PAGE as i8]
             ; lea r13, [r13 + offset]
         );
         self.cut_rip();
@@ -256,7 +256,7 @@ impl<'a> Emitter<'a> {
         dynasm!(self.asm
             ; .arch x64
             ; lea r13, [r13 - offset]
-            ; mov [rsp + PAGE], r13
+            ; mov [BYTE rsp + PAGE as i8], r13
         );
         let direct = self.asm.offset().0;
         if self.prepares() {
@@ -265,14 +265,14 @@ impl<'a> Emitter<'a> {
         dynasm!(self.asm
             ; .arch x64
             ; =>self.labels.again
-            ; sub r15, count
+            ; sub r15, BYTE count
             ; js =>fail
         );
         if self.vector {
             let (load, body) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
             dynasm!(self.asm
                 ; .arch x64
-                ; cmp BYTE [rsp + crate::frame::VECTORS_IN], 0
+                ; cmp BYTE [BYTE rsp + crate::frame::VECTORS_IN as i8], 0
                 ; jne =>body
                 ; =>load
                 ; call extern self.thunks.vectors_in
@@ -283,7 +283,7 @@ impl<'a> Emitter<'a> {
             let body = self.asm.new_dynamic_label();
             dynasm!(self.asm
                 ; .arch x64
-                ; cmp BYTE [rsp + crate::frame::X87_IN], 0
+                ; cmp BYTE [BYTE rsp + crate::frame::X87_IN as i8], 0
                 ; jne =>body
                 ; call extern self.thunks.x87_in
                 ; =>body
@@ -427,7 +427,7 @@ impl<'a> Emitter<'a> {
                     self.state = state;
                     self.state_to_frame();
                     if left != 0 {
-                        dynasm!(self.asm; .arch x64; add r15, left);
+                        dynasm!(self.asm; .arch x64; add r15, BYTE left);
                     }
                     self.give_back();
                     self.jump_to(target, false);
@@ -448,9 +448,9 @@ impl<'a> Emitter<'a> {
                     }
                     self.state = state;
                     self.state_to_frame();
-                    let left = (self.block.len() - index) as i32;
+                    let left = (self.block.len() - index) as i8;
                     let start = i64::from(self.offset) + i64::from(self.block[index].op.start());
-                    dynasm!(self.asm; .arch x64; add r15, left);
+                    dynasm!(self.asm; .arch x64; add r15, BYTE left);
                     self.give_back();
                     self.jump_to(start, true);
                 }
@@ -497,7 +497,7 @@ impl<'a> Emitter<'a> {
     /// Guest register `number` in a host register: its own, or `scratch`, loaded. Keeps the host's flags.
     fn in_register(&mut self, number: u8, scratch: u8) -> u8 {
         Self::pinned(number).unwrap_or_else(|| {
-            dynasm!(self.asm; .arch x64; mov Rq(scratch), [rsp + Self::high(number)]);
+            dynasm!(self.asm; .arch x64; mov Rq(scratch), [BYTE rsp + Self::high(number) as i8]);
             scratch
         })
     }

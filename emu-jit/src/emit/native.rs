@@ -87,7 +87,7 @@ impl Emitter<'_> {
             dynasm!(self.asm; .arch x64; mov Rd(target), Rd(target));
         }
         if target == R13 {
-            dynasm!(self.asm; .arch x64; mov [rsp + Self::high(number)], r13);
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r13);
         }
         debug_assert!(guest.effect == Effect::None, "LEA leaves flags alone");
         Ok(())
@@ -150,12 +150,12 @@ impl Emitter<'_> {
         }
         for loan in lent.iter().flatten() {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
-            dynasm!(self.asm; .arch x64; mov Rq(scratch), [rsp + slot]);
+            dynasm!(self.asm; .arch x64; mov Rq(scratch), [BYTE rsp + slot as i8]);
         }
         self.encode(&insn)?;
         for loan in lent.iter().flatten().filter(|loan| loan.written) {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
-            dynasm!(self.asm; .arch x64; mov [rsp + slot], Rq(scratch));
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], Rq(scratch));
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Emitter<'_> {
                 } else if memory == Some(0) {
                     self.replaced(&guest, &insn)?;
                     self.load(R13, size)?;
-                    dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
+                    dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_A as i8], r13);
                     self.wrote(writer, shift, Operand::Slot, Operand::Imm(0), OSZAPC);
                 } else {
                     self.replaced_with_r13(&guest, &insn, value_in_r13)?;
@@ -251,10 +251,10 @@ impl Emitter<'_> {
                 let b = source(0);
                 if memory == Some(0) {
                     self.load(R14, size)?;
-                    dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], r14);
+                    dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_B as i8], r14);
                 } else if let Operand::Reg(number) = b {
                     let register = self.in_register(number, R14);
-                    dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], Rq(register));
+                    dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_B as i8], Rq(register));
                 }
                 self.replaced(&guest, &insn)?;
                 self.wrote(writer, shift, Operand::Imm(0), Operand::Slot, OSZAPC);
@@ -262,7 +262,7 @@ impl Emitter<'_> {
             (_, M::Cmp) => {
                 if value_in_r13 {
                     let slot = if memory == Some(0) { FLAG_A } else { FLAG_B };
-                    dynasm!(self.asm; .arch x64; mov [rsp + slot], r13);
+                    dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], r13);
                 }
                 self.replaced_with_r13(&guest, &insn, value_in_r13)?;
                 let a = self.settle(source(0), FLAG_A);
@@ -286,7 +286,7 @@ impl Emitter<'_> {
     ) -> Result<(), Failed> {
         if memory == Some(0) {
             self.load(R14, u32::from(64 - shift) / 8)?;
-            dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r14);
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_A as i8], r14);
             let b = match insn.op1_kind() {
                 OpKind::Register => Operand::Reg(Self::number(insn.op1_register())),
                 _ => Operand::Imm(immediate(insn, 1, shift)),
@@ -323,15 +323,15 @@ impl Emitter<'_> {
         let b = if self.stays(b) { b } else { Operand::Slot };
         if a == Operand::Slot {
             let register = self.in_register(destination, R14);
-            dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], Rq(register));
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_A as i8], Rq(register));
         }
         if b == Operand::Slot {
             if value_in_r13 {
-                dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], r13);
+                dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_B as i8], r13);
             } else {
                 let other = Self::number(insn.op1_register());
                 let register = self.in_register(other, R14);
-                dynasm!(self.asm; .arch x64; mov [rsp + FLAG_B], Rq(register));
+                dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_B as i8], Rq(register));
             }
         }
         self.replaced_with_r13(guest, insn, value_in_r13)?;
@@ -366,13 +366,13 @@ impl Emitter<'_> {
             insn.set_op_register(n, sized(host, register.size()));
         }
         if let Some(number) = loan {
-            dynasm!(self.asm; .arch x64; mov r14, [rsp + Self::high(number)]);
+            dynasm!(self.asm; .arch x64; mov r14, [BYTE rsp + Self::high(number) as i8]);
         }
         self.encode(&insn)?;
         if let Some(number) = loan
             && guest.written >> number & 1 != 0
         {
-            dynasm!(self.asm; .arch x64; mov [rsp + Self::high(number)], r14);
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
         }
         Ok(())
     }
@@ -411,7 +411,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
+        dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_A as i8], r13);
         Ok(())
     }
 
@@ -421,7 +421,7 @@ impl Emitter<'_> {
             && !self.stays(operand)
         {
             let register = self.in_register(number, R14);
-            dynasm!(self.asm; .arch x64; mov [rsp + slot], Rq(register));
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], Rq(register));
             return Operand::Slot;
         }
         operand
@@ -451,7 +451,7 @@ impl Emitter<'_> {
         self.replaced(guest, insn)?;
         let a = if memory {
             self.load(R13, size)?;
-            dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r13);
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_A as i8], r13);
             Operand::Slot
         } else {
             self.settle(Operand::Reg(Self::number(insn.op0_register())), FLAG_A)
@@ -469,7 +469,7 @@ impl Emitter<'_> {
             _ => insn.op0_register().size(),
         } as u32;
         self.replaced(guest, insn)?;
-        dynasm!(self.asm; .arch x64; setc [rsp + FLAG_B]);
+        dynasm!(self.asm; .arch x64; setc [BYTE rsp + FLAG_B as i8]);
         let a = self.settle(Operand::Reg(low), FLAG_A);
         self.wrote(Writer::Product, (64 - 8 * size) as u8, a, Operand::Slot, CF | OF);
         Ok(())
@@ -531,7 +531,7 @@ impl Emitter<'_> {
         } else {
             dynasm!(self.asm; .arch x64; mov r14, [rsp + SPILL]; and r14d, !ZERO);
         }
-        dynasm!(self.asm; .arch x64; mov [rsp + FLAG_A], r14);
+        dynasm!(self.asm; .arch x64; mov [BYTE rsp + FLAG_A as i8], r14);
         self.wrote(Writer::Split, 0, Operand::Slot, Operand::Imm(OSZAPC as i64), 0);
         Ok(Some(back))
     }

@@ -37,12 +37,8 @@ impl Emitter<'_> {
         want: Want,
         miss: DynamicLabel,
     ) -> Result<(), Failed> {
-        if let Some((base, displacement)) = self.plain(address) {
-            match displacement {
-                0 => dynasm!(self.asm; .arch x64; mov r14, Rq(base)),
-                -128..128 => dynasm!(self.asm; .arch x64; lea r14, [BYTE Rq(base) + displacement as i8]),
-                _ => dynasm!(self.asm; .arch x64; lea r14, [Rq(base) + displacement]),
-            }
+        if let Some((base, displacement)) = self.plain(address, 0) {
+            self.sum_to_r14(base, displacement);
             self.check_slot(slot, size, want, miss, false);
             dynasm!(self.asm; .arch x64; mov r13, [rsp + slot.distance()]);
             self.slot_back();
@@ -59,27 +55,52 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// From the linear address in R13 to the distance of its page in R13.
-    pub(super) fn distance_by_slot(&mut self, slot: Slot, size: u32, want: Want, miss: DynamicLabel) {
-        dynasm!(self.asm; .arch x64; mov r14, r13);
+    /// Brings the distance of the page of an address, `below` bytes lower, into R13.
+    pub(super) fn distance_by_slot(
+        &mut self,
+        address: Address<'_>,
+        below: i32,
+        slot: Slot,
+        size: u32,
+        want: Want,
+        miss: DynamicLabel,
+    ) -> Result<(), Failed> {
+        match self.plain(address, -below) {
+            Some((base, displacement)) => self.sum_to_r14(base, displacement),
+            None => {
+                self.offset_of(address, -below)?;
+                self.segment(address.segment(), 1, want, miss);
+                dynasm!(self.asm; .arch x64; mov r14, r13);
+            }
+        }
         self.check_slot(slot, size, want, miss, false);
         dynasm!(self.asm; .arch x64; mov r13, [rsp + slot.distance()]);
         self.slot_back();
+        Ok(())
     }
 
-    /// The host register and the number that an address is the sum of, where it is.
-    fn plain(&self, address: Address<'_>) -> Option<(u8, i32)> {
+    fn sum_to_r14(&mut self, base: u8, number: i32) {
+        match number {
+            0 => dynasm!(self.asm; .arch x64; mov r14, Rq(base)),
+            -128..128 => dynasm!(self.asm; .arch x64; lea r14, [BYTE Rq(base) + number as i8]),
+            _ => dynasm!(self.asm; .arch x64; lea r14, [Rq(base) + number]),
+        }
+    }
+
+    /// The host register and the number that an address is the sum of with `more`, where it is.
+    fn plain(&self, address: Address<'_>, more: i32) -> Option<(u8, i32)> {
         if self.mode.size() != 64 {
             return None;
         }
         match address {
-            Address::Stack(base, distance) => Some((Self::pinned(base)?, distance)),
+            Address::Stack(base, distance) => Some((Self::pinned(base)?, distance + more)),
             Address::Operand(insn) => {
                 let plain = insn.memory_base().is_gpr64()
                     && insn.memory_index() == Register::None
                     && !matches!(insn.memory_segment(), Register::FS | Register::GS);
                 let base = plain.then(|| Self::pinned(Self::number(insn.memory_base())))??;
-                Some((base, i32::try_from(insn.memory_displacement64() as i64).ok()?))
+                let number = i32::try_from(insn.memory_displacement64() as i64).ok()?;
+                Some((base, number.checked_add(more)?))
             }
         }
     }
