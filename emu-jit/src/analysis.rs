@@ -493,8 +493,7 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
 /// Instructions that the host does not run as the guest's processor would, or that have more to do than meets the eye.
 fn unsuited(insn: &Instruction) -> bool {
     match insn.mnemonic() {
-        M::Idiv
-        | M::Cmpxchg8b
+        M::Cmpxchg8b
         | M::Cmpxchg16b
         | M::Rcpps
         | M::Rcpss
