@@ -176,9 +176,30 @@ impl Translator {
         }
         let offset = (linear % PAGE_SIZE) as u16;
         let key = Key { offset, mode, careful };
+        let (len, code) = match self.units.get(frame, key) {
+            Some(Place::Unit(unit)) => (unit.len, unit.indirect),
+            _ => self.make(cpu, frame, key, linear)?,
+        };
+        if cpu.attention != 0 || cpu.tlb.fetches(cpu.cpl == 3).serial() != serial {
+            return None;
+        }
+        if u64::from(len - 1).wrapping_add(rip) > cpu.fetch_limit {
+            return None;
+        }
+        let exchange = &mut self.cpus[cpu.number];
+        exchange.frame.page = rip.wrapping_sub(u64::from(offset));
+        if mode.flat_code() && !careful {
+            exchange.contexts.current().insert(rip, code);
+        }
+        Some(code)
+    }
+
+    /// Bytes and host code of a place that is not known yet, once it is come by often enough, or that lies in two pages.
+    fn make(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, linear: u64) -> Option<(u16, usize)> {
         if self.units.get(frame, key).is_none() {
-            let place =
-                (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(offset) << 4 ^ usize::from(careful);
+            let place = (frame as usize).wrapping_mul(0x9e37_79b1)
+                ^ usize::from(key.offset) << 4
+                ^ usize::from(key.careful);
             let heat = &mut self.heat[place % PLACES];
             *heat = heat.saturating_add(1);
             if *heat < u16::from(self.hot) << self.units.patience(frame) {
@@ -193,9 +214,6 @@ impl Translator {
                 self.translate_crossing(cpu, frame, key, beyond);
             }
         }
-        if cpu.attention != 0 || cpu.tlb.fetches(cpu.cpl == 3).serial() != serial {
-            return None;
-        }
         let unit = match self.units.get(frame, key)? {
             Place::Unit(unit) => unit,
             Place::Crossing(known) => {
@@ -203,16 +221,7 @@ impl Translator {
                 known.iter().find(|(other, _)| *other == beyond)?.1.as_ref()?
             }
         };
-        if u64::from(unit.len - 1).wrapping_add(rip) > cpu.fetch_limit {
-            return None;
-        }
-        let code = unit.indirect;
-        let exchange = &mut self.cpus[cpu.number];
-        exchange.frame.page = rip.wrapping_sub(u64::from(offset));
-        if mode.flat_code() && !careful {
-            exchange.contexts.current().insert(rip, code);
-        }
-        Some(code)
+        Some((unit.len, unit.indirect))
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! Translated blocks, by frame, offset and mode, and the jumps between them that are yet to be linked.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use emu_core::interp::op::Op;
 use emu_core::mem::CodeWrite;
@@ -12,7 +12,7 @@ use crate::code_buffer::CodeBuffer;
 use crate::mode::Mode;
 
 /// What a block is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Offset of its first instruction in the page.
     pub offset: u16,
@@ -20,6 +20,13 @@ pub struct Key {
     pub mode: Mode,
     /// Each of its memory accesses is checked by itself: it takes over where a check for several failed.
     pub careful: bool,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mode = u64::from(self.mode.word());
+        state.write_u64(u64::from(self.offset) | mode << 16 | u64::from(self.careful) << 32);
+    }
 }
 
 impl Key {
@@ -93,10 +100,48 @@ impl Hasher for Fold {
 
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
 
+/// The places of each frame.
+#[derive(Debug, Default)]
+struct Frames {
+    /// Numbers of their places by frame, plus one.
+    numbers: Vec<u32>,
+    places: Vec<Map<Key, Place>>,
+}
+
+impl Frames {
+    fn get(&self, frame: FrameNumber) -> Option<&Map<Key, Place>> {
+        let number = self.numbers.get(frame as usize)?.checked_sub(1)?;
+        Some(&self.places[number as usize])
+    }
+
+    fn get_mut(&mut self, frame: FrameNumber) -> Option<&mut Map<Key, Place>> {
+        let number = self.numbers.get(frame as usize)?.checked_sub(1)?;
+        Some(&mut self.places[number as usize])
+    }
+
+    /// Those of a frame, none yet if it had none.
+    fn of(&mut self, frame: FrameNumber) -> &mut Map<Key, Place> {
+        let frame = frame as usize;
+        if self.numbers.len() <= frame {
+            self.numbers.resize(frame + 1, 0);
+        }
+        if self.numbers[frame] == 0 {
+            self.places.push(Map::default());
+            self.numbers[frame] = self.places.len() as u32;
+        }
+        &mut self.places[self.numbers[frame] as usize - 1]
+    }
+
+    fn clear(&mut self) {
+        self.numbers.clear();
+        self.places.clear();
+    }
+}
+
 /// All blocks.
 #[derive(Debug, Default)]
 pub struct Units {
-    frames: Map<FrameNumber, Map<Key, Place>>,
+    frames: Frames,
     /// Frames and offsets of instructions that end in a frame.
     ends: Map<FrameNumber, Vec<(FrameNumber, Key)>>,
     links: Vec<Link>,
@@ -111,25 +156,25 @@ pub struct Units {
 impl Units {
     /// What is known about a place; `None` when nobody tried yet.
     pub fn get(&self, frame: FrameNumber, key: Key) -> Option<&Place> {
-        self.frames.get(&frame)?.get(&key)
+        self.frames.get(frame)?.get(&key)
     }
 
     /// Remembers a block.
     pub fn insert(&mut self, frame: FrameNumber, key: Key, unit: Unit) {
         self.translated += 1;
-        self.frames.entry(frame).or_default().insert(key, Place::Unit(unit));
+        self.frames.of(frame).insert(key, Place::Unit(unit));
     }
 
     /// Remembers that the instruction at a place goes on in the next page.
     pub fn start_crossing(&mut self, frame: FrameNumber, key: Key) {
-        self.frames.entry(frame).or_default().insert(key, Place::Crossing(Vec::new()));
+        self.frames.of(frame).insert(key, Place::Crossing(Vec::new()));
     }
 
     /// Remembers the block of an instruction that ends in the frame `beyond`.
     pub fn insert_crossing(&mut self, frame: FrameNumber, key: Key, beyond: FrameNumber, unit: Option<Unit>) {
         self.translated += u64::from(unit.is_some());
         self.ends.entry(beyond).or_default().push((frame, key));
-        let place = self.frames.entry(frame).or_default().entry(key).or_insert(Place::Crossing(Vec::new()));
+        let place = self.frames.of(frame).entry(key).or_insert(Place::Crossing(Vec::new()));
         if let Place::Crossing(units) = place {
             units.push((beyond, unit));
         }
@@ -168,13 +213,15 @@ impl Units {
             };
             key.offset < to && from < end
         };
-        let here = self.frames.get(&frame).is_some_and(|places| places.iter().any(hit));
+        let here = self.frames.get(frame).is_some_and(|places| places.iter().any(hit));
         if !here && !self.ends.contains_key(&frame) {
             return false;
         }
-        self.frames.remove(&frame);
+        if let Some(places) = self.frames.get_mut(frame) {
+            places.clear();
+        }
         for (first, key) in self.ends.remove(&frame).unwrap_or_default() {
-            if let Some(places) = self.frames.get_mut(&first) {
+            if let Some(places) = self.frames.get_mut(first) {
                 places.remove(&key);
             }
         }

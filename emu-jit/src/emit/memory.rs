@@ -318,6 +318,9 @@ impl Emitter<'_> {
             }
             return Ok(());
         }
+        if index == Register::None && base == target && displacement == 0 && width == 64 {
+            return Ok(());
+        }
         let displacement = match width {
             64 => displacement,
             32 => i64::from(displacement as i32),
