@@ -29,6 +29,8 @@ pub enum Kind {
     Nothing,
     /// PUSH of a register or an immediate.
     Push,
+    /// PUSH of memory.
+    PushMemory,
     /// POP into a register.
     Pop,
     /// LEAVE.
@@ -125,6 +127,7 @@ impl Guest {
             Kind::Native
                 | Kind::Nothing
                 | Kind::Push
+                | Kind::PushMemory
                 | Kind::Pop
                 | Kind::Leave
                 | Kind::Branch
@@ -260,15 +263,17 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
                 0 => insn.code() == if stack == 8 { Code::Leaveq } else { Code::Leaved },
                 _ => match insn.op0_kind() {
                     OpKind::Register => {
-                        insn.op0_register().is_gpr() && insn.op0_register().full_register() != Register::RSP
+                        let stack_pointer = insn.op0_register().full_register() == Register::RSP;
+                        insn.op0_register().is_gpr() && (insn.mnemonic() == M::Pop || !stack_pointer)
                     }
-                    OpKind::Memory => false,
+                    OpKind::Memory => insn.mnemonic() == M::Push && insn.memory_base() != Register::EIP,
                     _ => true,
                 },
             };
             return match insn.mnemonic() {
                 M::Leave if simple => Kind::Leave,
                 _ if !simple || size != stack => Kind::CallOut,
+                M::Push if insn.op0_kind() == OpKind::Memory => Kind::PushMemory,
                 M::Push => Kind::Push,
                 _ => Kind::Pop,
             };

@@ -113,7 +113,7 @@ impl Values {
         let insn = &guest.insn;
         let slot = if self.wide { 8 } else { 4 };
         match guest.kind {
-            Kind::Push => return self.set(RSP, self.moved(RSP, -slot)),
+            Kind::Push | Kind::PushMemory => return self.set(RSP, self.moved(RSP, -slot)),
             Kind::Pop => {
                 self.set(RSP, self.moved(RSP, slot));
                 return self.forget(insn.op0_register().full_register().number());
@@ -215,7 +215,9 @@ impl Values {
     fn slot(&self, guest: &Guest, mode: Mode) -> Option<(Key, i64, Want)> {
         let size = if self.wide { 8 } else { 4 };
         let ((root, at), want) = match guest.kind {
-            Kind::Push | Kind::Call | Kind::CallIndirect => (self.moved(RSP, -size), Want::Write),
+            Kind::Push | Kind::PushMemory | Kind::Call | Kind::CallIndirect => {
+                (self.moved(RSP, -size), Want::Write)
+            }
             Kind::Pop | Kind::Return => (self.held[RSP], Want::Read),
             Kind::Leave => (self.held[RBP], Want::Read),
             _ => return None,
@@ -336,7 +338,9 @@ pub(crate) fn accesses(block: &[Guest], mode: Mode) -> (Vec<Access>, [(u32, i64)
     for (index, guest) in block.iter().enumerate() {
         let operand = match guest.kind {
             Kind::Native => guest.access,
-            Kind::JumpIndirect | Kind::CallIndirect if guest.insn.op0_kind() == OpKind::Memory => {
+            Kind::PushMemory | Kind::JumpIndirect | Kind::CallIndirect
+                if guest.insn.op0_kind() == OpKind::Memory =>
+            {
                 Some((Want::Read, mode.size() / 8))
             }
             _ => None,

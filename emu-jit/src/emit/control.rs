@@ -54,6 +54,20 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    pub(super) fn push_memory(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let (miss, back) = self.way_out();
+        let slot = self.slot();
+        self.reach(Address::Operand(&guest.insn), guest.operand, slot as u32, Want::Read, miss)?;
+        self.load(R13, slot as u32)?;
+        dynasm!(self.asm; .arch x64; mov [rsp + SPILL], r13);
+        self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
+        dynasm!(self.asm; .arch x64; mov r14, [rsp + SPILL]);
+        self.store_slot(R14)?;
+        self.move_stack(-slot);
+        dynasm!(self.asm; .arch x64; =>back);
+        Ok(())
+    }
+
     pub(super) fn pop(&mut self, guest: &Guest) -> Result<(), Failed> {
         let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
@@ -64,7 +78,9 @@ impl Emitter<'_> {
         if register == R14 {
             dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
         }
-        self.move_stack(slot);
+        if usize::from(number) != RSP {
+            self.move_stack(slot);
+        }
         dynasm!(self.asm; .arch x64; =>back);
         Ok(())
     }

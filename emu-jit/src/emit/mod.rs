@@ -307,6 +307,7 @@ impl<'a> Emitter<'a> {
                 Kind::Native => self.native(guest)?,
                 Kind::Nothing => {}
                 Kind::Push => self.push(guest)?,
+                Kind::PushMemory => self.push_memory(guest)?,
                 Kind::Pop => self.pop(guest)?,
                 Kind::Leave => self.leave_frame(guest)?,
                 Kind::Branch if index + 1 == self.block.len() && self.fast.is_some() => {
@@ -388,8 +389,9 @@ impl<'a> Emitter<'a> {
     /// Where the instruction at hand goes when the check for its group fails.
     fn careful_exit(&mut self, stretch: Stretch) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
-        // An indirect call has its target in the spill slots by now.
-        let again = (self.block[self.index].kind != Kind::CallIndirect).then(|| self.asm.new_dynamic_label());
+        // Some have a value in the spill slots by now.
+        let spills = matches!(self.block[self.index].kind, Kind::CallIndirect | Kind::PushMemory);
+        let again = (!spills).then(|| self.asm.new_dynamic_label());
         if let Some(again) = again {
             dynasm!(self.asm; .arch x64; =>again);
         }

@@ -106,6 +106,11 @@ impl Emitter<'_> {
                 self.unseen(effect);
                 Ok(())
             }
+            Effect::Record(writer) if guest.access.is_none() && names_high_byte(insn) => {
+                self.replaced(guest, insn)?;
+                self.save_split(if writer == Writer::Logic { OSZAPC & !AF } else { OSZAPC });
+                Ok(())
+            }
             Effect::Record(writer) => self.record(guest, insn, writer),
             Effect::Step(writer) => self.step(guest, insn, writer),
             Effect::Product => self.product(guest, insn),
@@ -190,9 +195,7 @@ impl Emitter<'_> {
             None => insn.op0_register().size(),
         } as u32;
         let shift = (64 - 8 * size) as u8;
-        if (0..insn.op_count())
-            .any(|n| insn.op_kind(n) == OpKind::Register && is_high_byte(insn.op_register(n)))
-        {
+        if names_high_byte(insn) {
             return Err(failed);
         }
         let writes = !matches!(insn.mnemonic(), M::Cmp | M::Test);
@@ -625,6 +628,11 @@ fn address_is_wide(insn: &Instruction) -> bool {
         || insn.memory_index().size() == 8
         || insn.is_ip_rel_memory_operand()
         || insn.memory_displ_size() == 8
+}
+
+/// Is AH, BH, CH or DH an operand?
+fn names_high_byte(insn: &Instruction) -> bool {
+    (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Register && is_high_byte(insn.op_register(n)))
 }
 
 /// AH, CH, DH, BH.
