@@ -13,7 +13,7 @@ mod fetch;
 mod set;
 
 pub use fetch::FetchTable;
-pub use set::Found;
+pub use set::{Found, SECOND};
 
 use crate::mem::PAGE_SIZE;
 use set::Set;
@@ -111,13 +111,13 @@ impl Tlb {
     /// The entry where a read of `linear` would be.
     #[inline(always)]
     pub fn read(&self, context: Context, linear: u64) -> Entry {
-        self.set.read[slot(context, linear) & (4 * ENTRIES - 1)]
+        *self.set.read.first(slot(context, linear))
     }
 
     /// The entry where a write to `linear` would be.
     #[inline(always)]
     pub fn write(&self, context: Context, linear: u64) -> Entry {
-        self.set.write[slot(context, linear) & (4 * ENTRIES - 1)]
+        *self.set.write.first(slot(context, linear))
     }
 
     /// Host addresses of the tables of [`Entry`] for reads and writes in a context. They change with the process
@@ -125,7 +125,8 @@ impl Tlb {
     #[inline]
     pub fn tables(&self, context: Context) -> (usize, usize) {
         let first = context as usize * ENTRIES;
-        (&raw const self.set.read[first] as usize, &raw const self.set.write[first] as usize)
+        let at = |fast: &set::Fast| std::ptr::from_ref(fast.first(first)) as usize;
+        (at(&self.set.read), at(&self.set.write))
     }
 
     /// Changes whenever an [`Entry`] that one of [`tables`](Self::tables) had may be there no longer.
@@ -177,9 +178,9 @@ impl Tlb {
         let slot = slot(context, linear);
         let entry = Entry { tag: linear & !(PAGE_SIZE - 1), host: host as u64 };
         if write {
-            self.set.write[slot] = entry;
+            self.set.write.put(slot, entry);
         } else {
-            self.set.read[slot] = entry;
+            self.set.read.put(slot, entry);
         }
     }
 
@@ -348,7 +349,10 @@ mod tests {
                 tlb.fill(Context::Supervisor, n << 12, 0x1000, false);
             }
             tlb.flush();
-            assert!(tlb.set.read.iter().chain(tlb.set.write.iter()).all(|e| e.host == 0));
+            for at in 0..4 * ENTRIES {
+                let entries = [tlb.set.read.both(at), tlb.set.write.both(at)];
+                assert!(entries.as_flattened().iter().all(|entry| entry.host == 0));
+            }
             assert!((0..pages).all(|n| tlb.find(Context::Supervisor, n << 12, false).is_none()));
         }
     }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::cpu::{Cpu, Segment};
 use emu_core::mem::PAGE_SIZE;
-use emu_core::mmu::tlb::ENTRIES;
+use emu_core::mmu::tlb::{ENTRIES, SECOND};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use super::{Cold, Emitter, Failed, R13, R14};
@@ -398,6 +398,18 @@ impl Emitter<'_> {
         );
     }
 
+    /// An access that the first entry of its slot is not for: the same with the second one.
+    pub(super) fn second_entry(&mut self, size: u32, miss: DynamicLabel) {
+        dynasm!(self.asm
+            ; .arch x64
+            ; add r13, [r14]
+            ; lea r14, [r14 + SECOND as i32]
+            ; sub r13, [r14]
+            ; cmp r13, PAGE_SIZE as i32 - size as i32
+            ; ja =>miss
+        );
+    }
+
     /// From a linear address in R13 to the entry of the translation cache in R14, with the offset in the page in R13,
     /// from where `size` bytes lie in the page.
     pub(super) fn find_entry(&mut self, size: u32, want: Want, miss: DynamicLabel) {
@@ -410,14 +422,17 @@ impl Emitter<'_> {
         } else {
             dynasm!(self.asm; .arch x64; mov r14, r13; shr r14, 8);
         }
+        let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
         dynasm!(self.asm
             ; .arch x64
             ; and r14d, SLOT_MASK
             ; add r14, [BYTE rsp + table as i8]
             ; sub r13, [r14]
             ; cmp r13, PAGE_SIZE as i32 - size as i32
-            ; ja =>miss
+            ; ja =>from
+            ; =>back
         );
+        self.cold.push(Cold::Second { from, back, size, miss });
         self.flags_lost();
     }
 }

@@ -87,6 +87,8 @@ enum Cold {
     Careful { from: DynamicLabel, again: Option<DynamicLabel>, stretch: Stretch, index: usize, state: State },
     /// An access of a fast loop did not meet the page that it met last.
     Recent { from: DynamicLabel, back: DynamicLabel, page: u8, size: u32, want: Want, miss: DynamicLabel },
+    /// The first entry of the translation cache is not for an access.
+    Second { from: DynamicLabel, back: DynamicLabel, size: u32, miss: DynamicLabel },
     /// An access did not meet the page in its slot.
     Slot {
         from: DynamicLabel,
@@ -459,6 +461,11 @@ impl<'a> Emitter<'a> {
                 Cold::Recent { from, back, page, size, want, miss } => {
                     dynasm!(self.asm; .arch x64; =>from);
                     self.other_page(page, size, want, miss);
+                    dynasm!(self.asm; .arch x64; jmp =>back);
+                }
+                Cold::Second { from, back, size, miss } => {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    self.second_entry(size, miss);
                     dynasm!(self.asm; .arch x64; jmp =>back);
                 }
                 Cold::Slot { from, back, slot, size, want, miss, adds } => {

@@ -35,6 +35,45 @@ pub struct Found {
     pub shift: u32,
 }
 
+/// Slots of all contexts.
+const PLACES: usize = 4 * ENTRIES;
+/// Bytes from an entry to the second one of its slot.
+pub const SECOND: usize = PLACES * size_of::<Entry>();
+
+/// Where pages are in host memory: for each slot the entry that was needed last, and behind all of these the one before.
+#[derive(Debug)]
+pub(super) struct Fast(Box<[Entry; 2 * PLACES]>);
+
+impl Fast {
+    fn new() -> Self {
+        Self(boxed(|at| empty(at % PLACES)))
+    }
+
+    /// Both entries of a slot.
+    #[cfg(test)]
+    pub fn both(&self, at: usize) -> [Entry; 2] {
+        [self.0[at], self.0[PLACES + at]]
+    }
+
+    /// The first entry of a slot.
+    #[inline(always)]
+    pub fn first(&self, at: usize) -> &Entry {
+        &self.0[at & (PLACES - 1)]
+    }
+
+    /// Makes an entry the first of its slot.
+    pub fn put(&mut self, at: usize, entry: Entry) {
+        let old = std::mem::replace(&mut self.0[at], entry);
+        if old.host != 0 && old.tag != entry.tag {
+            self.0[PLACES + at] = old;
+        }
+    }
+
+    fn clear(&mut self, at: usize) {
+        (self.0[at], self.0[PLACES + at]) = (empty(at), empty(at));
+    }
+}
+
 /// The tables of one process context.
 #[derive(Debug)]
 pub(super) struct Set {
@@ -44,8 +83,8 @@ pub(super) struct Set {
     /// Epochs of memory that `read` and `write` belong to.
     pub epoch: u64,
     pub map_epoch: u64,
-    pub read: Box<[Entry; 4 * ENTRIES]>,
-    pub write: Box<[Entry; 4 * ENTRIES]>,
+    pub read: Fast,
+    pub write: Fast,
     /// The last two of each slot, the newer one first.
     pages: Box<[[Page; WAYS]; CONTEXTS * ENTRIES]>,
     /// For supervisor and user mode.
@@ -76,8 +115,8 @@ impl Set {
             used: 0,
             epoch: 0,
             map_epoch: 0,
-            read: boxed(empty),
-            write: boxed(empty),
+            read: Fast::new(),
+            write: Fast::new(),
             pages: boxed(|_| [Page::default(); WAYS]),
             fetch: [fetch(), fetch()],
             filled: [Vec::new(), Vec::new()],
@@ -121,7 +160,7 @@ impl Set {
         }
         if !more {
             // Another page may have them.
-            (self.read[at], self.write[at]) = (empty(at), empty(at));
+            self.clear_fast(at);
             let log = &mut self.filled[usize::from(found.global)];
             if log.len() < LOG {
                 log.push(at as u16);
@@ -155,8 +194,13 @@ impl Set {
 
     fn clear_slot(&mut self, at: usize) {
         self.dropped += 1;
-        (self.read[at], self.write[at]) = (empty(at), empty(at));
+        self.clear_fast(at);
         self.pages[at] = [Page::default(); WAYS];
+    }
+
+    fn clear_fast(&mut self, at: usize) {
+        self.read.clear(at);
+        self.write.clear(at);
     }
 
     /// Forgets those pages of a slot that are meant.
@@ -164,15 +208,15 @@ impl Set {
         let ways = self.pages[at].iter_mut().filter(|way| way.tag != 0 && meant(**way));
         if ways.map(|way| *way = Page::default()).count() != 0 {
             self.dropped += 1;
-            (self.read[at], self.write[at]) = (empty(at), empty(at));
+            self.clear_fast(at);
         }
     }
 
     fn wipe_fast(&mut self, reads: bool) {
-        for at in 0..4 * ENTRIES {
-            self.write[at] = empty(at);
+        for at in 0..PLACES {
+            self.write.clear(at);
             if reads {
-                self.read[at] = empty(at);
+                self.read.clear(at);
             }
         }
     }
@@ -186,9 +230,9 @@ impl Set {
         for log in &self.filled {
             for &at in log {
                 let at = usize::from(at);
-                self.write[at] = empty(at);
+                self.write.clear(at);
                 if reads {
-                    self.read[at] = empty(at);
+                    self.read.clear(at);
                 }
             }
         }
@@ -254,8 +298,9 @@ impl Set {
     /// Does every entry for fast access belong to a page that is kept?
     #[cfg(test)]
     pub fn is_consistent(&self) -> bool {
-        (0..4 * ENTRIES).all(|at| {
-            [self.read[at], self.write[at]].iter().all(|entry| {
+        (0..PLACES).all(|at| {
+            let entries = [&self.read, &self.write].into_iter().flat_map(|fast| fast.both(at));
+            entries.into_iter().all(|entry| {
                 let kept = || self.pages[at].iter().any(|page| page.tag == entry.tag | PRESENT);
                 entry.host == 0 || at < CONTEXTS * ENTRIES && kept()
             })
