@@ -244,7 +244,6 @@ impl Frame {
     /// Takes over what calls out may have changed.
     pub fn load(&mut self, cpu: &Cpu) {
         (self.tlb_read, self.tlb_write) = cpu.tlb.tables(cpu.context);
-        self.high.copy_from_slice(&cpu.regs[12..16]);
         self.flag_a = cpu.flags.a;
         self.flag_b = cpu.flags.b;
         self.flag_writer = u16::from(cpu.flags.shift) << 8 | cpu.flags.writer as u16;
@@ -254,7 +253,6 @@ impl Frame {
 
     /// Gives the processor back what translated code changed.
     pub fn store(&self, cpu: &mut Cpu) {
-        cpu.regs[12..16].copy_from_slice(&self.high);
         cpu.flags.set_operands(
             self.flag_a,
             self.flag_b,

@@ -15,8 +15,8 @@ use crate::code_buffer::CodeBuffer;
 use crate::emit::{NOTED, SLOT_MASK};
 use crate::enter::{LEAVES, Place};
 use crate::frame::{
-    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, HALVES, JUMPS, PAGES, PINNED, REMAINING, RUN, SPILL,
-    STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE,
+    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, HALVES, HIGH, JUMPS, PAGES, PINNED, REMAINING, RUN,
+    SPILL, STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE,
     X87_SEGMENT, X87_USED,
 };
 use crate::jumps;
@@ -293,19 +293,28 @@ fn copy(asm: &mut Assembler, inward: bool) {
     }
 }
 
-/// Loads the pinned registers; the frame lies `above` bytes above RSP. RAX comes last.
+/// Loads the registers, pinned and others; the frame lies `above` bytes above RSP. RAX comes last.
 fn load_registers(asm: &mut Assembler, above: i32) {
     dynasm!(asm; .arch x64; mov rax, [rsp + above + CPU]);
+    // One by one: they may just have been stored so.
+    for n in 0..4 {
+        let guest = REGS + 8 * (PINNED.len() as i32 + n);
+        dynasm!(asm; .arch x64; mov rcx, [rax + guest]; mov [rsp + above + HIGH + 8 * n], rcx);
+    }
     for (guest, &host) in PINNED.iter().enumerate().skip(1) {
         dynasm!(asm; .arch x64; mov Rq(host), [rax + REGS + 8 * guest as i32]);
     }
     dynasm!(asm; .arch x64; mov rax, [rax + REGS]);
 }
 
-/// Stores the pinned registers: RAX points to the processor, the guest's is spilled. Changes RCX.
+/// Stores the registers, pinned and others: RAX points to the processor, the guest's is spilled. Changes RCX.
 fn store_registers(asm: &mut Assembler, above: i32) {
     for (guest, &host) in PINNED.iter().enumerate().skip(1) {
         dynasm!(asm; .arch x64; mov [rax + REGS + 8 * guest as i32], Rq(host));
+    }
+    for n in 0..4 {
+        let guest = REGS + 8 * (PINNED.len() as i32 + n);
+        dynasm!(asm; .arch x64; mov rcx, [rsp + above + HIGH + 8 * n]; mov [rax + guest], rcx);
     }
     dynasm!(asm
         ; .arch x64
