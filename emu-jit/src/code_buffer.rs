@@ -1,18 +1,20 @@
-//! Memory for translated code: one file mapped twice, once to write and once to execute. No address is ever both.
+//! Memory for translated code: the same pages mapped twice, once to write and once to execute. No address is ever both.
 //!
-//! This is one of the places with `unsafe`: nothing but the two mappings and copying into the first.
+//! This is one of the places with `unsafe`: nothing but the two mappings and copying into the first. The pages are shared
+//! anonymous memory, which `perf` looks for in the map that a process writes of its code.
 
-use std::fs::File;
 use std::io;
+use std::ptr::null_mut;
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
 
 /// An arena of host code.
 #[derive(Debug)]
 pub struct CodeBuffer {
-    writable: MmapMut,
-    executable: MmapRaw,
+    /// Addresses of the two mappings, which are this object's own.
+    writable: usize,
+    executable: usize,
+    size: usize,
     used: usize,
 }
 
@@ -20,25 +22,35 @@ impl CodeBuffer {
     /// Maps room for `size` bytes.
     ///
     /// # Errors
-    /// When the host refuses the file or a mapping.
+    /// When the host refuses a mapping.
     pub fn new(size: usize) -> io::Result<Self> {
-        let file = File::from(memfd_create("translated-code", MemfdFlags::CLOEXEC)?);
-        file.set_len(size as u64)?;
-        // SAFETY: the file is this object's own and no other process can shrink or write it.
-        let writable = unsafe { MmapOptions::new().len(size).map_mut(&file)? };
-        // SAFETY: as above.
-        let executable = unsafe { MmapOptions::new().len(size).map_exec(&file)? };
-        Ok(Self { writable, executable: executable.into(), used: 0 })
+        // SAFETY: a new mapping, wherever the host likes.
+        let writable = unsafe {
+            mmap_anonymous(null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?
+        };
+        let mut buffer = Self { writable: writable as usize, executable: 0, size, used: 0 };
+        // SAFETY: of a shared mapping, an old size of 0 makes another one of the same pages.
+        let executable = unsafe { mremap(writable, 0, size, MremapFlags::MAYMOVE)? };
+        buffer.executable = executable as usize;
+        // SAFETY: it is this object's own and nobody has its address yet.
+        unsafe { mprotect(executable, size, MprotectFlags::READ | MprotectFlags::EXEC)? };
+        Ok(buffer)
+    }
+
+    /// The bytes to write.
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping has this size and lives as long as the object; nothing else refers to it.
+        unsafe { std::slice::from_raw_parts_mut(self.writable as *mut u8, self.size) }
     }
 
     /// Address at which the next code will run.
     pub fn next(&self) -> usize {
-        self.executable.as_ptr() as usize + self.used
+        self.executable + self.used
     }
 
     /// Is there room for `size` more bytes?
     pub fn has_room(&self, size: usize) -> bool {
-        self.writable.len() - self.used >= size
+        self.size - self.used >= size
     }
 
     /// Appends code that was assembled for the address [`next`](Self::next), and returns that address.
@@ -46,17 +58,17 @@ impl CodeBuffer {
     /// # Panics
     /// Without room.
     pub fn push(&mut self, code: &[u8]) -> usize {
-        let address = self.next();
-        self.writable[self.used..self.used + code.len()].copy_from_slice(code);
-        self.used = (self.used + code.len()).next_multiple_of(16).min(self.writable.len());
+        let (address, from) = (self.next(), self.used);
+        self.bytes()[from..from + code.len()].copy_from_slice(code);
+        self.used = (from + code.len()).next_multiple_of(16).min(self.size);
         address
     }
 
     /// Points the 32-bit relative operand at `site` (an address in the executable mapping) to `target`.
     pub fn link(&mut self, site: usize, target: usize) {
-        let at = site - self.executable.as_ptr() as usize;
+        let at = site - self.executable;
         let distance = target.wrapping_sub(site + 4) as i32;
-        self.writable[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+        self.bytes()[at..at + 4].copy_from_slice(&distance.to_le_bytes());
     }
 
     /// Bytes in use.
@@ -67,5 +79,17 @@ impl CodeBuffer {
     /// Forgets everything beyond the first `keep` bytes.
     pub fn truncate(&mut self, keep: usize) {
         self.used = keep;
+    }
+}
+
+impl Drop for CodeBuffer {
+    fn drop(&mut self) {
+        for address in [self.writable, self.executable] {
+            if address != 0 {
+                // SAFETY: the mapping is this object's own, and code in it runs only while the engine is borrowed.
+                // A failure would only keep the memory.
+                let _ = unsafe { munmap(address as *mut _, self.size) };
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ pub mod thunks;
 pub mod units;
 pub mod x87;
 
-use std::io;
+use std::io::{self, Write};
 
 use emu_core::cpu::{CS, Cpu, RIP};
 use emu_core::decode::MAX_LENGTH;
@@ -73,6 +73,8 @@ pub struct Translator {
     most: usize,
     /// Places in code that got a slot for their page.
     places: usize,
+    /// Where translated code is told of, for `perf`.
+    map: Option<Box<dyn Write + Send>>,
 }
 
 impl std::fmt::Debug for Translator {
@@ -109,8 +111,21 @@ impl Translator {
             factory: InstructionInfoFactory::new(),
             hot,
             places: 0,
+            map: None,
             most: most.clamp(1, analysis::MOST),
         })
+    }
+
+    /// Writes to `map` where translated code lies, in the form that Linux `perf` reads from `/tmp/perf-PID.map`: a line with
+    /// address, size (both hexadecimal) and name for each block, whose name is the linear address of its guest code.
+    ///
+    /// # Errors
+    /// When `map` cannot be written now. Later on it is given up at the first failure.
+    pub fn write_map(&mut self, mut map: Box<dyn Write + Send>) -> io::Result<()> {
+        writeln!(map, "{:x} {:x} emu_thunks", self.code.next() - self.keep, self.keep)?;
+        map.flush()?;
+        self.map = Some(map);
+        Ok(())
     }
 
     /// Forgets blocks whose code was overwritten, with the interpreter.
@@ -211,7 +226,7 @@ impl Translator {
         if let Some(Place::Crossing(known)) = self.units.get(frame, key) {
             let beyond = frame_beyond(cpu, linear, known)?;
             if known.iter().all(|(other, _)| *other != beyond) {
-                self.translate_crossing(cpu, frame, key, beyond);
+                self.translate_crossing(cpu, frame, key, linear, beyond);
             }
         }
         let unit = match self.units.get(frame, key)? {
@@ -246,7 +261,7 @@ impl Translator {
         let mem = &mut cpu.system_mut().mem;
         mem.mark_code(frame, offset as u64, last.op.end.into());
         cpu.note_memory_changes();
-        let unit = self.emit(block, frame, key, key.merges());
+        let unit = self.emit(block, frame, key, linear, key.merges());
         self.units.insert(frame, key, unit);
     }
 
@@ -271,14 +286,21 @@ impl Translator {
         mem.mark_code(frame, offset as u64, room);
         mem.mark_code(beyond, 0, end - room);
         cpu.note_memory_changes();
-        let unit = self.emit(block, frame, key, true);
+        let unit = self.emit(block, frame, key, linear, true);
         self.units.insert_crossing(frame, key, beyond, Some(unit));
         true
     }
 
     /// Translates an instruction that ends in the frame `beyond`.
     #[cold]
-    fn translate_crossing(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, beyond: FrameNumber) {
+    fn translate_crossing(
+        &mut self,
+        cpu: &mut Cpu,
+        frame: FrameNumber,
+        key: Key,
+        linear: u64,
+        beyond: FrameNumber,
+    ) {
         if !self.code.has_room(MOST_CODE) {
             self.forget();
         }
@@ -296,7 +318,7 @@ impl Translator {
                 mem.mark_code(frame, offset as u64, room);
                 mem.mark_code(beyond, 0, len.saturating_sub(room).max(1));
                 cpu.note_memory_changes();
-                Some(self.emit(block, frame, key, false))
+                Some(self.emit(block, frame, key, linear, false))
             }
             None => None,
         };
@@ -304,7 +326,14 @@ impl Translator {
     }
 
     /// Makes host code of a block.
-    fn emit(&mut self, mut block: Vec<Guest>, frame: FrameNumber, key: Key, merge: bool) -> Unit {
+    fn emit(
+        &mut self,
+        mut block: Vec<Guest>,
+        frame: FrameNumber,
+        key: Key,
+        linear: u64,
+        merge: bool,
+    ) -> Unit {
         let ops: Box<[_]> = block.iter().map(|guest| guest.op.clone()).collect();
         let first_link = FIRST_LINK + self.units.next_link();
         let emitted = loop {
@@ -326,6 +355,11 @@ impl Translator {
         };
         self.places = emitted.places;
         let at = self.code.push(&emitted.code);
+        if let Some(map) = &mut self.map
+            && writeln!(map, "{at:x} {:x} guest_{linear:x}", emitted.code.len()).is_err()
+        {
+            self.map = None;
+        }
         for link in &emitted.links {
             let to = Key { offset: link.target, mode: key.mode, careful: link.careful };
             self.units.add_link(at + link.at, at + link.leave, frame, to);
