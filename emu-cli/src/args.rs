@@ -181,6 +181,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "ENGINE", default_value = DEFAULT_ACCEL)]
     pub accel: Accel,
 
+    /// Write /tmp/perf-PID.map, by which Linux perf names translated code after its guest addresses
+    #[arg(long)]
+    pub perf_map: bool,
+
     /// RAM, for example 512M or 2G
     #[arg(short, long, value_name = "SIZE", default_value = "256M", value_parser = memory)]
     pub memory: u64,

@@ -1,7 +1,7 @@
 //! Assembles a PC from what the command line asked for, and gives the main loop a grip on it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{LineWriter, Read};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -102,6 +102,8 @@ impl Firmware {
 pub struct Parts {
     /// The engine.
     pub accel: Accel,
+    /// Translated code is told of in `/tmp/perf-PID.map`.
+    pub perf_map: bool,
     /// The processor.
     pub cpu: Model,
     /// Bytes of RAM.
@@ -132,16 +134,20 @@ pub struct Parts {
     pub source: Option<(usize, Box<dyn ByteSource>)>,
 }
 
-fn engine(accel: Accel) -> Result<Box<dyn Engine>> {
+fn engine(accel: Accel, perf_map: bool) -> Result<Box<dyn Engine>> {
     match accel {
+        Accel::Interp if perf_map => bail!("--perf-map is for --accel jit, which translates code"),
         Accel::Interp => Ok(Box::new(Interpreter::default())),
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         Accel::Jit => {
-            let translator = emu_jit::Translator::new();
-            Ok(Box::new(
-                translator
-                    .context("the host gave no memory for translated code; --accel interp needs none")?,
-            ))
+            let mut translator = emu_jit::Translator::new()
+                .context("the host gave no memory for translated code; --accel interp needs none")?;
+            if perf_map {
+                let path = format!("/tmp/perf-{}.map", std::process::id());
+                let map = File::create(&path).with_context(|| path.clone())?;
+                translator.write_map(Box::new(LineWriter::new(map))).context(path)?;
+            }
+            Ok(Box::new(translator))
         }
         #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
         Accel::Jit => bail!("--accel jit needs an x86-64 Linux host; --accel interp runs anywhere"),
@@ -200,7 +206,7 @@ impl Guest {
     /// # Errors
     /// When the host has no memory for it.
     pub fn assemble(mut parts: Parts) -> Result<Self> {
-        let engine = engine(parts.accel)?;
+        let engine = engine(parts.accel, parts.perf_map)?;
         Self::assemble_on(engine, &mut parts)
     }
 

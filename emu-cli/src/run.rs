@@ -88,6 +88,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     }
     let guest = Guest::assemble(Parts {
         accel: args.accel,
+        perf_map: args.perf_map,
         cpu: cpu.model,
         memory: args.memory,
         processors: args.smp,

@@ -178,6 +178,30 @@ fn statistics_are_json() {
 }
 
 #[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn perf_learns_where_translated_code_lies() {
+    let scratch = Scratch::new("perf-map");
+    let bios = scratch.bios(&FOREVER);
+    let arguments = ["--bios", &bios, "--max-insns", "100000", "--perf-map"];
+    let mut child = command(&arguments).stdin(Stdio::null()).spawn().unwrap();
+    let path = format!("/tmp/perf-{}.map", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    let map = fs::read_to_string(&path).unwrap();
+    fs::remove_file(path).unwrap();
+    let mut lines = map.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let thunks = lines.next().unwrap();
+    assert_eq!(thunks[2], "emu_thunks", "{map}");
+    let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let mut end = number(thunks[0]) + number(thunks[1]);
+    for line in lines {
+        assert!(line.len() == 3 && line[2].starts_with("guest_") && number(line[0]) >= end, "{map}");
+        end = number(line[0]) + number(line[1]);
+    }
+    assert!(map.lines().count() > 1, "{map}");
+    refused(&["--accel", "interp", "--perf-map"], 1, &["--perf-map", "--accel jit"]);
+}
+
+#[test]
 fn the_firmware_shows_its_text_on_the_serial_line_when_asked_to() {
     let scratch = Scratch::new("serial-screen");
     let disk = scratch.write("empty.img", &[0; 512]);

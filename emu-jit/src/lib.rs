@@ -52,6 +52,8 @@ use units::{Key, Place, Unit, Units};
 const CODE_SIZE: usize = 64 << 20;
 /// More than any one block takes.
 const MOST_CODE: usize = 64 << 10;
+/// Bytes that a buffer must have: the longest block's and those of the thunks.
+const LEAST_CODE: usize = MOST_CODE + (16 << 10);
 /// Times that a place is come by before it is translated.
 const HOT: u8 = 30;
 /// Counters of how often places are come by.
@@ -98,7 +100,15 @@ impl Translator {
     /// # Errors
     /// When the host refuses memory that can be executed.
     pub fn with_limits(hot: u8, most: usize) -> io::Result<Self> {
-        let mut code = CodeBuffer::new(CODE_SIZE)?;
+        Self::with_room(hot, most, CODE_SIZE)
+    }
+
+    /// The same with room for `size` bytes of code, at least as much as the longest block and the fixed pieces take.
+    ///
+    /// # Errors
+    /// When the host refuses memory that can be executed.
+    pub fn with_room(hot: u8, most: usize, size: usize) -> io::Result<Self> {
+        let mut code = CodeBuffer::new(size.max(LEAST_CODE))?;
         let thunks = thunks::emit(&mut code, enter::callees(), is_x86_feature_detected!("avx"));
         Ok(Self {
             cold: Interpreter::default(),

@@ -145,6 +145,7 @@ impl Recipe {
         let cdrom = self.args.cdrom.as_deref().map(|path| cdrom::open(path, to_boot)).transpose()?;
         Ok(Parts {
             accel: self.args.accel,
+            perf_map: false,
             cpu: self.cpu,
             memory: self.args.memory,
             processors: self.args.smp,
