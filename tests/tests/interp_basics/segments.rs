@@ -1,7 +1,7 @@
 //! Segment limits, types and null selectors. SDM 3A, "Limit Checking", "Type Checking", "Null Segment Selector
 //! Checking".
 
-use emu_core::cpu::{RAX, RBX, RCX, RDX, RIP};
+use emu_core::cpu::{RAX, RCX, RDX, RIP};
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
