@@ -75,7 +75,8 @@ impl Descriptor {
             write: (0, 0),
             limit: self.limit(),
             selector,
-            rights: Rights(self.rights().0 | 1),
+            // Accessed, where there is such a bit.
+            rights: Rights(self.rights().0 | self.rights().0 >> 4 & 1),
         };
         segment.update(true);
         segment

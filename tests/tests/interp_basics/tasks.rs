@@ -1,12 +1,13 @@
 //! Hardware task switches and virtual-8086 mode. SDM 3A, "Task Management"; SDM 3B, "8086 Emulation".
 
-use emu_core::cpu::{CS, RAX, RBX, RCX, RSP, TR};
+use emu_core::cpu::{CS, DS, LDTR, RAX, RBX, RCX, RSP, TR};
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
 
 const TASK: u16 = FREE;
 const TASK_GATE: u16 = FREE + 8;
+const TASK_LDT: u16 = FREE + 16;
 const TASK_CODE: u64 = 0x9000;
 const TASK_STACK: u64 = 0xb000;
 
@@ -79,6 +80,19 @@ fn an_exception_by_a_task_gate_brings_its_error_code_along() {
     let out = lab.run(code!(a: mov(eax, 0x800); mov(ds, eax); hlt()));
     assert_eq!((out.reg(RBX), out.reg(RSP)), (0x800, TASK_STACK));
     assert_eq!(lab.read(TSS + 0x20, 4), CODE + 5, "EIP is that of the fault");
+}
+
+#[test]
+fn the_ldt_of_a_new_task_has_no_accessed_bit() {
+    let mut lab = two_tasks();
+    lab.gdt(TASK_LDT, descriptor(DATA, 0xff, 0x82, 0));
+    let data = lab.gdt_entry(DATA32) & !(1 << 40);
+    lab.gdt(DATA32, data);
+    lab.write(TSS2 + 0x60, 4, u64::from(TASK_LDT));
+    lab.assemble(TASK_CODE, 32, code!(a: hlt()));
+    let out = lab.run(|a| a.db(&[0xea, 0, 0, 0, 0, TASK.to_le_bytes()[0], 0]));
+    assert_eq!((out.cpu().seg[LDTR].selector, out.cpu().seg[LDTR].rights.kind()), (TASK_LDT, 2), "an LDT");
+    assert_eq!(out.cpu().seg[DS].rights.kind(), 3, "data, writable, accessed");
 }
 
 #[test]
