@@ -41,9 +41,55 @@ impl HostClock {
     }
 }
 
+/// Instructions between two looks at the clock in host time, where the guest's moves only then: as many as take about
+/// [`Pace::TIME`], whether the guest copies memory or talks to chips.
+#[derive(Debug)]
+pub struct Pace(u64);
+
+impl Pace {
+    /// What a slice should take.
+    const TIME: Duration = Duration::from_micros(100);
+    /// Instructions of the shortest and of the longest slice.
+    const RANGE: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
+
+    /// For a guest of which nothing is known.
+    pub fn start() -> Self {
+        Self(20_000)
+    }
+
+    /// Instructions of the next slice.
+    pub fn length(&self) -> u64 {
+        self.0
+    }
+
+    /// Learns from a slice: instructions, and what they took.
+    pub fn learn(&mut self, instructions: u64, took: Duration) {
+        if instructions < self.0 {
+            // The guest waits, or something else stopped it.
+            return;
+        }
+        let wanted = u128::from(instructions) * Self::TIME.as_nanos() / took.as_nanos().max(1);
+        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX).clamp(self.0 / 2, self.0 * 2);
+        self.0 = wanted.clamp(*Self::RANGE.start(), *Self::RANGE.end());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slices_take_about_as_long_whatever_the_guest_does() {
+        let mut pace = Pace::start();
+        for (nanoseconds, length) in [(0.05, 1_000_000), (2.0, 50_000), (30.0, 3_333), (1000.0, 1_000)] {
+            for _ in 0..20 {
+                pace.learn(pace.length(), Duration::from_nanos((pace.length() as f64 * nanoseconds) as u64));
+            }
+            assert!(pace.length().abs_diff(length) <= length / 100, "{nanoseconds}: {}", pace.length());
+        }
+        pace.learn(pace.length() - 1, Duration::ZERO);
+        assert_eq!(pace.length(), 1_000, "a guest that waits teaches nothing");
+    }
 
     #[test]
     fn time_follows_the_host_but_leaps_are_cut() {

@@ -12,7 +12,7 @@ use emu_core::explain;
 use emu_core::machine::{Stop, TimeSource};
 use emu_devices::keys::Key;
 
-use crate::clock::{HostClock, LONGEST_SLEEP};
+use crate::clock::{HostClock, LONGEST_SLEEP, Pace};
 use crate::console::SerialOut;
 use crate::debug::{self, Motion, commands};
 use crate::display::{self, TextDisplay};
@@ -32,9 +32,6 @@ use crate::typed::{self, Typed};
 
 /// Instructions between two looks at the outside in virtual time: a few milliseconds of host time.
 const SLICE: u64 = 500_000;
-
-/// The same in host time, where the guest's clock moves only between slices.
-const HOST_TIME_SLICE: u64 = 20_000;
 
 /// Time between two looks whether the keyboard can take the next key of a paste.
 const KEY_PAUSE: Duration = Duration::from_millis(1);
@@ -104,6 +101,7 @@ pub struct Session {
     /// What stopped the machine before a debugger was told: dealt with when it goes on.
     stopped: Option<Stop>,
     clock: Option<HostClock>,
+    pace: Pace,
     events: Receiver<Event>,
     lines: [Line; PORTS],
     keys: VecDeque<(Key, bool)>,
@@ -132,6 +130,7 @@ impl Session {
             gdb: None,
             stopped: None,
             clock: (time == TimeSource::Host).then(HostClock::start),
+            pace: Pace::start(),
             events,
             lines,
             keys: VecDeque::new(),
@@ -194,7 +193,7 @@ impl Session {
     }
 
     fn slice(&mut self, count: u64) -> Step {
-        let length = if self.clock.is_some() { HOST_TIME_SLICE } else { SLICE };
+        let length = if self.clock.is_some() { self.pace.length() } else { SLICE };
         let traced = self.tracing.as_ref().and_then(|tracing| tracing.due(&mut self.guest));
         let limits = [self.limits.instructions, self.hash_log.as_ref().map(HashLog::due), traced];
         let until = limits.into_iter().flatten().fold(count.saturating_add(length), u64::min);
@@ -202,7 +201,11 @@ impl Session {
             self.guest.set_host_time(clock.now());
         }
         self.feed();
+        let began = Instant::now();
         let stop = self.guest.run(until);
+        if stop == Stop::Limit && self.clock.is_some() {
+            self.pace.learn(self.guest.instructions() - count, began.elapsed());
+        }
         if let Some(outcome) = self.drain()? {
             return Ok(Some(outcome));
         }
