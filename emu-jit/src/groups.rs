@@ -285,6 +285,8 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
                 (group.low, group.high) = (group.low.min(access.at), group.high.max(end));
                 group.members.push(number);
             }
+            // The handler may make the whole of such an instruction, for its operand's sake: nothing would know the page.
+            None if access.stack && block[access.index].kind == Kind::PushMemory => {}
             None => groups.push(Group {
                 key: access.key,
                 low: access.at,

@@ -314,3 +314,20 @@ fn the_flags_of_a_shift_outlast_a_load_that_the_interpreter_makes() {
         assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
     }
 }
+
+/// PUSH of memory in a page that is new, so that the interpreter makes the whole of it: what follows may not take for known
+/// where the stack is, which the PUSH would have found out. Another block has the place for that hold another page.
+#[test]
+fn a_push_of_memory_that_the_interpreter_makes_leaves_the_stack_to_the_next() {
+    let mut code = Vec::new();
+    code.extend([0xbb, 0x10, 0, 0x50, 0]); // mov ebx, 500010h
+    code.extend([0xbf, 0x10, 0x08, 0x50, 0]); // mov edi, 500810h
+    code.extend([0x8b, 0x07, 0x8b, 0x77, 0x04]); // mov eax, [edi]; mov esi, [edi + 4]
+    code.extend([0xeb, 0x01, 0x90]); // jmp to the push
+    code.extend([0xff, 0x33, 0x50, 0x59, 0x5a]); // push dword [ebx]; push eax; pop ecx; pop edx
+    code.extend([0x81, 0xc3, 0, 0x10, 0, 0]); // add ebx, 1000h
+    code.extend([0xeb, 0xeb]); // jmp to the first load
+    for seed in 0..50 {
+        assert_eq!(compare_code(32, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}
