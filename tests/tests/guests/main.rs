@@ -55,6 +55,12 @@ fn cloud_kernel_on_four_processors_with_both_firmwares() {
 
 #[test]
 #[ignore = "takes half a minute; the short ones take the same ways"]
+fn cloud_kernel_on_eight_processors() {
+    check(&CLOUD, OURS.cpus(8));
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
 fn cloud_kernel_on_two_and_four_processors_on_the_interpreter() {
     check(&CLOUD, OURS.cpus(2).interpreted());
     check(&CLOUD, SEABIOS.cpus(4).interpreted());
