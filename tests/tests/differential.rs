@@ -66,6 +66,32 @@ fn random_instructions_do_as_on_the_host() {
     assert!(report["cases"].as_u64().unwrap() >= 200_000, "{report}");
 }
 
+/// Programs that EMU_PROGRAMS asks for, or a few.
+fn programs(few: &str) -> String {
+    std::env::var("EMU_PROGRAMS").unwrap_or_else(|_| few.into())
+}
+
+#[test]
+fn random_system_programs_do_as_on_qemu_or_the_difference_is_known() {
+    if !external::qemu() {
+        return;
+    }
+    let cases = programs("300");
+    let ended = diff(&["fuzz", "--against", "qemu", "--programs", "--cases", &cases, "--seed", "1"]);
+    let text = said(&ended);
+    assert!(text.contains(" 0 kinds of differences"), "{text}");
+    assert_eq!(ended.code(), Some(0), "{text}");
+}
+
+#[test]
+fn both_engines_agree_on_random_system_programs() {
+    let cases = programs("1000");
+    let ended = diff(&["fuzz", "--against", "interp", "--programs", "--cases", &cases, "--seed", "1"]);
+    let text = said(&ended);
+    assert!(text.contains(&format!("{cases} cases")) && text.contains(" 0 kinds of differences"), "{text}");
+    assert_eq!(ended.code(), Some(0), "{text}");
+}
+
 #[test]
 fn a_wrong_register_is_found_where_it_becomes_wrong() {
     if !external::qemu() {

@@ -25,6 +25,8 @@ use crate::say::say;
 
 /// Random instructions of one image.
 const PER_IMAGE: u64 = 20_000;
+/// Programs of one image: few, since one may run away.
+const PROGRAMS: u64 = 250;
 
 /// What `--report` holds.
 #[derive(Debug, Default, Serialize)]
@@ -43,6 +45,12 @@ pub(super) struct Report {
     /// Programs that did not come to their end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) broken: Vec<String>,
+    /// Programs that ran away.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) long: u64,
+    /// Programs in which QEMU died or shut down.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) ends: Vec<String>,
     pub(super) differences: Vec<Difference>,
 }
 
@@ -100,19 +108,21 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
         };
         // x87 and vector registers are held against the host's silicon by tests; QEMU's are known to differ.
         let vectors = args.against != Against::Qemu;
-        let most = (args.cases - report.cases).min(PER_IMAGE);
+        let most = (args.cases - report.cases).min(if args.programs { PROGRAMS } else { PER_IMAGE });
         let random = &mut Random::new(seed);
+        if args.programs && args.against == Against::Qemu {
+            let known = qemu::known_differences(args.known.as_deref())?;
+            report.cases += programs::against_qemu(&known, args, (seed, bits, most), &mut findings)?;
+            bar.set_position(report.cases.min(args.cases));
+            continue;
+        }
         let image = if args.programs {
-            system::build(bits, most, random)
+            system::build(bits, true, 0, most, random)
         } else {
             image::build(bits, vectors, most, random)
         };
         let recipe = recipe(image.bytes)?;
         match args.against {
-            Against::Qemu if args.programs => {
-                let known = qemu::known_differences(args.known.as_deref())?;
-                programs::against_qemu(&recipe, &known, args, (seed, bits), &mut findings)?;
-            }
             Against::Qemu => {
                 let known = qemu::known_differences(args.known.as_deref())?;
                 let run =
@@ -121,7 +131,8 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
                             report.differences.push(difference(bits, seed, found));
                         }
                         true
-                    })?;
+                    })?
+                    .without_trouble()?;
                 for (reason, times) in run.counts.known {
                     *report.known.entry(reason).or_default() += times;
                 }
@@ -176,6 +187,12 @@ fn finish(args: &FuzzArgs, report: &Report, failed: usize) -> Result<Outcome> {
     for line in &report.broken {
         say!("did not end: {line}\n");
     }
+    if report.long != 0 {
+        say!("ran away, on both: {}\n", report.long);
+    }
+    for line in &report.ends {
+        say!("QEMU died or shut down: {line}\n");
+    }
     for (reason, times) in &report.known {
         say!("known, {times} times: {reason}\n");
     }
@@ -199,7 +216,7 @@ fn write_vectors(path: &Path, report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn recipe(image: Vec<u8>) -> Result<Recipe> {
+pub(super) fn recipe(image: Vec<u8>) -> Result<Recipe> {
     let exit = format!("{EXIT_PORT:#x}");
     let cli = Cli::parse_from(["emu", "-m", "64M", "--no-reboot", "--debug-exit", &exit]);
     let mut recipe = Recipe::without_input(&cli.run)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, TimeSource};
 use emu_diff::qemu::follow::{Follower, Taken};
@@ -53,6 +53,10 @@ pub struct Run {
     pub why: String,
     /// The last lines that the guest wrote to COM1.
     console: Vec<String>,
+    /// What was wrong with QEMU.
+    pub trouble: Option<anyhow::Error>,
+    /// Our machine as it is then.
+    pub machine: Machine,
     version: String,
     seconds: f64,
 }
@@ -70,7 +74,8 @@ pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
             tell(found, number);
         }
         args.r#continue
-    })?;
+    })?
+    .without_trouble()?;
     run.tell();
     Ok(if run.groups.all.is_empty() { Outcome::Done } else { Outcome::Different })
 }
@@ -79,7 +84,7 @@ pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
 /// first of its kind, and our machine.
 ///
 /// # Errors
-/// When QEMU is missing or its log ends too early, or the machine cannot be built.
+/// When QEMU is missing, or the machine cannot be built. What goes wrong with QEMU later is in the result.
 pub fn lockstep(
     recipe: &Recipe,
     known: &[Known],
@@ -104,6 +109,7 @@ pub fn lockstep(
     let bar = progress::count("instructions compared with QEMU", end);
     let mut groups = Groups::default();
     let mut typed = false;
+    let mut trouble_met = None;
     let why = loop {
         let count = lockstep.counts.compared;
         if end.is_some_and(|end| count >= end) {
@@ -131,7 +137,7 @@ pub fn lockstep(
                 if why.starts_with("QEMU")
                     && let Some(trouble) = qemu.finish()
                 {
-                    bail!("{trouble} (after {count} instructions)");
+                    trouble_met = Some(anyhow!("{trouble} (after {count} instructions)"));
                 }
                 break why;
             }
@@ -140,10 +146,11 @@ pub fn lockstep(
             }
             Err(error) => {
                 let trouble = if matches!(error, LogError::CutShort) { qemu.finish() } else { None };
-                bail!(
+                trouble_met = Some(anyhow!(
                     "{error} after {count} instructions{}",
                     trouble.map_or(String::new(), |t| format!("; {t}"))
-                );
+                ));
+                break error.to_string();
             }
         }
     };
@@ -160,6 +167,8 @@ pub fn lockstep(
         groups,
         why,
         console: lines[lines.len().saturating_sub(CONSOLE_LINES)..].iter().map(|&line| line.into()).collect(),
+        trouble: trouble_met,
+        machine: lockstep.machine,
         version: qemu.version.clone(),
         seconds: started.elapsed().as_secs_f64(),
     })
@@ -255,9 +264,17 @@ pub fn tell(found: &Found, number: usize) {
 }
 
 impl Run {
+    /// Itself, when QEMU was well to the end.
+    ///
+    /// # Errors
+    /// What was wrong with it.
+    pub fn without_trouble(mut self) -> Result<Self> {
+        self.trouble.take().map_or(Ok(self), Err)
+    }
+
     /// Tells what was compared and what was taken over.
     fn tell(&self) {
-        let Self { counts, taken, own, groups, why, console, version, seconds } = self;
+        let Self { counts, taken, own, groups, why, console, version, seconds, .. } = self;
         let rate = counts.compared as f64 / seconds.max(1e-9);
         say!(
             "emu diff: {} instructions compared with QEMU {version} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",

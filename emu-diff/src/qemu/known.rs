@@ -7,7 +7,7 @@
 //!   `long`); `open` for a memory operand behind which nothing lies, `segment` for one that its segment does not permit,
 //!   `unaligned` for 16 bytes or more that are not aligned to 16, `modifies` for one that is read and written; `delivery` when QEMU delivered an interrupt or exception;
 //!   `reserved` for a page fault whose error code has RSVD without P on QEMU, `gate` for one that names a gate of the IDT
-//!   by twice the vector there.
+//!   by twice the vector there; `smap` for user code with CR4.SMAP set.
 //! * Fields are names as the report prints them, by blanks, with `*` at the end for any rest; `general` is any general
 //!   register; flags may be named one by one, as in `rflags:AF,OF`; `&` with a hexadecimal number names the bits that may
 //!   differ, as in `general&20`. `fault(12,13)` stands for everything that follows when we raise exception 12 and QEMU 13; `-`
@@ -51,6 +51,10 @@ pub struct Conditions {
     pub reserved: bool,
     /// Its error code names a gate of the IDT by twice the vector.
     pub gate: bool,
+    /// CPL is 3 and CR4.SMAP is set.
+    pub smap: bool,
+    /// One of the machines switched tasks.
+    pub task: bool,
 }
 
 /// Parses a file of them.
@@ -102,6 +106,7 @@ impl Conditions {
             "delivery" => self.delivery,
             "reserved" => self.reserved,
             "gate" => self.gate,
+            "smap" => self.smap,
             mode => mode == self.mode,
         }
     }
@@ -119,7 +124,8 @@ fn matches(pattern: &str, conditions: &Conditions, difference: &Difference) -> b
         let follows = matches!(field, "rip" | "rsp" | "cpl" | "cr2" | "error")
             || field == "rflags"
             || ["cs", "ss"].iter().any(|start| field.starts_with(start))
-            || conditions.raised.contains(&None);
+            || conditions.raised.contains(&None)
+            || conditions.task;
         return is(ours, conditions.raised[0]) && is(theirs, conditions.raised[1]) && follows;
     }
     if let Some(flags) = pattern.strip_prefix("rflags:") {
@@ -179,6 +185,7 @@ mod tests {
         assert!(matches("fault(12,13)", &faults, &rip) && matches("fault(12,*)", &faults, &rip));
         assert!(!matches("fault(12,-)", &faults, &rip) && !matches("fault(13,13)", &faults, &rip));
         assert!(!matches("fault(12,13)", &faults, &bit), "neither instruction wrote a register");
+        assert!(matches("fault(12,13)", &Conditions { task: true, ..faults }, &bit), "a task gate loads all");
         assert!(parse("lar | long | rax").is_err());
     }
 }

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
+use emu_core::cpu::control::CR4_SMAP;
 use emu_core::cpu::interrupt::Source;
 use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, RSP, Rights, SS, TR, eflags};
 use emu_core::machine::{Machine, Stop};
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind};
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind};
 
 use super::follow::Follower;
 use super::known::{Conditions, Known, explain};
@@ -25,6 +26,11 @@ const LISTED: usize = 20;
 const KEPT: usize = 64;
 /// QEMU does not keep RF as hardware does.
 const NOT_COMPARED: u64 = eflags::RF;
+
+/// Announcements of one step that are waited through.
+const MOST_AGAIN: u32 = 1000;
+/// Why the comparison ends then.
+pub const STANDS_STILL: &str = "the reference does one instruction again and again";
 
 /// A difference, with all that one wants to know.
 #[derive(Clone, Debug)]
@@ -123,6 +129,8 @@ pub struct Lockstep<'a, R> {
     below: u64,
     /// The exception that our machine delivered in this step: vector and error code.
     raised: Option<(u8, u16)>,
+    /// How often the step that comes now was announced again.
+    again: u32,
     /// A reset ends the comparison.
     pub no_reboot: bool,
 }
@@ -141,6 +149,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             kept: [0; KEPT],
             below: 0,
             raised: None,
+            again: 0,
             no_reboot: false,
         }
     }
@@ -160,6 +169,11 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         self.recent.push(place);
         let insn = place.instruction();
         let next = self.log.peek()?.cloned();
+        if next.as_ref().is_some_and(|next| announced_again(&insn, &step, next)) {
+            self.again += 1;
+            return Ok(if self.again < MOST_AGAIN { Next::Same } else { Next::End(STANDS_STILL.into()) });
+        }
+        self.again = 0;
         let (mut note, mut reset) = (None, false);
         self.raised = None;
         let done = next.as_ref().is_some_and(|next| self.take_over(&insn, &step, next));
@@ -186,6 +200,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         if let Some(next) = &next
             && !step.exceptions.is_empty()
             && step.interrupts.is_empty()
+            && self.raised.is_none()
             && self.machine.rip() != next.state.rip
         {
             // QEMU announces an instruction once it has been fetched, so a fault of the fetch shows one step early.
@@ -370,6 +385,8 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             modifies: modifies_memory(&place.instruction()),
             reserved,
             gate,
+            smap: step.state.cpl == 3 && step.state.cr4 & CR4_SMAP != 0,
+            task: [&ours, &theirs].iter().any(|after| after.seg[TR].selector != step.state.seg[TR].selector),
         };
         let ours_rip = ours.rip;
         let fault_differs = (ours.rip != theirs.rip || error_differs) && !step.exceptions.is_empty();
@@ -429,6 +446,17 @@ fn operand_bits(insn: &Instruction) -> usize {
         OpKind::Register => 8 * insn.op0_register().size(),
         _ => 8 * insn.memory_size().size(),
     }
+}
+
+/// Did nothing happen, so that the step is only announced again? QEMU does so where a data breakpoint is met: it gives
+/// up the instruction and does it again by itself. A jump to itself is no such thing.
+fn announced_again(insn: &Instruction, step: &Step, next: &Step) -> bool {
+    insn.flow_control() == FlowControl::Next
+        && next.state == step.state
+        && step.exceptions.is_empty()
+        && step.interrupts.is_empty()
+        && step.reads.is_empty()
+        && !step.management
 }
 
 /// What differs in the error codes, when both machines delivered the same exception.

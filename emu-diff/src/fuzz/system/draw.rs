@@ -29,6 +29,8 @@ pub struct Setting {
     pub data: u32,
     /// Linear address of the stack's top.
     pub stack: u32,
+    /// Breakpoints may be set.
+    pub breakpoints: bool,
 }
 
 /// Instructions and what they find in memory.
@@ -159,11 +161,10 @@ impl Drawn {
                 let vector = one_of(&[32, 33, 34, 35, 36, 37, 38, 39, 0, 1, 3, 8, 13, 14, 40, 47], random);
                 self.raw(&[0xcd, vector]);
             }
-            14 => match random.below(5) {
+            14 => match random.below(4) {
                 0 => _ = self.raw(&[0xcc]),
-                1 => _ = self.raw(&[0xf1]),
-                2 => _ = self.raw(&[0xce]),
-                3 if s.bits != 64 => self.sized(s, size).raw(&[0x62]).absolute(s, r, s.data + slot),
+                1 => _ = self.raw(&[0xce]),
+                2 if s.bits != 64 => self.sized(s, size).raw(&[0x62]).absolute(s, r, s.data + slot),
                 _ => _ = self.raw(&[0x0f, 0x0b]),
             },
             15 => {
@@ -209,6 +210,7 @@ impl Drawn {
                 if random.below(2) == 0 {
                     let value = match number {
                         0..=3 => u64::from(one_of(&[CODE + 3, CODE + 0x400, DATA + slot, WINDOW], random)),
+                        _ if !s.breakpoints => random.word() & 0xffff_0300,
                         _ => random.word() & if random.below(4) == 0 { u64::MAX } else { 0xffff_03ff },
                     };
                     self.load(s, r, if s.bits == 64 { value } else { value & 0xffff_ffff });
@@ -413,7 +415,7 @@ impl Drawn {
                 one_of(&[0x174, 0x175, 0x176, 0xc000_0081, 0xc000_0082, 0xc000_0100, 0x1234_5678], random);
             self.load(s, 1, number);
             self.load(s, 0, one_of(&[selector::CODE_32.into(), u64::from(CODE) + 0x400, 0], random));
-            self.load(s, 2, one_of(&[0, 0, 0x8000], random));
+            self.load(s, 2, 0);
         }
         self.raw(all[which]);
     }

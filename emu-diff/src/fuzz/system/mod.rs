@@ -29,31 +29,41 @@ const LARGEST: usize = 2048;
 /// Doublewords that are read behind a case.
 const READ: usize = 20;
 
-/// An image of up to `most` cases, in legacy mode (32) or long mode (64).
+/// An image of up to `most` cases, in legacy mode (32) or long mode (64), from that with the number `first` on;
+/// with `breakpoints` debug registers are armed in some.
 ///
 /// # Panics
 /// When the monitor cannot be assembled, which would be a fault of ours.
-pub fn build(bits: u32, most: u64, random: &mut Random) -> Image {
-    try_build(bits, most, random).expect("all of it can be assembled")
+pub fn build(bits: u32, breakpoints: bool, first: u64, most: u64, random: &mut Random) -> Image {
+    try_build(bits, breakpoints, first, most, random).expect("all of it can be assembled")
 }
 
-fn try_build(bits: u32, most: u64, random: &mut Random) -> Result<Image, IcedError> {
+fn try_build(
+    bits: u32,
+    breakpoints: bool,
+    first: u64,
+    most: u64,
+    random: &mut Random,
+) -> Result<Image, IcedError> {
     let tables = tables::tables(bits, &monitor::handlers(), random);
     let mut image = monitor::image(bits, &tables, &tables::data(random))?;
     monitor::boot_pointer(&mut image);
     let (mut at, mut cases) = (0, 0);
     while at + LARGEST < TOP && cases < most {
-        let case = Case::draw(bits, cases as u32, random);
+        let case = Case::draw(bits, breakpoints, cases as u32, random);
+        cases += 1;
+        if cases <= first {
+            continue;
+        }
         let bytes = case.assemble(bits, linear(at))?;
         image[at..at + bytes.len()].copy_from_slice(&bytes);
         at += bytes.len();
-        cases += 1;
     }
     // mov eax, 0; mov edx, port; out dx, al; jmp $
     let end = [0xb8, 0, 0, 0, 0, 0xba, EXIT_PORT as u8, 0, 0, 0, 0xee, 0xeb, 0xfe];
     image[at..at + end.len()].copy_from_slice(&end);
     debug_assert_eq!(image.len(), SIZE);
-    Ok(Image { bytes: image, instructions: cases })
+    Ok(Image { bytes: image, instructions: cases.saturating_sub(first) })
 }
 
 struct Case {
@@ -83,7 +93,7 @@ fn some(bits: u32, random: &mut Random) -> u32 {
 }
 
 impl Case {
-    fn draw(bits: u32, number: u32, random: &mut Random) -> Self {
+    fn draw(bits: u32, breakpoints: bool, number: u32, random: &mut Random) -> Self {
         let (mode, size, level) = if bits == 64 {
             let size = one_of(&[64, 64, 64, 32, 16], random);
             (Mode::Long, size, one_of(&[0, 0, 3], random))
@@ -123,7 +133,8 @@ impl Case {
             (_, true) => selector::USER_SMALL,
             _ => selector::USER_DATA,
         };
-        let setting = Setting { mode, bits: size, level, data: if small { 0 } else { DATA }, stack: top };
+        let setting =
+            Setting { mode, bits: size, level, data: if small { 0 } else { DATA }, stack: top, breakpoints };
         let mut drawn = Drawn::default();
         for _ in 0..=random.below(4) {
             let before = drawn.clone();
@@ -156,7 +167,7 @@ impl Case {
         let mut flags = draw::flags(random) & !0x2_0100;
         flags |= if mode == Mode::Virtual { 1 << 17 } else { 0 };
         let paging_off = mode == Mode::Protected && random.below(8) == 0;
-        let debug = if random.below(6) == 0 { random_debug(random) } else { Vec::new() };
+        let debug = if breakpoints && random.below(6) == 0 { random_debug(random) } else { Vec::new() };
         Self {
             number,
             setting,
@@ -358,11 +369,14 @@ fn random_tables(bits: u32, random: &mut Random) -> Vec<(u32, u32)> {
 /// Breakpoints on the case's code and data, and DR7; general detection now and then.
 fn random_debug(random: &mut Random) -> Vec<(u8, u32)> {
     let mut all: Vec<_> = (0..4)
-        .map(|n| {
+        .map(|n: u8| {
             (n, one_of(&[CODE, CODE + 2, CODE + 5, DATA, DATA + 8, STACK_0 - 0x64, STACK_3 - 0x64], random))
         })
         .collect();
-    let lengths = random.word() as u32 & 0xffff_0000;
+    // Execution has no length; data is written, or read and written, and aligned.
+    let kind =
+        |n: u32| if all[n as usize].1 < TABLES { 0 } else { one_of(&[0xd, 0xf, 1, 3], &mut random.clone()) };
+    let lengths = (0..4).fold(0, |all, n| all | kind(n) << (16 + 4 * n));
     let general = if random.below(8) == 0 { 0x2000 } else { 0 };
     all.push((7, lengths | random.below(0x400) as u32 | general | 0x400));
     all

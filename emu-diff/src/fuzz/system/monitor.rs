@@ -147,11 +147,21 @@ fn boot_32(bits: u32) -> Result<Vec<u8>, IcedError> {
     a.mov(al, 0xff)?;
     a.out(0x21, al)?;
     a.out(0xa1, al)?;
-    a.mov(edi, 0x400)?;
-    a.mov(ecx, (TABLES - 0x400) / 4)?;
+    // SSE, for each step costs the comparison time.
+    a.mov(eax, 0x600)?;
+    a.mov(cr4, eax)?;
     a.mov(eax, 0xcccc_ccccu32)?;
-    a.cld()?;
-    a.rep().stosd()?;
+    a.movd(xmm0, eax)?;
+    a.pshufd(xmm0, xmm0, 0)?;
+    a.mov(edi, 0x400)?;
+    let mut round = a.create_label();
+    a.set_label(&mut round)?;
+    for n in 0..32 {
+        a.movups(xmmword_ptr(edi + 16 * n), xmm0)?;
+    }
+    a.add(edi, 512)?;
+    a.cmp(edi, TABLES as i32)?;
+    a.jb(round)?;
     let fill = |a: &mut CodeAssembler, to: u32, first: u32, step: u32, count: u32| {
         let mut round = a.create_label();
         a.mov(edi, to)?;
@@ -165,11 +175,12 @@ fn boot_32(bits: u32) -> Result<Vec<u8>, IcedError> {
         a.dec(ecx)?;
         a.jne(round)
     };
-    // Supervisor's large pages, and small ones in the first 2 MB, where some are the user's.
-    fill(&mut a, DIRECTORIES, 0x83, 0x20_0000, 2048)?;
-    fill(&mut a, TABLE, 3, 0x1000, 512)?;
+    // Supervisor's pages in the first MB, where some are the user's, and the last 2 MB.
+    fill(&mut a, DIRECTORIES + 8 * 2047, 0xffe0_0083, 0, 1)?;
+    fill(&mut a, TABLE, 3, 0x1000, 256)?;
     fill(&mut a, TABLE, 7, 0x1000, 16)?;
     fill(&mut a, TABLE + 8 * (DATA >> 12), DATA | 7, 0x1000, 1)?;
+    fill(&mut a, TABLE + 8 * (WINDOW_ALIAS >> 12), WINDOW | 3, 0x1000, 8)?;
     fill(&mut a, TABLE + 8 * 0xf0, 0xf_0007, 0x1000, 16)?;
     fill(&mut a, DIRECTORIES, TABLE | 7, 0, 1)?;
     fill(&mut a, PDPT_PAE, DIRECTORIES | 1, 0x1000, 4)?;
@@ -332,6 +343,13 @@ fn restore_memory(bits: u32) -> Result<Vec<u8>, IcedError> {
     copy(TABLES_COPY, TABLES, TABLES_END - TABLES)?;
     copy(DATA_COPY, DATA, DATA_END - DATA)?;
     copy(CODE_COPY, CODE, CODE_SIZE as u32)?;
+    // Where accesses at the edges of segments may have written over INT3.
+    for edge in [BASE + 0xfe0, CODE + 0xfe0, TABLES - 0x20] {
+        copy(CODE_COPY, edge, if edge < CODE + 0x1000 { 0x40 } else { 0x20 })?;
+    }
+    for page in 0..8 {
+        copy(DATA_COPY, WINDOW_ALIAS + 0x1000 * page, 0x40)?;
+    }
     copy(WINDOW_COPY, TABLE + 8 * (WINDOW >> 12), 64)?;
     // Real mode's vectors.
     for vector in 0..REAL_VECTORS {

@@ -43,6 +43,8 @@ pub const DATA_END: u32 = 0x1_1180;
 pub const STACK_3: u32 = 0x1_1100;
 /// Eight pages with all kinds of rights.
 pub const WINDOW: u32 = 0x1_2000;
+/// The same memory for the monitor, writable.
+pub const WINDOW_ALIAS: u32 = 0xb_0000;
 /// Paging structures: PDPT of PAE paging, PML4, PDPT, four page directories, page table of the first 2 MB.
 pub const PDPT_PAE: u32 = 0x6_0000;
 pub const PML4: u32 = 0x6_1000;
