@@ -127,7 +127,7 @@ fn boot() -> Result<Vec<u8>, IcedError> {
     a.assemble(BOOT as u64)
 }
 
-/// The first descriptors of the GDT in ROM, for [`boot`].
+/// The first descriptors of the GDT in ROM, for `boot`.
 pub fn boot_pointer(image: &mut [u8]) {
     let base = top(TABLES_COPY) as u32;
     image[TOP + 0x1630..][..2].copy_from_slice(&0x1fu16.to_le_bytes());
