@@ -579,19 +579,15 @@ fn emit_window(asm: &mut Assembler, table: i32) {
         ; mov rdx, [rcx + 8]
         ; mov [rsp + ABOVE + HALVES + 8], rdx
         ; lea rdi, [rsp + ABOVE + WINDOW]
-        ; mov ecx, r14d
-        ; next:
-        ; mov rax, [rsi + rcx - 8]
-        ; mov [rdi + rcx - 8], rax
-        ; sub ecx, 8
-        ; jnz <next
+    );
+    copy_half(asm, 6, 7);
+    dynasm!(asm
+        ; .arch x64
         ; add rdi, r14
-        ; mov ecx, r14d
-        ; next:
-        ; mov rax, [rdx + rcx - 8]
-        ; mov [rdi + rcx - 8], rax
-        ; sub ecx, 8
-        ; jnz <next
+    );
+    copy_half(asm, 2, 7);
+    dynasm!(asm
+        ; .arch x64
         ; mov eax, r13d
         ; and eax, PAGE - 1
         ; lea rdi, [rdi + rax - PAGE]
@@ -611,6 +607,19 @@ fn emit_window(asm: &mut Assembler, table: i32) {
     );
 }
 
+/// Copies R14 bytes between the addresses in two host registers. Changes RAX, RCX and the host's flags.
+fn copy_half(asm: &mut Assembler, from: u8, to: u8) {
+    dynasm!(asm
+        ; .arch x64
+        ; mov ecx, r14d
+        ; next:
+        ; mov rax, [Rq(from) + rcx - 8]
+        ; mov [Rq(to) + rcx - 8], rax
+        ; sub ecx, 8
+        ; jnz <next
+    );
+}
+
 fn emit_window_back(asm: &mut Assembler) {
     const ABOVE: i32 = 8 + 3 * 8;
     dynasm!(asm
@@ -621,20 +630,16 @@ fn emit_window_back(asm: &mut Assembler) {
         ; mov r14, [rsp + ABOVE + HALVES + 16]
         ; lea r13, [rsp + ABOVE + WINDOW]
         ; mov rdi, [rsp + ABOVE + HALVES]
-        ; mov ecx, r14d
-        ; next:
-        ; mov rax, [r13 + rcx - 8]
-        ; mov [rdi + rcx - 8], rax
-        ; sub ecx, 8
-        ; jnz <next
+    );
+    copy_half(asm, 13, 7);
+    dynasm!(asm
+        ; .arch x64
         ; add r13, r14
         ; mov rdi, [rsp + ABOVE + HALVES + 8]
-        ; mov ecx, r14d
-        ; next:
-        ; mov rax, [r13 + rcx - 8]
-        ; mov [rdi + rcx - 8], rax
-        ; sub ecx, 8
-        ; jnz <next
+    );
+    copy_half(asm, 13, 7);
+    dynasm!(asm
+        ; .arch x64
         ; pop rdi
         ; pop rcx
         ; pop rax

@@ -72,7 +72,7 @@ pub struct Memory {
     /// Which bytes of a frame were decoded as instructions, where any were.
     code_bytes: Vec<Option<Box<ByteMap>>>,
     code_writes: Vec<CodeWrite>,
-    /// Writes beside the instructions of a frame since it has some, and how often it was cleared for them.
+    /// Writes to frames with instructions since these were last dropped for it, and how often they were.
     beside: Vec<(u16, u8)>,
 }
 
@@ -440,6 +440,23 @@ mod tests {
         assert_eq!(out, [0, 0, 0xff, 0xff]);
         mem.read_bytes(0xffff_ffff_ffff_fffe, &mut out);
         assert_eq!(out, [0xff, 0xff, 0, 0]);
+    }
+
+    #[test]
+    fn many_writes_beside_code_drop_it_and_more_are_needed_each_time() {
+        let mut mem = Memory::new(0x4000, 0).unwrap();
+        mem.map(0, 0x4000, PhysPage::ram);
+        let whole = CodeWrite { frame: 1, from: 0, to: PAGE_SIZE as u16 };
+        for few in [FEW_BESIDE, 2 * FEW_BESIDE] {
+            mem.mark_code(1, 0x40, 4);
+            (1..few).for_each(|n| mem.write_frame(1, 0x800, &[n as u8]));
+            assert!(!mem.has_code_writes(), "{few}");
+            mem.write_frame(1, 0x800, &[0]);
+            assert_eq!(mem.take_code_writes(), [whole]);
+            mem.clear_code(1);
+            mem.write_frame(1, 0x800, &[1]);
+            assert!(!mem.has_code_writes(), "data alone is not counted");
+        }
     }
 
     #[test]

@@ -19,16 +19,18 @@ fn count_for_good(a: &mut CodeAssembler) -> Code {
     a.jmp(again)
 }
 
+/// What the first processor does meanwhile.
+fn start_others_and_spin(a: &mut CodeAssembler) -> Code {
+    start_others(a)?;
+    let mut again = a.create_label();
+    a.set_label(&mut again)?;
+    a.jmp(again)
+}
+
 /// Two processors that never wait get equal shares.
 #[test]
 fn busy_processors_have_turns_of_equal_length() {
-    let first = |a: &mut CodeAssembler| {
-        start_others(a)?;
-        let mut again = a.create_label();
-        a.set_label(&mut again)?;
-        a.jmp(again)
-    };
-    let mut guest = Guest::new(2, first, count_for_good);
+    let mut guest = Guest::new(2, start_others_and_spin, count_for_good);
     guest.machine.run(20 * TURN);
     let retired: Vec<u64> = guest.machine.cpus().iter().map(|cpu| cpu.retired).collect();
     assert_eq!(retired, [10 * TURN; 2]);
@@ -62,13 +64,7 @@ impl Observer for Watch {
 /// An observer is told of the end of each turn, by the processor that leaves.
 #[test]
 fn an_observer_sees_every_turn_end() {
-    let first = |a: &mut CodeAssembler| {
-        start_others(a)?;
-        let mut again = a.create_label();
-        a.set_label(&mut again)?;
-        a.jmp(again)
-    };
-    let mut guest = Guest::new(2, first, count_for_good);
+    let mut guest = Guest::new(2, start_others_and_spin, count_for_good);
     guest.machine.set_observer(Some(Box::<Watch>::default()));
     guest.machine.run(20 * TURN);
     let watch = std::mem::take(guest.machine.observer::<Watch>().expect("it looks on"));
