@@ -270,8 +270,7 @@ impl Cpu {
             msr::XSS => check(value == 0)?,
             msr::PKRS => {
                 check(value >> 32 == 0)?;
-                self.msrs.pkrs = value as u32;
-                self.flush_tlb();
+                self.load_pkrs(value as u32);
             }
             msr::PAT => {
                 check(memory_types(value, true))?;

@@ -85,7 +85,7 @@ impl Rules {
         if keys == 0 || self.want == Want::Execute {
             return false;
         }
-        let rights = keys >> ((entry >> 59 & 15) * 2);
+        let rights = keys >> (protection_key(entry) * 2);
         let (access_disable, write_disable) = (rights & 1 != 0, rights & 2 != 0);
         access_disable || write_disable && self.want == Want::Write && (self.user || self.write_protect)
     }
@@ -110,6 +110,11 @@ impl Rules {
         }
         self.want == Want::Read || writable || !self.write_protect
     }
+}
+
+/// Protection key of the page that an entry maps.
+fn protection_key(entry: u64) -> u64 {
+    entry >> 59 & 15
 }
 
 /// One level of a walk.
@@ -279,6 +284,9 @@ impl Cpu {
                 }
                 let dirty = if rules.want == Want::Write { D } else { 0 };
                 self.set_entry_bits(address, entry, A | dirty, 8);
+                if rules.want != Want::Execute {
+                    self.tlb.note_key(user, protection_key(entry));
+                }
                 let mask = (1u64 << level.shift) - 1;
                 let physical = entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask;
                 let write = Rules { want: Want::Write, ..rules };
@@ -347,6 +355,27 @@ impl Cpu {
             global: entry & G != 0 && self.cr4 & CR4_PGE != 0,
             shift: 12,
         })
+    }
+
+    /// Loads PKRU.
+    pub fn load_pkru(&mut self, rights: u32) {
+        self.forget_keys(true, self.pkru ^ rights);
+        self.pkru = rights;
+    }
+
+    /// Loads IA32_PKRS.
+    pub fn load_pkrs(&mut self, rights: u32) {
+        self.forget_keys(false, self.msrs.pkrs ^ rights);
+        self.msrs.pkrs = rights;
+    }
+
+    /// Forgets what is known of pages (user pages, if `user`) whose keys' rights change: a real processor looks at them in each
+    /// access. Systems turn off keys that no page has whenever they switch tasks, so what others have is kept.
+    fn forget_keys(&mut self, user: bool, changed: u32) {
+        let keys = (0..16).filter(|key| changed >> (2 * key) & 3 != 0).fold(0, |keys, key| keys | 1 << key);
+        if self.tlb.has_keys(user, keys) {
+            self.flush_tlb();
+        }
     }
 
     fn read_entry(&mut self, address: u64, size: usize) -> u64 {

@@ -81,6 +81,9 @@ pub struct Tlb {
     /// Counts switches between process contexts.
     clock: u64,
     globals: Box<[u64; GLOBALS / 64]>,
+    /// Protection keys of the pages that translations of data accesses are kept for, a bit for each: of supervisor pages, and
+    /// of user pages.
+    keys: [u16; 2],
     /// Translations made by page walks, for statistics.
     pub fills: u64,
     /// Times that everything, or everything but global pages, was forgotten, for statistics.
@@ -96,6 +99,7 @@ impl Default for Tlb {
             serial,
             clock: 0,
             globals: Box::new([0; GLOBALS / 64]),
+            keys: [0; 2],
             fills: 0,
             flushes: 0,
         }
@@ -162,6 +166,16 @@ impl Tlb {
         self.set.fetch[usize::from(user)].insert(linear, found.physical, found.global, &mut self.serial)
     }
 
+    /// Notes the protection key of a page (a user page, if `user`) before its translation is remembered.
+    pub fn note_key(&mut self, user: bool, key: u64) {
+        self.keys[usize::from(user)] |= 1 << (key & 15);
+    }
+
+    /// May translations be kept of pages (user pages, if `user`) with one of these protection keys (a bit for each)?
+    pub fn has_keys(&self, user: bool, keys: u16) -> bool {
+        self.keys[usize::from(user)] & keys != 0
+    }
+
     fn note_global(&mut self, linear: u64, found: Found) {
         if found.global {
             let (word, bit) = global_bit(linear);
@@ -211,6 +225,7 @@ impl Tlb {
         self.set.clear(&mut self.serial);
         self.others.iter_mut().for_each(|set| set.clear(&mut self.serial));
         self.globals.fill(0);
+        self.keys = [0; 2];
     }
 
     /// Forgets everything but global pages, of all process contexts.

@@ -195,6 +195,27 @@ fn protection_keys_forbid_reads_and_writes_of_user_pages() {
 }
 
 #[test]
+fn rights_of_keys_that_no_page_has_leave_translations_alone() {
+    const WRITE: u32 = 2 << 6;
+    for (pkru, marker) in [(!(3 << 6 | 3), 1), (WRITE, 2)] {
+        let mut lab = Lab::long();
+        lab.write(DATA, 4, 1);
+        lab.write(DATA + 0x1000, 4, 2);
+        let entry = lab.pte_address(DATA) as i32;
+        let out = with_key(&mut lab, pkru, |a| {
+            // The next page comes here, and nothing is invalidated for it.
+            a.add(dword_ptr(entry), 0x1000)?;
+            a.xor(eax, eax)?;
+            a.wrpkru()?;
+            a.mov(eax, dword_ptr(DATA as i32))?;
+            a.int(0x80)
+        });
+        out.fault(0x80, None);
+        assert_eq!(out.reg(RAX), marker);
+    }
+}
+
+#[test]
 fn supervisor_protection_keys_forbid_reads_and_writes_of_supervisor_pages() {
     const PKRS: u32 = 0x6e1;
     const ACCESS: u32 = 1 << 6;

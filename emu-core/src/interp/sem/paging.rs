@@ -62,7 +62,6 @@ fn wrpkru(cpu: &mut Cpu, _: &Op) -> Fallible {
     if cpu.regs[RDX] as u32 != 0 {
         return Err(Fault::GP0);
     }
-    cpu.pkru = cpu.regs[RAX] as u32;
-    cpu.flush_tlb();
+    cpu.load_pkru(cpu.regs[RAX] as u32);
     Ok(())
 }

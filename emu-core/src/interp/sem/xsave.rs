@@ -302,9 +302,8 @@ fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op, compacted_only: bool) -> Fa
         }
     }
     let pkru = quadword(&image, PKRU_IMAGE) as u32;
-    if requested & XCR0_PKRU != 0 && pkru != cpu.pkru {
-        cpu.pkru = pkru;
-        cpu.flush_tlb();
+    if requested & XCR0_PKRU != 0 {
+        cpu.load_pkru(pkru);
     }
     Ok(())
 }
