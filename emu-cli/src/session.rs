@@ -173,6 +173,9 @@ impl Session {
             return Ok(Some(outcome));
         }
         if self.standing || self.guest.debug.motion == Motion::Stand {
+            if let Some(tracing) = &mut self.tracing {
+                tracing.rest(&mut self.guest);
+            }
             // With a client the server has waited already.
             if !self.gdb.as_ref().is_some_and(gdb::Server::connected) {
                 self.sleep(LONGEST_SLEEP);

@@ -19,6 +19,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 pub struct Tracing {
     path: PathBuf,
     flushed: Instant,
+    /// The count when the machine stood last.
+    rested: u64,
 }
 
 impl Tracing {
@@ -29,7 +31,7 @@ impl Tracing {
     pub fn start(guest: &mut Guest, path: PathBuf, file: File, filter: Filter) -> Result<Self> {
         let writer = Writer::start(file).with_context(|| format!("--trace {}", path.display()))?;
         guest.machine().add_observer(Box::new(Recorder::new(writer, filter)));
-        Ok(Self { path, flushed: Instant::now() })
+        Ok(Self { path, flushed: Instant::now(), rested: 0 })
     }
 
     /// The count at which [`look`](Self::look) must be called next, if at a certain one.
@@ -62,6 +64,14 @@ impl Tracing {
             bail!("--trace {}: it cannot be written", self.path.display());
         }
         Ok(())
+    }
+
+    /// The machine stands, so somebody may look at what was recorded.
+    pub fn rest(&mut self, guest: &mut Guest) {
+        let count = guest.instructions();
+        if std::mem::replace(&mut self.rested, count) != count {
+            guest.machine().with_observer(|recorder: &mut Recorder, cpu| recorder.flush(cpu));
+        }
     }
 
     /// Writes what is left.

@@ -132,6 +132,16 @@ impl Recorder {
         self.writer.flush();
     }
 
+    /// The same, and waits until it is.
+    ///
+    /// # Errors
+    /// When the file cannot be written any more; [`finish`](Self::finish) says why.
+    pub fn flush_and_wait(&mut self, cpu: &Cpu) -> std::io::Result<()> {
+        self.close(cpu);
+        self.send();
+        self.writer.flush_and_wait()
+    }
+
     /// Writes the rest.
     ///
     /// # Errors

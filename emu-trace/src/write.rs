@@ -24,8 +24,8 @@ const LEVEL: i32 = 3;
 pub enum Message {
     /// Whole records.
     Words(Vec<u64>),
-    /// What there is should be readable now.
-    Flush,
+    /// What there is should be readable now; whoever waits for that is told.
+    Flush(Option<Sender<()>>),
 }
 
 /// The recorder's end of the thread.
@@ -68,7 +68,17 @@ impl Writer {
 
     /// Has everything that was sent become readable soon.
     pub fn flush(&self) {
-        let _ = self.words.send(Message::Flush);
+        let _ = self.words.send(Message::Flush(None));
+    }
+
+    /// The same, and waits until it is.
+    ///
+    /// # Errors
+    /// When the thread has given up.
+    pub fn flush_and_wait(&self) -> io::Result<()> {
+        let (done, waits) = bounded(1);
+        let _ = self.words.send(Message::Flush(Some(done)));
+        waits.recv().map_err(|_| io::Error::other("the thread that writes it has given up"))
     }
 
     /// Has the thread given up?
@@ -133,7 +143,12 @@ impl Thread {
                     words.clear();
                     let _ = back.try_send(words);
                 }
-                Message::Flush => self.close()?,
+                Message::Flush(waits) => {
+                    self.close()?;
+                    if let Some(waits) = waits {
+                        let _ = waits.send(());
+                    }
+                }
             }
         }
         self.close()?;

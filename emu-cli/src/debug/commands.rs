@@ -2,14 +2,16 @@
 
 use std::fs::OpenOptions;
 
-use emu_core::cpu::control::CR0_PG;
 use emu_core::cpu::debugger::{BreakPoint, Place, WatchPoint};
 use emu_core::cpu::{CS, DS, ES, FS, GS, SS, fault};
+use emu_core::explain;
 use emu_core::mmu::look;
+use emu_trace::record::Recorder;
 
 use super::expression::{self, Expression};
 use super::{Condition, Owner, What, describe, memory, tables};
 use crate::display;
+use crate::explain::Explainer;
 use crate::gdb::registers;
 use crate::machine::Guest;
 use crate::screenshot;
@@ -30,7 +32,8 @@ gdt, ldt, idt, tss       descriptor tables, decoded
 devices [NAME]           chips, or the state of one
 screen                   the text screen
 screenshot FILE.png      the screen as a picture, to a new file
-why                      the last exceptions, and what led to them
+why                      the last exceptions: which check failed, tables, branches (--explain)
+trace                    has all that --trace recorded so far written
 break ADDR [if EXPR]     stops before an instruction
 watch, rwatch, awatch ADDR [LEN] [if EXPR]
                          stops behind writes, reads, both
@@ -44,7 +47,7 @@ bare digits are hexadecimal; elsewhere 0x is needed. Expressions have C's operat
 ";
 
 /// Names of the commands.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     "cpu",
     "regs",
     "print",
@@ -65,6 +68,7 @@ pub const NAMES: [&str; 27] = [
     "screen",
     "screenshot",
     "why",
+    "trace",
     "break",
     "watch",
     "rwatch",
@@ -106,6 +110,7 @@ pub fn run(guest: &mut Guest, line: &str) -> Option<Reply> {
             .map_or_else(|| "The guest shows graphics.\n".into(), |screen| display::plain(&screen))),
         "screenshot" => take_picture(guest, rest),
         "why" => Ok(why(guest)),
+        "trace" => trace(guest),
         "break" => set_break(guest, rest),
         "watch" => set_watch(guest, rest, false, true),
         "rwatch" => set_watch(guest, rest, true, false),
@@ -330,74 +335,49 @@ fn take_picture(guest: &mut Guest, rest: &str) -> Reply {
     Ok(format!("{} by {} pixels\n", picture.width, picture.height))
 }
 
-fn why(guest: &Guest) -> String {
-    let cpu = &guest.machine.cpus()[guest.debug.selected];
+fn trace(guest: &mut Guest) -> Reply {
+    let machine = &mut guest.machine;
+    let flushed = machine.with_observer(|recorder: &mut Recorder, cpu| recorder.flush_and_wait(cpu));
+    match flushed {
+        Some(Ok(())) => Ok(format!("the trace is written up to count {}\n", machine.instructions())),
+        Some(Err(why)) => Err(format!("--trace: it cannot be written: {why}")),
+        None => Err("nothing is traced: expected emu --trace FILE".into()),
+    }
+}
+
+fn why(guest: &mut Guest) -> String {
     let mut text = String::new();
     if let Some(hit) = &guest.debug.last {
         text += &format!("The machine stands because of: {}.\n", describe(hit));
     }
-    if let Some(exception) = cpu.debugger.held() {
-        text += &format!("{exception} is delivered when it goes on.\n");
-    }
-    if guest.debug.shutdown {
+    let cpu = &guest.machine.cpus()[guest.debug.selected];
+    // Only the processor whose turn it is reaches memory.
+    let here = guest.machine.cpu().number == cpu.number;
+    let mut lines = Vec::new();
+    if guest.debug.shutdown && here {
         text += "The processor has shut down; going on resets the machine.\n";
-    }
-    if cpu.fault_chain.is_empty() {
+        lines.extend(explain::chain(cpu));
+        lines.extend(explain::registers(cpu));
+    } else if let Some(exception) = cpu.debugger.held().filter(|_| here) {
+        text += &format!("{exception} is delivered when it goes on.\n");
+        lines.extend(explain::fault(cpu, exception, cpu.fault_address));
+    } else if cpu.fault_chain.is_empty() {
         return text + "No exception has been delivered.\n";
-    }
-    text += "The last exceptions, each raised while the one before was delivered:\n";
-    for delivered in &cpu.fault_chain {
-        text += &format!("  {delivered}\n");
-        if let Some(words) = in_words(delivered.exception) {
-            text += &format!("    {words}\n");
+    } else {
+        text += "The last exceptions, each raised while the one before was delivered:\n";
+        for delivered in &cpu.fault_chain {
+            lines.push(delivered.to_string());
+            let why = here.then(|| explain::delivered(cpu, delivered.exception, delivered.address));
+            lines.extend(why.into_iter().flatten().map(|line| format!("  {line}")));
         }
     }
-    let page = cpu.fault_chain.iter().rev().find(|delivered| delivered.exception.vector == 14);
-    if let Some(page) = page.filter(|_| cpu.cr0 & CR0_PG != 0) {
-        text += &memory::page_walk(&guest.machine, guest.debug.selected, page.address);
+    if let Some(explainer) = guest.machine.observer::<Explainer>() {
+        lines.extend(explainer.branches());
+    }
+    for line in lines {
+        text += &format!("  {line}\n");
     }
     text
-}
-
-/// What an error code says. SDM 3A, "Error Code" and "Page-Fault Exceptions".
-fn in_words(exception: fault::Exception) -> Option<String> {
-    if !exception.has_error {
-        return None;
-    }
-    let code = exception.error;
-    let bit = |n: u32| code >> n & 1 != 0;
-    Some(match exception.vector {
-        14 => {
-            let what = if bit(4) {
-                "an instruction fetch"
-            } else if bit(1) {
-                "a write"
-            } else {
-                "a read"
-            };
-            let who = if bit(2) { "user" } else { "supervisor" };
-            let because = if bit(3) {
-                "a reserved bit is set in an entry"
-            } else if bit(5) {
-                "the protection key forbids it"
-            } else if bit(0) {
-                "the rights of the page forbid it"
-            } else {
-                "the page is not present"
-            };
-            format!("{what} in {who} mode: {because}")
-        }
-        10..=13 if code == 0 => "no selector is concerned".into(),
-        10..=13 => {
-            let place = match (bit(1), bit(2)) {
-                (true, _) => format!("gate of vector {:#x} in the IDT", code >> 3),
-                (false, true) => format!("selector {:#x} in the LDT", code & 0xfff8),
-                (false, false) => format!("selector {:#x} in the GDT", code & 0xfff8),
-            };
-            place + if bit(0) { ", during the delivery of an event from outside the program" } else { "" }
-        }
-        _ => return None,
-    })
 }
 
 /// Splits off `if EXPR`.

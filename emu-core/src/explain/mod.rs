@@ -1,7 +1,7 @@
 //! Faults explained: which check failed, in the manual's words, with the tables that the processor looked at.
 //!
 //! An explanation is made from the state that a fault left, which is that of before the instruction; nothing about the
-//! machine changes. [`fault`] takes one exception, [`chain`] all that led to a shutdown.
+//! machine changes. [`fault`] takes one exception, [`chain`] all that led to a shutdown, [`delivered`] one that was delivered.
 //! SDM 3A, chapters "Interrupt and Exception Handling", "Protection", "Paging".
 
 mod general;
@@ -116,6 +116,12 @@ fn reason(cpu: &Cpu, exception: Exception, address: u64) -> Vec<String> {
         8 => vec!["check: an exception arose while another one was delivered (table \"Interrupt and Exception Classes\")".into()],
         _ => Vec::new(),
     }
+}
+
+/// What can be said of an exception whose handler runs already: the tables that it names, as they are now.
+pub fn delivered(cpu: &Cpu, exception: Exception, address: u64) -> Vec<String> {
+    let tables = exception.vector == 14 || matches!(exception.vector, 10..=13) && exception.error & !1 != 0;
+    if tables { reason(cpu, exception, address) } else { Vec::new() }
 }
 
 /// A chain of exceptions, each the consequence of the one before, that ended in a shutdown.

@@ -21,6 +21,7 @@ mod keyboard;
 #[path = "../../layout.rs"]
 mod layout;
 mod memory_functions;
+mod oops;
 mod paging;
 mod pci;
 mod pic;

@@ -2,7 +2,7 @@
 
 use crate::program::{self, name_of};
 use crate::task::{self, Exit, State};
-use crate::{apic, boot_info, console, cpu, frames, ide, irq, power, print, println, rtc, selftest, timer};
+use crate::{apic, boot_info, console, cpu, frames, ide, irq, oops, power, print, println, rtc, selftest, timer};
 
 /// One command: name, arguments, what it does, and the function that does it.
 struct Command {
@@ -22,6 +22,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "irq", arguments: "", about: "interrupt counts", run: interrupts },
     Command { name: "kill", arguments: "ID", about: "stop a program", run: kill },
     Command { name: "mem", arguments: "", about: "memory", run: memory },
+    Command { name: "oops", arguments: "", about: "die of a mistake in memory, for practice", run: oops::command },
     Command { name: "poweroff", arguments: "", about: "switch the machine off", run: |_| power::off() },
     Command { name: "programs", arguments: "", about: "user programs on the disk", run: programs },
     Command { name: "ps", arguments: "", about: "tasks", run: ps },

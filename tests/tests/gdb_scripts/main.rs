@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use emu_tests::external;
+use emu_tests::{emulator, external};
 use emu_tests::gdb_client::start;
 use emu_tests::process::run;
 use emu_tests::scratch::Scratch;
@@ -22,7 +22,12 @@ fn script(name: &str, arguments: &[&str], input: &[u8]) {
     let scripts = here.join("tests/gdb_scripts/scripts");
     let scratch = Scratch::new(&format!("gdb_{name}"));
     let kernel = scratch.write("kernel.elf", emu_guest::KERNEL_ELF);
-    let (mut emulator, address) = start(&[&["--paused"], arguments].concat(), LIMIT);
+    let trace = scratch.path("trace");
+    let mut all = [&["--paused"], arguments].concat();
+    if name == "who_wrote" {
+        all.extend(["--trace", trace.to_str().expect("a name in UTF-8")]);
+    }
+    let (mut emulator, address) = start(&all, LIMIT);
     emulator.send(input);
     emulator.end_input();
     let mut gdb = Command::new(external::GDB);
@@ -30,6 +35,7 @@ fn script(name: &str, arguments: &[&str], input: &[u8]) {
     gdb.env("PYTHONPATH", &scripts).env("PYTHONDONTWRITEBYTECODE", "1");
     gdb.env("EMU_GDB", &address).env("EMU_KERNEL_ELF", &kernel);
     gdb.env("EMU_GDB_HELP", here.join("../docs/emu-gdb.py"));
+    gdb.env("EMU_BINARY", emulator::binary()).env("EMU_TRACE_FILE", &trace);
     let ended = run(gdb, b"", LIMIT);
     let emulator = emulator.kill();
     assert!(ended.text().contains("PASSED"), "gdb: {}\nemu: {}", ended.story(), emulator.story());
@@ -57,4 +63,11 @@ fn a_watch_point_in_a_user_process() {
 #[test]
 fn a_triple_fault_is_explained() {
     script("triple_fault", &["--no-reboot"], b"run primes 100\npoweroff\n");
+}
+
+#[test]
+fn who_wrote_over_the_kernels_memory() {
+    for engine in ["interp", "jit"] {
+        script("who_wrote", &["--accel", engine], b"oops\n");
+    }
 }

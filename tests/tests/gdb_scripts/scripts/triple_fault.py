@@ -16,9 +16,9 @@ equal(events[-1].stop_signal, "SIGSEGV", "signal")
 why = monitor("why")
 check("has shut down" in why, why)
 check("#PF" in why and "#DF" in why, why)
-check("the page is not present" in why, why)
-check("0x123456789000" in why, why)
-check("in the IDT" in why, why)
+check("the P flag is 0 in the" in why, why)
+check("instruction fetch at linear address 0x123456789000" in why, why)
+check("of the IDT" in why and "the entry is no interrupt, trap or task gate" in why, why)
 # Going on, the machine resets, which ends this run (--no-reboot).
 exits = []
 gdb.events.exited.connect(lambda event: exits.append(event.exit_code))
