@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use emu_tests::{emulator, external};
 use emu_tests::gdb_client::start;
 use emu_tests::process::run;
 use emu_tests::scratch::Scratch;
+use emu_tests::{emulator, external};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
