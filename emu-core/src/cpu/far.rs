@@ -73,10 +73,11 @@ impl Cpu {
         let offset = cut(offset, size);
         let old_cs = u64::from(self.seg[CS].selector);
         if self.paragraphs() {
+            let mut stack = self.same_stack();
+            stack.room(self, size, 2)?;
             if offset > u64::from(self.seg[CS].limit) {
                 return Err(Fault::GP0);
             }
-            let mut stack = self.same_stack();
             stack.push(self, size, old_cs)?;
             stack.push(self, size, next)?;
             self.set_stack_pointer(stack.pointer);
@@ -90,9 +91,10 @@ impl Cpu {
         if rights.code_or_data() {
             self.check_code(selector, &descriptor, self.cpl, (selector & 3) as u8)?;
             let mut stack = self.same_stack();
+            stack.room(self, size, 2)?;
+            self.check_target(&descriptor, offset)?;
             stack.push(self, size, old_cs)?;
             stack.push(self, size, next)?;
-            self.check_target(&descriptor, offset)?;
             self.enter_code(selector, &descriptor, self.cpl)?;
             self.set_stack_pointer(stack.pointer);
             self.regs[RIP] = offset;
@@ -130,10 +132,10 @@ impl Cpu {
         if rights.dpl() < self.cpl || rights.dpl() < (selector & 3) as u8 {
             return Err(Fault::gp(selector));
         }
-        let high = if self.long_mode() { self.descriptor_high(gate, selector)? } else { 0 };
         if !rights.present() {
             return Err(Fault::np(selector));
         }
+        let high = if self.long_mode() { self.descriptor_high(gate, selector)? } else { 0 };
         let target = gate.gate_selector();
         if is_null(target) {
             return Err(Fault::GP0);
@@ -163,9 +165,10 @@ impl Cpu {
         let rights = code.rights();
         let new_cpl = if rights.conforming() { self.cpl } else { rights.dpl() };
         let old_cs = u64::from(self.seg[CS].selector);
-        self.check_target(&code, offset)?;
         if new_cpl == self.cpl {
             let mut stack = self.same_stack();
+            stack.room(self, size, 2)?;
+            self.check_target(&code, offset)?;
             stack.push(self, size, old_cs)?;
             stack.push(self, size, next)?;
             self.enter_code(target, &code, new_cpl)?;
@@ -174,10 +177,6 @@ impl Cpu {
             return Ok(());
         }
         let parameters = if long { 0 } else { gate.raw >> 32 & 31 };
-        let mut copied = [0; 31];
-        for n in 0..parameters {
-            copied[n as usize] = self.peek_sized(size, n * size)?;
-        }
         let mut stack = if long {
             let pointer = self.stack_from_tss64(4 + u64::from(new_cpl) * 8)?;
             let mut segment = Self::null(u16::from(new_cpl), new_cpl);
@@ -192,6 +191,12 @@ impl Cpu {
             let mask = if segment.rights.big() { 0xffff_ffff } else { 0xffff };
             NewStack { segment, pointer, mask, linear_mask: 0xffff_ffff, error: ss, cpl: new_cpl }
         };
+        stack.room(self, size, 4 + parameters)?;
+        self.check_target(&code, offset)?;
+        let mut copied = [0; 31];
+        for n in 0..parameters {
+            copied[n as usize] = self.peek_sized(size, n * size)?;
+        }
         stack.push(self, size, u64::from(self.seg[SS].selector))?;
         stack.push(self, size, self.regs[RSP])?;
         for n in (0..parameters).rev() {

@@ -215,9 +215,6 @@ impl Cpu {
             return Err(Fault::gp(selector));
         }
         let offset = gate.gate_offset();
-        if offset > u64::from(descriptor.limit()) {
-            return Err(Fault::GP0);
-        }
         let flags = self.pushed_flags(vector, source);
         let mut stack = if new_cpl < self.cpl {
             let (ss, esp) = self.inner_stack(new_cpl)?;
@@ -231,6 +228,13 @@ impl Cpu {
         } else {
             self.same_stack()
         };
+        let values = match (from_v86, new_cpl < self.cpl) {
+            (true, _) => 9,
+            (_, true) => 5,
+            _ => 3,
+        };
+        stack.room(self, size, values + u64::from(error.is_some()))?;
+        self.check_target(&descriptor, offset)?;
         if new_cpl < self.cpl {
             if from_v86 {
                 for register in [GS, FS, DS, ES] {
@@ -368,9 +372,8 @@ impl Cpu {
             error: 0,
             cpl: new_cpl,
         };
-        if !self.canonical(offset) {
-            return Err(Fault::GP0);
-        }
+        stack.room(self, 8, 5 + u64::from(error.is_some()))?;
+        self.check_target(&descriptor, offset)?;
         stack.push(self, 8, u64::from(self.seg[SS].selector))?;
         stack.push(self, 8, self.regs[RSP])?;
         stack.push(self, 8, self.pushed_flags(vector, source))?;

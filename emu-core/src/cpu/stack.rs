@@ -91,11 +91,8 @@ pub struct NewStack {
 }
 
 impl NewStack {
-    /// Pushes `size` bytes (2, 4 or 8) of `value`.
-    ///
-    /// # Errors
-    /// #SS for the limit or a non-canonical address, #PF.
-    pub fn push(&mut self, cpu: &mut Cpu, size: u64, value: u64) -> Fallible {
+    /// Where the next push of `size` bytes goes: its offset and its linear address.
+    fn slot(&self, cpu: &Cpu, size: u64) -> Fallible<(u64, u64)> {
         let pointer = self.pointer.wrapping_sub(size) & self.mask;
         let (first, last) = self.segment.write;
         if pointer < first || pointer.wrapping_add(size - 1) > last {
@@ -105,11 +102,37 @@ impl NewStack {
         if self.linear_mask == u64::MAX && !cpu.canonical(linear) {
             return Err(Fault::ss(self.error));
         }
+        Ok((pointer, linear))
+    }
+
+    fn move_to(&mut self, pointer: u64) {
+        self.pointer = self.pointer & !self.mask | pointer;
+    }
+
+    /// Checks that there is room for `count` values of `size` bytes: far transfers do so before they look at their target,
+    /// and write nothing where either does not fit.
+    ///
+    /// # Errors
+    /// #SS for the limit or a non-canonical address.
+    pub fn room(mut self, cpu: &Cpu, size: u64, count: u64) -> Fallible {
+        for _ in 0..count {
+            let (pointer, _) = self.slot(cpu, size)?;
+            self.move_to(pointer);
+        }
+        Ok(())
+    }
+
+    /// Pushes `size` bytes (2, 4 or 8) of `value`.
+    ///
+    /// # Errors
+    /// #SS for the limit or a non-canonical address, #PF.
+    pub fn push(&mut self, cpu: &mut Cpu, size: u64, value: u64) -> Fallible {
+        let (pointer, linear) = self.slot(cpu, size)?;
         let saved = std::mem::replace(&mut cpu.cpl, self.cpl);
         let done = cpu.write_as_current(linear, self.linear_mask, size, value);
         cpu.cpl = saved;
         done?;
-        self.pointer = self.pointer & !self.mask | pointer;
+        self.move_to(pointer);
         Ok(())
     }
 }

@@ -174,6 +174,94 @@ fn conforming_code_keeps_the_callers_privilege() {
     assert_eq!(out.reg(RAX) & 0xffff, u64::from(FREE | 3));
 }
 
+/// CALL FREE:9000h, where FREE is what `value` describes.
+fn call_free(lab: &mut Lab, value: u64, stack: u32) -> Outcome<'_> {
+    lab.gdt(FREE, value);
+    lab.run(|a| {
+        a.mov(eax, u32::from(FREE2))?;
+        a.mov(ss, ax)?;
+        a.mov(esp, stack)?;
+        a.db(&[0x9a, 0, 0x90, 0, 0, FREE.to_le_bytes()[0] | 3, 0])?;
+        a.int(0x80)
+    })
+}
+
+const FREE2: u16 = (FREE + 16) | 3;
+
+/// SDM 2A, "CALL": first room on the stack, then the target's limit, and only then anything is written.
+#[test]
+fn a_far_call_beyond_the_limit_leaves_the_stack_alone() {
+    // Conforming code, code of the same level, and a gate to code of the same level.
+    for value in
+        [descriptor(0, 0x8fff, 0x9f, 4), descriptor(0, 0x8fff, 0xfb, 4), gate(0xec, FREE + 8, 0x9000, 0)]
+    {
+        for (stack, vector) in [(0x100, vector::GP), (4, vector::SS)] {
+            let mut lab = Lab::protected().at_cpl3();
+            lab.gdt(FREE + 8, descriptor(0, 0x8fff, 0xfb, 4));
+            lab.gdt(FREE2, descriptor(DATA, 0xfff, 0xf3, 4));
+            lab.write(DATA + 0xf8, 8, 0x1122_3344_5566_7788);
+            let frame = call_free(&mut lab, value, stack).fault(vector, 0);
+            assert_eq!(frame.sp, u64::from(stack));
+            assert_eq!(lab.read(DATA + 0xf8, 8), 0x1122_3344_5566_7788);
+        }
+    }
+}
+
+/// The same for a gate to an inner level, whose stack is that of the fault as well, but for the last of its parameters.
+#[test]
+fn a_call_gate_beyond_the_limit_leaves_the_inner_stack_alone() {
+    let mut lab = Lab::protected().at_cpl3();
+    lab.gdt(FREE + 8, descriptor(0, 0x8fff, 0x9b, 4));
+    lab.gdt(FREE2, descriptor(DATA, 0xfff, 0xf3, 4));
+    lab.write(INNER_STACK - 32, 8, 0x1122_3344_5566_7788);
+    call_free(&mut lab, gate(0xec, FREE + 8, 0x9000, 4), 0x100).fault(vector::GP, 0);
+    assert_eq!(lab.read(INNER_STACK - 32, 8), 0x1122_3344_5566_7788);
+    // At level 1: a stack without room comes before the target.
+    let small = (FREE + 24) | 1;
+    for (pointer, vector, error) in [(0x1f, vector::SS, u64::from(small & !1)), (0x20, vector::GP, 0)] {
+        let mut lab = Lab::protected().at_cpl3();
+        lab.gdt(FREE + 8, descriptor(0, 0x8fff, 0xbb, 4));
+        lab.gdt(FREE2, descriptor(DATA, 0xfff, 0xf3, 4));
+        lab.gdt(small, descriptor(DATA + 0x1000, 0xff, 0xb3, 4));
+        lab.write(TSS + 0xc, 4, pointer);
+        lab.write(TSS + 0x10, 4, u64::from(small));
+        call_free(&mut lab, gate(0xec, FREE + 8, 0x9000, 4), 0x100).fault(vector, error);
+        assert_eq!(lab.read(DATA + 0x1018, 8), 0);
+    }
+}
+
+/// A gate that is not present says nothing else: what lies behind it is no upper half.
+#[test]
+fn a_64_bit_call_gate_that_is_not_present_is_np_whatever_follows_it() {
+    for opcode in [0x18, 0x28] {
+        let mut lab = Lab::long();
+        lab.gdt(FREE, gate(0x6c, CODE64, 0x9000, 0));
+        lab.gdt(FREE + 8, descriptor(0, 0xf_ffff, 0x93, 0xc));
+        lab.write(0x9804, 2, u64::from(FREE));
+        let out = lab.run(|a| {
+            a.mov(eax, 0x9800)?;
+            a.db(&[0xff, opcode]) // CALL or JMP far [rax]
+        });
+        out.fault_at(CODE + 5, vector::NP, u64::from(FREE));
+    }
+}
+
+/// SDM 2A, "INT n": room on the stack comes before the limit of the handler's segment.
+#[test]
+fn an_interrupt_checks_its_stack_before_its_target() {
+    for (stack, vector) in [(0x100, vector::GP), (8, vector::SS)] {
+        let mut lab = Lab::protected().at_cpl3();
+        lab.gdt(FREE, descriptor(0, 0x8fff, 0x9f, 4));
+        lab.gdt(FREE2, descriptor(DATA, 0xfff, 0xf3, 4));
+        lab.idt(0x30, gate(0xee, FREE, 0x9000, 0));
+        lab.write(DATA + 0xf4, 8, 0x1122_3344_5566_7788);
+        let out = lab.run(code!(a:
+            mov(eax, u32::from(FREE2)); mov(ss, eax); mov(esp, stack); int(0x30)));
+        out.fault(vector, 0);
+        assert_eq!(lab.read(DATA + 0xf4, 8), 0x1122_3344_5566_7788);
+    }
+}
+
 /// Sets an MSR.
 fn set_msr(a: &mut CodeAssembler, msr: u32, value: u64) -> Result<(), iced_x86::IcedError> {
     a.mov(ecx, msr)?;
