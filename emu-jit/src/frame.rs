@@ -34,8 +34,6 @@ pub struct Frame {
     pub high: [u64; 4],
     /// [`emu_core::cpu::eflags::Flags::a`].
     pub flag_a: u64,
-    /// `Flags::b`.
-    pub flag_b: u64,
     /// `Flags::writer` and `Flags::shift`.
     pub flag_writer: u16,
     /// Guest vector registers and MXCSR are in the host's.
@@ -46,6 +44,8 @@ pub struct Frame {
     pub x87_opcode: u16,
     /// Number of the segment register of its memory operand, or an earlier one's, with `NOTED`; 0 when there is none.
     pub x87_segment: u16,
+    /// `Flags::b`; not beside `flag_a`, as both would be read in one piece then, and the processor waits for the two writes.
+    pub flag_b: u64,
     /// Table of indirect jumps of the current context.
     pub jumps: usize,
     /// Base of FS.
@@ -246,7 +246,7 @@ impl Frame {
         (self.tlb_read, self.tlb_write) = cpu.tlb.tables(cpu.context);
         self.flag_a = cpu.flags.a;
         self.flag_b = cpu.flags.b;
-        self.flag_writer = u16::from(cpu.flags.shift) << 8 | cpu.flags.writer as u16;
+        self.flag_writer = cpu.flags.shift << 8 | cpu.flags.writer as u16;
         self.fs_base = cpu.seg[FS].base;
         self.gs_base = cpu.seg[GS].base;
     }

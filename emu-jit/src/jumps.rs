@@ -30,6 +30,8 @@ const MOST_CONTEXTS: usize = 24;
 pub struct Contexts {
     tables: Vec<Jumps>,
     current: usize,
+    /// The one before it: user mode and a kernel take turns.
+    previous: usize,
     /// Counts switches between contexts.
     switches: u64,
     no_target: usize,
@@ -38,7 +40,7 @@ pub struct Contexts {
 impl Contexts {
     /// No tables yet; `no_target` is where empty entries lead.
     pub fn new(no_target: usize) -> Self {
-        Self { tables: Vec::new(), current: 0, switches: 0, no_target }
+        Self { tables: Vec::new(), current: 0, previous: 0, switches: 0, no_target }
     }
 
     /// The table for code of a mode from these pages, which leads to no page that is forgotten.
@@ -60,6 +62,16 @@ impl Contexts {
     }
 
     fn switch(&mut self, mode: Mode, fetches: &FetchTable) {
+        std::mem::swap(&mut self.current, &mut self.previous);
+        if self.tables.get(self.current).is_none_or(|jumps| !jumps.serves(mode.word(), fetches)) {
+            self.look_for(mode, fetches);
+        }
+        self.switches += 1;
+        self.tables[self.current].used = self.switches;
+    }
+
+    #[cold]
+    fn look_for(&mut self, mode: Mode, fetches: &FetchTable) {
         let known = self.tables.iter().position(|jumps| jumps.serves(mode.word(), fetches));
         self.current = known.unwrap_or_else(|| {
             let at = if self.tables.len() < MOST_CONTEXTS {
@@ -71,8 +83,6 @@ impl Contexts {
             self.tables[at].start(mode.word(), fetches);
             at
         });
-        self.switches += 1;
-        self.tables[self.current].used = self.switches;
     }
 
     /// Empties all tables.

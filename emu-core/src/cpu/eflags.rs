@@ -83,8 +83,9 @@ pub struct Flags {
     bits: u64,
     /// What wrote the arithmetic flags last.
     pub writer: Writer,
-    /// 64 minus the operand width in bits: shifting left by it makes every width a 64-bit case.
-    pub shift: u8,
+    /// 64 minus the operand width in bits: shifting left by it makes every width a 64-bit case. (As wide as this so that nobody
+    /// reads it in one piece with `writer`, which was written by itself: processors wait for that.)
+    pub shift: u16,
 }
 
 /// Condition codes in the order of their encoding (SDM vol. 1, "EFLAGS Condition Codes").
@@ -102,7 +103,7 @@ fn bit(on: bool, flag: u64) -> u64 {
     if on { flag } else { 0 }
 }
 
-fn szp(result: u64, shift: u8) -> u64 {
+fn szp(result: u64, shift: u16) -> u64 {
     let top = result << shift;
     bit(top == 0, ZF) | bit(top >> 63 != 0, SF) | parity(result)
 }
@@ -114,17 +115,20 @@ fn parity(result: u64) -> u64 {
 /// SF, ZF and PF of a result at its width.
 #[inline]
 pub fn sign_zero_parity<W: Width>(result: W) -> u64 {
-    szp(result.u64(), (64 - W::BITS) as u8)
+    szp(result.u64(), (64 - W::BITS) as u16)
 }
 
 impl Flags {
+    /// Bytes from the start to the flags that are not arithmetic ones, a quadword.
+    pub const SYSTEM: usize = std::mem::offset_of!(Flags, bits);
+
     /// Records an instruction that writes all six arithmetic flags.
     #[inline(always)]
     pub fn record<W: Width>(&mut self, writer: Writer, a: W, b: W) {
         self.a = a.u64();
         self.b = b.u64();
         self.writer = writer;
-        self.shift = (64 - W::BITS) as u8;
+        self.shift = (64 - W::BITS) as u16;
     }
 
     /// Records operands that translated code kept: `writer` is the number of a [`Writer`].
@@ -143,7 +147,7 @@ impl Flags {
             W::Product,
             W::Split,
         ];
-        (self.a, self.b, self.shift) = (a, b, shift & 63);
+        (self.a, self.b, self.shift) = (a, b, u16::from(shift & 63));
         self.writer = WRITERS[usize::from(writer) % WRITERS.len()];
     }
 

@@ -443,7 +443,7 @@ impl Cpu {
         self.cpl = cpl;
         self.seg[CS] = Self::flat(cs & !3 | u16::from(cpl), dpl | if long { 0xa09b } else { 0xc09b });
         self.seg[SS] = Self::flat(ss & !3 | u16::from(cpl), dpl | 0xc093);
-        self.update_mode();
+        self.update_code();
     }
 
     /// AMD's processors have SYSCALL and SYSRET in all of protected mode, and SYSENTER and SYSEXIT outside long mode

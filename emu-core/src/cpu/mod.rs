@@ -66,17 +66,17 @@ pub const ZERO: usize = 17;
 /// Why the interpreter should look up before it goes on.
 pub mod attention {
     /// Interrupt conditions may have changed.
-    pub const INTERRUPTS: u32 = 1 << 0;
+    pub const INTERRUPTS: u8 = 1 << 0;
     /// Decoded instructions were overwritten, or the memory map changed.
-    pub const MEMORY: u32 = 1 << 1;
+    pub const MEMORY: u8 = 1 << 1;
     /// The board has a request for the driver.
-    pub const REQUEST: u32 = 1 << 2;
+    pub const REQUEST: u8 = 1 << 2;
     /// A single-step trap is due after the next instruction.
-    pub const TRAP: u32 = 1 << 3;
+    pub const TRAP: u8 = 1 << 3;
     /// PAUSE: this processor's turn ends.
-    pub const PAUSE: u32 = 1 << 4;
+    pub const PAUSE: u8 = 1 << 4;
     /// An observer or the debugger wants the run to end.
-    pub const STOP: u32 = 1 << 5;
+    pub const STOP: u8 = 1 << 5;
 }
 
 /// The table registers GDTR and IDTR.
@@ -164,8 +164,9 @@ pub struct Cpu {
     pub context: Context,
     /// Index in its block of the instruction that runs.
     pub done: u32,
-    /// Bits of [`attention`].
-    pub attention: u32,
+    /// Bits of [`attention`]. One byte: a bit set in a wider field would be written as a byte, and processors wait when all of
+    /// it is read then.
+    pub attention: u8,
     /// Retired instructions when the running block began.
     pub retired: u64,
     /// Retired-instruction count at which control must return.
@@ -371,6 +372,21 @@ impl Cpu {
             }
         }
         self.update_flat();
+        self.update_context();
+        self.note_mode();
+        self.stop = true;
+        self.attention |= attention::INTERRUPTS;
+    }
+
+    /// Works out again what derives from CS, SS and the privilege level, which were loaded.
+    pub(super) fn update_code(&mut self) {
+        if self.linear_mask != u64::MAX || self.code_size() != 64 {
+            return self.update_mode();
+        }
+        // It was 64-bit code and still is, where all other segments reach everything and widths do not change.
+        self.seg[CS].update_flat();
+        self.seg[SS].update_flat();
+        self.fetch_generation += 1;
         self.update_context();
         self.note_mode();
         self.stop = true;

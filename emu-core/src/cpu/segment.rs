@@ -188,7 +188,7 @@ impl Cpu {
         }
         self.seg[register] = segment;
         if register == SS || register == CS {
-            self.update_mode();
+            self.update_code();
         } else {
             self.update_flat();
         }
@@ -299,7 +299,7 @@ impl Cpu {
         if self.code_size() == 64 {
             self.seg[CS].base = 0;
         }
-        self.update_mode();
+        self.update_code();
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl Cpu {
     ///
     /// # Errors
     /// #DB, or faults while an interrupt is delivered.
-    pub fn take_events(&mut self, what: u32, until: u64) -> Fallible<Option<Exit>> {
+    pub fn take_events(&mut self, what: u8, until: u64) -> Fallible<Option<Exit>> {
         if self.system().bus.next_event() <= self.now() {
             self.with_bus(|bus, at| bus.advance(at));
             if self.attention & attention::MEMORY != 0 {

@@ -10,6 +10,7 @@ mod flags;
 mod memory;
 mod native;
 mod pages;
+mod system;
 mod window;
 mod x87;
 
@@ -351,7 +352,9 @@ impl<'a> Emitter<'a> {
     /// Has the interpreter's handler run an instruction, in the middle of the block.
     fn call_out(&mut self, index: usize) {
         self.state_to_frame();
-        self.call_handler(index);
+        if !self.system(index) {
+            self.call_handler(index);
+        }
         self.state = State::default();
     }
 
