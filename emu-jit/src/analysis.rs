@@ -20,6 +20,10 @@ pub const MOST: usize = 64;
 /// Most conditional jumps that a block goes on after.
 const MOST_EXITS: usize = 6;
 
+/// Most rounds of a loop in a block, and instructions in all of them.
+const MOST_ROUNDS: usize = 4;
+const MOST_UNROLLED: usize = 24;
+
 /// How an instruction is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -95,6 +99,8 @@ pub struct Guest {
     pub aligned: bool,
     /// It works on the host's x87 unit.
     pub x87: bool,
+    /// A Jcc that leads to the next copy of its loop: control leaves where it is not taken.
+    pub turns: bool,
 }
 
 impl Guest {
@@ -162,12 +168,30 @@ pub fn block(
         let back = guest.kind == Kind::Branch && guest.insn.near_branch_target() == offset as u64;
         let last = guest.ends() || back || exits > MOST_EXITS;
         block.push(guest);
+        if back {
+            unroll(&mut block, exits, most);
+        }
         if last {
             break;
         }
     }
     plan(&mut block, mode, merge);
     block
+}
+
+/// Makes several rounds of a short loop one block, so that one check serves accesses of all of them.
+fn unroll(block: &mut Vec<Guest>, exits: usize, most: usize) {
+    let rounds = (MOST_UNROLLED.min(most) / block.len()).min(MOST_ROUNDS).min(2 * MOST_EXITS / exits.max(1));
+    if block.iter().any(|guest| guest.kind == Kind::CallOut) {
+        return;
+    }
+    let body = block.clone();
+    for _ in 1..rounds {
+        if let Some(last) = block.last_mut() {
+            last.turns = true;
+        }
+        block.extend_from_slice(&body);
+    }
 }
 
 /// Decides what depends on the block as a whole.
@@ -217,6 +241,7 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         stack: Way::Checked,
         aligned: false,
         x87: false,
+        turns: false,
     };
     guest.kind = kind(&insn, &guest.op, mode, memories, access);
     if guest.kind == Kind::Native {

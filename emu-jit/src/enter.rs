@@ -74,6 +74,11 @@ impl Stretch {
         debug_assert!(below < 1 << 10 && span < 1 << 12 && size < 64, "groups are short");
         Self(below | span << 10 | size << 22 | u32::from(write) << 28)
     }
+
+    /// Length of the stretch in bytes.
+    pub fn span(self) -> u32 {
+        self.0 >> 10 & 0xfff
+    }
 }
 
 /// The functions that thunks call.
@@ -228,7 +233,7 @@ extern "sysv64" fn bring_in(stack: &mut StackFrame, linear: u64, stretch: Stretc
     // SAFETY: as in `call_out`.
     let cpu = unsafe { &mut *stack.frame.cpu };
     let Stretch(packed) = stretch;
-    let (below, span) = (u64::from(packed & 0x3ff), u64::from(packed >> 10 & 0xfff));
+    let (below, span) = (u64::from(packed & 0x3ff), u64::from(stretch.span()));
     let (size, write) = (u64::from(packed >> 22 & 0x3f), packed >> 28 & 1 != 0);
     let linear = linear & cpu.linear_mask;
     let access = linear.wrapping_add(below);

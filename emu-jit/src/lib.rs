@@ -407,6 +407,10 @@ impl Translator {
     /// a careful one: an ordinary one would fail in the same way.
     #[cold]
     fn go_carefully(&mut self, cpu: &mut Cpu) -> Option<Exit> {
+        // A loop may have come to the deadline with its last round.
+        if cpu.retired >= cpu.deadline {
+            return None;
+        }
         match self.find(cpu, Mode::of(cpu), true) {
             Some(code) => self.run_code(cpu, code),
             None if cpu.attention != 0 => None,

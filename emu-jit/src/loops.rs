@@ -20,7 +20,7 @@ pub const FEW: i32 = 4;
 /// Most rounds at a time.
 pub const MOST: i32 = 4096;
 /// Rounds of the ordinary copy before the fast one is tried, or tried again.
-pub const SOON: i32 = 5;
+pub const SOON: i32 = 4;
 /// The same where strides are too long for it.
 pub const LATER: i32 = 500;
 /// Bytes that the accesses of one run may span.

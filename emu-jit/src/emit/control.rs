@@ -108,8 +108,12 @@ impl Emitter<'_> {
     pub(super) fn branch(&mut self, guest: &Guest) {
         self.need_flags(guest.reads, true);
         let from = self.asm.new_dynamic_label();
-        self.jump_if(guest.insn.condition_code(), from);
-        let target = self.target(guest);
+        let target = if guest.turns {
+            self.jump_unless(guest, from)
+        } else {
+            self.jump_if(guest.insn.condition_code(), from);
+            self.target(guest)
+        };
         let left = (self.block.len() - self.index - 1) as i8;
         self.cold.push(Cold::Side { from, target, left, state: self.state });
     }
@@ -118,11 +122,16 @@ impl Emitter<'_> {
     pub(super) fn branch_back(&mut self, guest: &Guest) {
         self.need_flags(guest.reads, true);
         let from = self.asm.new_dynamic_label();
+        let target = self.jump_unless(guest, from);
+        self.cold.push(Cold::Side { from, target, left: 0, state: self.state });
+    }
+
+    /// Jumps where a conditional jump is not taken, and says to which offset in the page that leads.
+    fn jump_unless(&mut self, guest: &Guest, to: DynamicLabel) -> i64 {
         let mut other = guest.insn;
         other.negate_condition_code();
-        self.jump_if(other.condition_code(), from);
-        let target = i64::from(self.offset) + i64::from(guest.op.end);
-        self.cold.push(Cold::Side { from, target, left: 0, state: self.state });
+        self.jump_if(other.condition_code(), to);
+        i64::from(self.offset) + i64::from(guest.op.end)
     }
 
     fn jump_if(&mut self, condition: ConditionCode, to: DynamicLabel) {

@@ -16,6 +16,12 @@ impl<'a> Emitter<'a> {
         self.fast.is_some_and(|fast| !fast.runs.is_empty())
     }
 
+    /// How often the block is run for so many rounds of its loop, of which it may hold several.
+    pub(super) fn turns(&self, rounds: i32) -> i32 {
+        let in_block = 1 + self.block.iter().filter(|guest| guest.turns).count() as i32;
+        (rounds + in_block - 1) / in_block
+    }
+
     /// The fast copy of the loop. False when it cannot begin with the flags as the first copy left them.
     pub(super) fn fast_copy(&mut self, block: &'a [Guest]) -> Result<bool, Failed> {
         self.in_fast = true;
@@ -92,11 +98,11 @@ impl<'a> Emitter<'a> {
         for (number, run) in fast.runs.iter().enumerate() {
             self.prepare_run(number, run, unknown)?;
         }
-        let count = self.block.len() as i8;
+        let (count, few) = (self.block.len() as i8, self.turns(FEW));
         dynasm!(self.asm
             ; .arch x64
             ; mov r13, [rsp + RUN]
-            ; cmp r13, FEW
+            ; cmp r13, few
             ; jb =>none
             ; imul r13, r13, BYTE count
             ; cmp r13, r15
@@ -108,15 +114,23 @@ impl<'a> Emitter<'a> {
             ; jmp =>self.labels.fast
             ; =>none
         );
-        let never = fast.runs.iter().any(|run| run.stride.unsigned_abs() * FEW as u64 > PAGE_SIZE);
-        let patience = if never { LATER } else { SOON };
+        let never = fast.runs.iter().any(|run| run.stride.unsigned_abs() * few as u64 > PAGE_SIZE);
+        let soon = self.turns(SOON);
+        let patience = if never { self.turns(LATER) } else { soon };
         let again = self.asm.new_dynamic_label();
+        let near_the_end = self.turns(MOST) < MOST && !never;
+        if near_the_end {
+            // Some rounds later the check for all of a block's would fail.
+            self.state = state;
+            self.state_to_frame();
+            self.jump_to(i64::from(self.offset), true);
+        } else {
+            dynasm!(self.asm; .arch x64; mov DWORD [rsp + ROUNDS], patience; jmp =>again);
+        }
         dynasm!(self.asm
             ; .arch x64
-            ; mov DWORD [rsp + ROUNDS], patience
-            ; jmp =>again
             ; =>unknown
-            ; mov DWORD [rsp + ROUNDS], SOON
+            ; mov DWORD [rsp + ROUNDS], soon
             ; =>again
         );
         self.state = state;

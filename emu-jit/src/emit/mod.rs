@@ -18,6 +18,7 @@ use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::OSZAPC;
 use emu_core::interp::op::Op;
+use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Encoder, Instruction, Register};
 
 use crate::analysis::{Guest, Kind, Want, repeats};
@@ -263,7 +264,7 @@ impl<'a> Emitter<'a> {
         );
         let direct = self.asm.offset().0;
         if self.prepares() {
-            dynasm!(self.asm; .arch x64; mov DWORD [rsp + ROUNDS], SOON);
+            dynasm!(self.asm; .arch x64; mov DWORD [rsp + ROUNDS], self.turns(SOON));
         }
         dynasm!(self.asm
             ; .arch x64
@@ -442,16 +443,22 @@ impl<'a> Emitter<'a> {
                 Cold::Careful { from, again, stretch, index, state } => {
                     dynasm!(self.asm; .arch x64; =>from);
                     if let Some(again) = again {
+                        let last = PAGE_SIZE as i32 - stretch.span() as i32;
+                        let crosses = self.asm.new_dynamic_label();
                         let stretch = stretch.0 as i32;
                         dynasm!(self.asm
                             ; .arch x64
                             ; add r13, [r14]
+                            ; mov r14d, r13d
+                            ; and r14d, PAGE_SIZE as i32 - 1
+                            ; cmp r14d, last
+                            ; ja =>crosses
                             ; mov r14, r13
                             ; mov r13d, stretch
                             ; call extern self.thunks.bring_in
                         );
                         self.vectors_back();
-                        dynasm!(self.asm; .arch x64; cmp QWORD [rsp + RUN], 0; je =>again);
+                        dynasm!(self.asm; .arch x64; cmp QWORD [rsp + RUN], 0; je =>again; =>crosses);
                     }
                     self.state = state;
                     self.state_to_frame();

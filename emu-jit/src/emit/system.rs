@@ -14,8 +14,7 @@ use crate::frame::{CPU, GS_BASE, SPILL};
 
 const CPL: i32 = offset_of!(Cpu, cpl) as i32;
 const SYSTEM_FLAGS: i32 = (offset_of!(Cpu, flags) + Flags::SYSTEM) as i32;
-const BASE_OF_GS: i32 =
-    (offset_of!(Cpu, seg) + GS * size_of::<Segment>() + offset_of!(Segment, base)) as i32;
+const BASE_OF_GS: i32 = (offset_of!(Cpu, seg) + GS * size_of::<Segment>() + offset_of!(Segment, base)) as i32;
 const KERNEL_GS_BASE: i32 = (offset_of!(Cpu, msrs) + offset_of!(Msrs, kernel_gs_base)) as i32;
 
 impl Emitter<'_> {
