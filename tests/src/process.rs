@@ -150,6 +150,16 @@ impl Running {
         self.reap(status)
     }
 
+    /// Asks it to end (SIGTERM), waits until it has, and returns what it had printed.
+    ///
+    /// # Panics
+    /// When the host has no `kill`.
+    pub fn terminate(self) -> Ended {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().expect("there is a kill");
+        assert!(sent.success() || !self.output().is_empty(), "it had ended without a word");
+        self.finish()
+    }
+
     /// Kills it (SIGKILL) and returns what it had printed.
     pub fn kill(mut self) -> Ended {
         self.reap(None)

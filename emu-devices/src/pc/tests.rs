@@ -1,5 +1,7 @@
 //! The board as its processor sees it.
 
+mod dma;
+
 use emu_core::bus::{Access, Bus, NEVER, Request, Tick};
 use emu_core::mem::Memory;
 

@@ -17,8 +17,8 @@ initrd (hd0,msdos1)/initrd.img
 boot
 ";
 const MODULES: [&str; 8] = ["biosdisk", "part_msdos", "newc", "linux", "serial", "terminal", "echo", "boot"];
-fn boots(firmware: Firmware) {
-    let folder = Scratch::new(&format!("grub-{firmware:?}"));
+fn boots(engine: &str, firmware: Firmware) {
+    let folder = Scratch::new(&format!("grub-{engine}-{firmware:?}"));
     let Some((kernel, initrd)) = kernel() else { return };
     let mut archive = Archive::default();
     archive.program("vmlinuz", &kernel);
@@ -32,17 +32,24 @@ fn boots(firmware: Firmware) {
     };
     disk.extend(files);
     let image = folder.write("disk.img", &disk);
-    let Some(text) = session(firmware, "--drive", &image) else { return };
+    let Some(text) = session(engine, firmware, "--drive", &image) else { return };
     assert!(text.contains("grub has started"), "{text}");
 }
 
 #[test]
 fn grub_boots_linux_from_a_disk_with_our_bios() {
-    boots(Firmware::Ours);
+    boots("jit", Firmware::Ours);
 }
 
 #[test]
 #[ignore = "takes a quarter of a minute"]
 fn grub_boots_linux_from_a_disk_with_seabios() {
-    boots(Firmware::SeaBios);
+    boots("jit", Firmware::SeaBios);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn grub_boots_linux_from_a_disk_on_the_interpreter_with_both_firmwares() {
+    boots("interp", Firmware::Ours);
+    boots("interp", Firmware::SeaBios);
 }

@@ -15,7 +15,7 @@ LABEL linux
   APPEND console=ttyS0
 ";
 
-fn boots(firmware: Firmware) {
+fn boots(engine: &str, firmware: Firmware) {
     let Some(isolinux) = packaged("isolinux", "usr/lib/ISOLINUX/isolinux.bin") else { return };
     let Some(core) = packaged("syslinux-common", "usr/lib/syslinux/modules/bios/ldlinux.c32") else { return };
     let Some((kernel, initrd)) = kernel() else { return };
@@ -27,18 +27,25 @@ fn boots(firmware: Firmware) {
         ("INITRD.IMG", &initrd),
     ];
     let boot = Boot { file: "ISOLINUX.BIN", media: 0, sectors: 4, table: true };
-    let folder = Scratch::new(&format!("isolinux-{firmware:?}"));
+    let folder = Scratch::new(&format!("isolinux-{engine}-{firmware:?}"));
     let image = folder.write("linux.iso", &disc(&files, Some(boot)));
-    let Some(text) = session(firmware, "--cdrom", &image) else { return };
+    let Some(text) = session(engine, firmware, "--cdrom", &image) else { return };
     assert!(text.contains("ISOLINUX 6.04"), "{text}");
 }
 
 #[test]
 fn isolinux_boots_linux_with_our_bios() {
-    boots(Firmware::Ours);
+    boots("jit", Firmware::Ours);
 }
 
 #[test]
 fn isolinux_boots_linux_with_seabios() {
-    boots(Firmware::SeaBios);
+    boots("jit", Firmware::SeaBios);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn isolinux_boots_linux_on_the_interpreter_with_both_firmwares() {
+    boots("interp", Firmware::Ours);
+    boots("interp", Firmware::SeaBios);
 }

@@ -36,9 +36,9 @@ pub fn kernel() -> Option<(Vec<u8>, Vec<u8>)> {
     Some((kernel, archive.finish()))
 }
 
-/// Boots with these arguments, talks to the shell, and returns what came over the serial port.
-pub fn session(firmware: Firmware, medium: &str, image: &Path) -> Option<String> {
-    let mut command: Command = emu(["--no-reboot", medium]);
+/// Boots from a medium on an engine, talks to the shell, and returns what came over the serial port.
+pub fn session(engine: &str, firmware: Firmware, medium: &str, image: &Path) -> Option<String> {
+    let mut command: Command = emu(["--accel", engine, "--no-reboot", medium]);
     command.arg(image);
     if let Some(bios) = firmware.file()? {
         command.arg("--bios").arg(bios);

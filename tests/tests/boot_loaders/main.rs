@@ -6,6 +6,7 @@ mod faults;
 mod grub;
 mod isolinux;
 mod linux;
+mod memtest;
 mod screens;
 mod serial_screen;
 

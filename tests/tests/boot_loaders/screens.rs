@@ -1,11 +1,10 @@
 //! What is seen on the screen and asked for with keys: GRUB's rescue images, iPXE, memtest86+.
 
 use emu_core::engine::Engine;
-use emu_devices::direct_boot::{BootKernel, Request};
 use emu_devices::keys::Key;
 use emu_devices::pc::PcConfig;
 use emu_tests::board::{Board, memory_disk};
-use emu_tests::engine::{BOTH, interpreter, translator};
+use emu_tests::engine::{BOTH, interpreter};
 
 use super::Firmware;
 use super::linux::packaged;
@@ -98,31 +97,6 @@ fn memtest(engine: MakeEngine, firmware: Firmware, path: &str) {
     board.wait_for("to start testing", 6000);
     board.press(Key::ENTER);
     board.wait_for("Status: Testing", 6000);
-}
-
-/// The last test (10) only waits, for minutes of guest time; it comes when the others have been through.
-fn memtest_passes(engine: MakeEngine, path: &str) {
-    let Some(image) = packaged("memtest86+", path) else { return };
-    let ram = 4 << 20;
-    let request = Request { image, ram_size: ram, ..Request::default() };
-    let kernel = BootKernel::new(request).expect("it boots as Linux does");
-    let kernel = Some((kernel, emu_roms::KERNEL_BOOT.to_vec()));
-    let mut board = Board::on(engine(), PcConfig { ram_size: ram, kernel, ..PcConfig::default() });
-    board.wait_for("Test #10", 30_000);
-    board.wait_for("Errors: 0", 100);
-    assert!(board.screen().iter().any(|row| row.contains("Memtest86+ v6.10")), "{:#?}", board.screen());
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn memtest_of_64_bits_passes_its_tests() {
-    memtest_passes(translator, "boot/memtest86+x64.bin");
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn memtest_of_32_bits_passes_its_tests() {
-    memtest_passes(translator, "boot/memtest86+ia32.bin");
 }
 
 #[test]

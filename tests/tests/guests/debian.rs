@@ -92,3 +92,9 @@ fn debian_on_a_disk_with_seabios() {
 fn debian_on_a_disk_on_the_interpreter() {
     boots("interp", Firmware::Ours);
 }
+
+#[test]
+#[ignore = "takes many minutes, and root's rights to make the disk"]
+fn debian_on_a_disk_with_seabios_on_the_interpreter() {
+    boots("interp", Firmware::SeaBios);
+}

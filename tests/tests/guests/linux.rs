@@ -75,12 +75,14 @@ pub struct Setup {
     pub cpus: u32,
     /// How the session ends.
     pub end: End,
+    /// What is added to the command line.
+    pub append: &'static str,
 }
 
 impl Setup {
     /// One processor on the default engine, switched off in the end.
     pub const fn new(firmware: Firmware) -> Self {
-        Self { engine: None, firmware, cpus: 1, end: End::PowerOff }
+        Self { engine: None, firmware, cpus: 1, end: End::PowerOff, append: "" }
     }
 
     /// On the interpreter.
@@ -91,6 +93,15 @@ impl Setup {
     /// With so many processors.
     pub const fn cpus(self, cpus: u32) -> Self {
         Self { cpus, ..self }
+    }
+
+    /// With this at the end of the command line.
+    pub const fn append(self, append: &'static str) -> Self {
+        Self { append, ..self }
+    }
+
+    fn command_line(&self) -> String {
+        format!("console=ttyS0 {}", self.append)
     }
 
     /// Ends with a reset.
@@ -133,6 +144,11 @@ impl Guest {
 
 /// Boots a guest, has it answer the session and end, and checks all that.
 pub fn check(guest: &Guest, setup: Setup) {
+    check_for(guest, setup, &[]);
+}
+
+/// The same, and these lines are to be there, too.
+pub fn check_for(guest: &Guest, setup: Setup, lines: &[&str]) {
     let scratch = Scratch::new(&format!("{}-{setup:?}", guest.package));
     let Some(files) = guest.files(&scratch) else { return };
     let bios = match setup.firmware {
@@ -145,7 +161,7 @@ pub fn check(guest: &Guest, setup: Setup) {
     if !qemu() {
         return;
     }
-    let expected = complaints_on_qemu(guest, &files, setup.cpus);
+    let expected = complaints_on_qemu(guest, &files, setup);
     let (ended, seconds) = session(on_emu(&files, setup, bios.as_deref()), setup.end);
     let text = ended.text();
     let wanted = match setup.end {
@@ -154,7 +170,8 @@ pub fn check(guest: &Guest, setup: Setup) {
     };
     assert_eq!(ended.code(), Some(wanted), "{}", ended.story());
     let (machine, processors) = (format!("\n{}\r", guest.machine), format!("\nprocessors-{}-\r", setup.cpus));
-    for line in [&machine, &processors, "model name\t: emu", "\nMem:", "end-42"] {
+    let always: [&str; 5] = [&machine, &processors, "model name\t: emu", "\nMem:", "end-42"];
+    for line in always.iter().chain(lines) {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
     let new: Vec<_> = complaints(&text).difference(&expected).cloned().collect();
@@ -163,7 +180,8 @@ pub fn check(guest: &Guest, setup: Setup) {
 }
 
 fn on_emu(files: &Files, setup: Setup, bios: Option<&Path>) -> Command {
-    let mut command = emu(["--append", "console=ttyS0", "--no-reboot", "--smp", &setup.cpus.to_string()]);
+    let mut command = emu(["--no-reboot", "--smp", &setup.cpus.to_string()]);
+    command.arg("--append").arg(setup.command_line());
     command.arg("--kernel").arg(&files.kernel).arg("--initrd").arg(&files.initrd);
     bios.into_iter().for_each(|bios| {
         command.arg("--bios").arg(bios);
@@ -175,24 +193,26 @@ fn on_emu(files: &Files, setup: Setup, bios: Option<&Path>) -> Command {
 }
 
 /// What the same kernel complains of on QEMU, which is asked once.
-fn complaints_on_qemu(guest: &Guest, files: &Files, cpus: u32) -> BTreeSet<String> {
-    static KNOWN: Mutex<BTreeMap<(&str, u32), BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+fn complaints_on_qemu(guest: &Guest, files: &Files, setup: Setup) -> BTreeSet<String> {
+    type Key = (&'static str, u32, &'static str);
+    static KNOWN: Mutex<BTreeMap<Key, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.entry((guest.package, cpus)).or_insert_with(|| complaints(&on_qemu(files, cpus))).clone()
+    let key = (guest.package, setup.cpus, setup.append);
+    known.entry(key).or_insert_with(|| complaints(&on_qemu(files, setup))).clone()
 }
 
 /// What the same kernel prints on QEMU.
-fn on_qemu(files: &Files, cpus: u32) -> String {
+fn on_qemu(files: &Files, setup: Setup) -> String {
     let mut command = Command::new(QEMU);
     command.args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot"]);
     command
-        .args(["-smp", &cpus.to_string(), "-append", "console=ttyS0", "-kernel"])
+        .args(["-smp", &setup.cpus.to_string(), "-append", &setup.command_line(), "-kernel"])
         .arg(&files.kernel)
         .arg("-initrd")
         .arg(&files.initrd);
-    let (ended, seconds) = session(command, End::PowerOff);
+    let (ended, seconds) = session(command, setup.end);
     assert_eq!(ended.code(), Some(0), "on QEMU: {}", ended.story());
-    eprintln!("on QEMU with {cpus} processors: {seconds}");
+    eprintln!("on QEMU with {} processors: {seconds}", setup.cpus);
     ended.text()
 }
 

@@ -11,7 +11,7 @@ mod linux;
 mod xv6;
 
 use emu_tests::debian::Arch;
-use linux::{Firmware, Guest, Setup, check};
+use linux::{Firmware, Guest, Setup, check, check_for};
 
 const CLOUD: Guest = Guest { package: "linux-image-cloud-amd64", arch: Arch::Amd64, machine: "x86_64" };
 const AMD64: Guest = Guest { package: "linux-image-amd64", arch: Arch::Amd64, machine: "x86_64" };
@@ -46,6 +46,41 @@ fn kernel_without_pae_with_our_bios() {
     check(&I686, OURS.restarts());
 }
 
+/// Without ACPI the kernel has only the MP table: for its processors, and for where interrupts go.
+const BY_THE_MP_TABLE: Setup = OURS.cpus(2).append("acpi=off").restarts();
+const FOUND: [&str; 3] = ["found SMP MP-table", "Intel MultiProcessor Specification v1.4", "Allowing 2 CPUs"];
+
+#[test]
+fn kernel_without_acpi_finds_its_processors_in_the_mp_table() {
+    check_for(&I686, BY_THE_MP_TABLE, &FOUND);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn kernels_without_acpi_find_their_processors_in_the_mp_table_on_both_engines() {
+    let with_seabios = Setup { firmware: Firmware::SeaBios, ..BY_THE_MP_TABLE };
+    check_for(&AMD64, BY_THE_MP_TABLE, &FOUND);
+    check_for(&AMD64, with_seabios, &FOUND);
+    check_for(&I686, with_seabios, &FOUND);
+    check_for(&I686, BY_THE_MP_TABLE.interpreted(), &FOUND);
+    check_for(&AMD64, BY_THE_MP_TABLE.interpreted(), &FOUND);
+    check_for(&I686_PAE, with_seabios.interpreted(), &FOUND);
+}
+
+/// The setup code asks the VGA BIOS for the mode, and the kernel shows what it got.
+#[test]
+fn the_command_line_chooses_the_video_mode() {
+    check_for(&CLOUD, OURS.append("vga=ext"), &["Console: colour VGA+ 80x50"]);
+}
+
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
+fn the_command_line_chooses_the_video_mode_on_both_engines() {
+    check_for(&CLOUD, SEABIOS.append("vga=ext"), &["Console: colour VGA+ 80x50"]);
+    check_for(&CLOUD, OURS.append("vga=ext").interpreted(), &["Console: colour VGA+ 80x50"]);
+    check_for(&CLOUD, SEABIOS.append("vga=ext").interpreted(), &["Console: colour VGA+ 80x50"]);
+}
+
 #[test]
 #[ignore = "takes half a minute; the short ones take the same ways"]
 fn cloud_kernel_on_four_processors_with_both_firmwares() {
@@ -57,6 +92,7 @@ fn cloud_kernel_on_four_processors_with_both_firmwares() {
 #[ignore = "takes half a minute; the short ones take the same ways"]
 fn cloud_kernel_on_eight_processors() {
     check(&CLOUD, OURS.cpus(8));
+    check(&CLOUD, SEABIOS.cpus(8).interpreted());
 }
 
 #[test]
