@@ -48,7 +48,8 @@ int10_12:
 
 memory:
     mov CALLER_BX, 0x0003
-    cmp byte ptr ds:[BDA_VIDEO_MODE], 7
+    call display_code
+    cmp al, 7
     jne 1f
     mov CALLER_BH, 1
 1:  mov CALLER_CX, 0x0009
@@ -113,9 +114,11 @@ int10_1a:
 display_code:
     mov al, 8
     cmp byte ptr ds:[BDA_VIDEO_MODE], 7
-    jne 1f
-    dec al
-1:  ret
+    je 1f
+    cmp byte ptr ds:[BDA_VIDEO_MODE], 0x0F
+    jne 2f
+1:  dec al
+2:  ret
 
 int10_1b:
     cmp CALLER_BX, 0
@@ -142,20 +145,27 @@ int10_1b:
     mov es:[di + 0x23], ax
     call display_code
     mov es:[di + 0x25], al
-    mov word ptr es:[di + 0x27], 16     // colours
-    mov byte ptr es:[di + 0x29], 8      // pages
+    movzx ebx, byte ptr ds:[BDA_VIDEO_MODE]
     mov byte ptr es:[di + 0x2A], 2      // 400 lines
-    cmp byte ptr ds:[BDA_VIDEO_MODE], 0x13
-    jne 1f
-    mov word ptr es:[di + 0x27], 256
-    mov byte ptr es:[di + 0x29], 1
+    cmp bl, 0x13
+    ja 1f
+    mov al, cs:[bx + colours]
+    mov es:[di + 0x27], al
+    cmp bl, 0x13
+    sete byte ptr es:[di + 0x28]                 // 256
+    mov al, cs:[bx + pages]
+    mov es:[di + 0x29], al
 1:  mov byte ptr es:[di + 0x31], 3      // 256 KiB
     mov CALLER_AL, 0x1B
 2:  ret
 
-/* The static table: modes 0-3, 7, 0Dh, 0Eh, 10h, 12h, 13h; 400 lines; 8 font blocks, 2 at a time. */
+/* Of modes 0 to 13h. */
+colours: .byte 16, 16, 16, 16, 4, 4, 2, 0, 0, 0, 0, 0, 0, 16, 16, 0, 16, 2, 16, 0
+pages:   .byte 8, 8, 8, 8, 1, 1, 1, 8, 0, 0, 0, 0, 0, 8, 4, 2, 2, 1, 1, 1
+
+/* The static table: modes 0-7, 0Dh-13h; 400 lines; 8 font blocks, 2 at a time. */
 abilities:
-    .byte 0x8F, 0x60, 0x0D
+    .byte 0xFF, 0xE0, 0x0F
     .byte 0, 0, 0, 0
     .byte 0x04, 8, 2
     .byte 0x00, 0x00

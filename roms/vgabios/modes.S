@@ -1,9 +1,10 @@
 /* INT 10h AH=00h: sets a mode.
  *
- * In:  AL = mode: 0-3 and 7 text, 0Dh, 0Eh, 10h, 12h 16 colours, 13h 256 colours; bit 7 keeps the
- *      screen's memory. Out: AL = 20h, 30h or 3Fh, as the PS/2 has it. An unknown mode changes nothing.
+ * In:  AL = mode: 0-3 and 7 text; 4, 5 four colours and 6 two, as CGA had them; 0Dh, 0Eh, 10h, 12h 16 colours,
+ *      0Fh monochrome, 11h two colours; 13h 256 colours; bit 7 keeps the screen's memory.
+ * Out: AL = 20h, 30h or 3Fh, as the PS/2 has it. An unknown mode changes nothing.
  * Every register is programmed from the table in parameters.S, then palette, font and memory.
- * Left out: CGA graphics (4-6), 0Fh and 11h; 350- and 200-line text.
+ * Left out: 350- and 200-line text.
  */
 #include "common.inc"
 #include "vga.inc"
@@ -11,8 +12,10 @@
 #define B_IS_TEXT 0x80                  /* flags in the mode list */
 #define B_PALETTE 0x03
 
-    .global int10_00, is_graphics
+    .global int10_00, set_mode, is_graphics, program_registers, show_screen
 int10_00:
+/* In: AL as above. Out: CF when there is no such mode. */
+set_mode:
     mov dl, al
     and al, 0x7F
     mov si, offset mode_list
@@ -21,8 +24,15 @@ int10_00:
     add si, 6
     cmp si, offset mode_list_end
     jb 1b
+    stc
     ret
-2:  mov ds:[BDA_VIDEO_MODE], al
+2:  push dx
+    push si
+    call vbe_off
+    pop si
+    pop dx
+    mov al, cs:[si]
+    mov ds:[BDA_VIDEO_MODE], al
     and byte ptr ds:[BDA_VIDEO_CTL], 0x7F
     and dl, 0x80
     or ds:[BDA_VIDEO_CTL], dl
@@ -31,6 +41,10 @@ int10_00:
     mov byte ptr ds:[BDA_CGA_COLOUR], 0x30
     mov al, cs:[si + 2]
     mov CALLER_AL, al
+    cmp al, 0x3F                        // mode 6: white on black
+    jne 6f
+    mov ds:[BDA_CGA_COLOUR], al
+6:
     mov di, cs:[si + 4]                 // parameter record
     mov cl, cs:[si + 3]                 // palette
     push si
@@ -48,14 +62,21 @@ int10_00:
 4:  test byte ptr ds:[BDA_VIDEO_CTL], 0x80
     jnz 5f
     call clear_memory
-5:  mov dx, ds:[BDA_CRTC]
+5:  call show_screen
+    mov cx, 0x0607
+    call cursor_shape
+    clc
+    ret
+
+/* The palette goes to the attribute controller again. Clobbers AL, DX. */
+show_screen:
+    mov dx, ds:[BDA_CRTC]
     add dx, VGA_STATUS - VGA_CRTC_COLOUR
     in al, dx
     mov dx, VGA_ATTRIBUTE
     mov al, VIDEO_ON
     out dx, al
-    mov cx, 0x0607
-    jmp cursor_shape
+    ret
 
 /* Mode, CGA mode register as the BIOS data area shows it, answer in AL, palette, parameter record. */
 .macro MODE number, cga, answer, palette, record
@@ -67,10 +88,15 @@ mode_list:
     MODE 0x01, 0x28, 0x30, 0, params_40
     MODE 0x02, 0x2D, 0x30, 0, params_80
     MODE 0x03, 0x29, 0x30, 0, params_80
+    MODE 0x04, 0x2A, 0x30, 3, params_04
+    MODE 0x05, 0x2E, 0x30, 3, params_04
+    MODE 0x06, 0x1E, 0x3F, 3, params_06
     MODE 0x07, 0x29, 0x30, 1, params_mono
     MODE 0x0D, 0x29, 0x20, 3, params_0d
     MODE 0x0E, 0x29, 0x20, 3, params_0e
+    MODE 0x0F, 0x29, 0x20, 1, params_0f
     MODE 0x10, 0x29, 0x20, 0, params_10
+    MODE 0x11, 0x29, 0x20, 0, params_11
     MODE 0x12, 0x29, 0x20, 0, params_12
     MODE 0x13, 0x29, 0x20, 2, params_13
 mode_list_end:
@@ -188,12 +214,17 @@ set_variables:
 
 /* Text memory to blanks, graphics memory to zero. The window is what the mode's GDC register 6 says. */
 clear_memory:
-    xor eax, eax
+    call is_graphics
+    mov eax, 0
+    jnc 2f
     mov cx, 0x10000 / 4
     mov dx, 0xA000
-    call is_graphics
-    mov al, 0
-    jc 1f
+    cmp byte ptr ds:[BDA_VIDEO_MODE], 6
+    ja 1f
+    mov cx, 0x8000 / 4
+    mov dx, 0xB800
+    jmp 1f
+2:
     call text_segment
     mov dx, es
     mov eax, 0x07200720

@@ -19,7 +19,7 @@
 #define BLINK         0x08
 #define BLOCKS_OF_16  0x80
 
-    .global int10_10, load_palette
+    .global int10_10, load_palette, attribute_write
 
 int10_10:
     mov bx, CALLER_BX

@@ -1,4 +1,5 @@
-/* Graphics modes: characters and pixels, in 16 colours over four planes and in mode 13h's 256.
+/* Graphics modes: characters and pixels, in 16 colours over four planes and in mode 13h's 256. CGA's modes are in cga.S.
+ * In VBE's modes text is the caller's business: nothing is drawn.
  *
  * INT 10h AH=0Ch: pixel at column CX, row DX of page BH gets colour AL (bit 7 in 16 colours: XOR)
  *         AH=0Dh: AL = its colour
@@ -19,6 +20,21 @@
 #define MODE_256        0x13
 
     .global int10_0c, int10_0d, graphics_char, graphics_write, graphics_read, graphics_scroll
+
+/* Out: ZF in CGA's graphics modes, CF in VBE's modes. Keeps every register. */
+graphics_kind:
+    push ax
+    mov al, ds:[BDA_VIDEO_MODE]
+    cmp al, MODE_VBE
+    je 2f
+    cmp al, 6
+    ja 1f
+    cmp al, al
+1:  pop ax
+    ret
+2:  cmp al, MODE_VBE + 1                // CF and no ZF
+    pop ax
+    ret
 
 /* In: BH = page, DH = row, DL = column of a character. Out: ES:DI = its first byte, CX = bytes from one
  * line to the next. Clobbers AX, DX. */
@@ -68,6 +84,9 @@ planes_end:
 
 /* In: AL = character, BL = colour, BH = page, DX = row and column. Keeps every register. */
 graphics_char:
+    call graphics_kind
+    je cga_char
+    jc 8f
     pusha
     push es
     push fs
@@ -112,7 +131,7 @@ graphics_char:
     pop fs
     pop es
     popa
-    ret
+8:  ret
 5:  mov ah, fs:[si]
     inc si
     push di
@@ -156,6 +175,9 @@ graphics_read:
     movzx si, bh
     shl si, 1
     mov dx, ds:[BDA_CURSOR + si]
+    call graphics_kind
+    je cga_read
+    jc 8f
     call place
     mov bx, sp
     sub sp, 32                          // the picture, at most 32 lines
@@ -212,11 +234,14 @@ graphics_read:
     pop bp
     pop sp
     mov CALLER_AL, al
-    ret
+8:  ret
 
 /* In: AL = lines, BL = 0 up, 1 down, BH = fill, CX = upper left, DH = rows, DL = columns. */
     .global graphics_scroll
 graphics_scroll:
+    call graphics_kind
+    je cga_scroll
+    jc 11f
     push bp
     push ds
     push ax
@@ -294,7 +319,7 @@ graphics_scroll:
     call planes_end
 10: pop ds
     pop bp
-    ret
+11: ret
 
 /* In: the caller's BH, CX, DX. Out: ES:DI = byte, AH = mask in it (16 colours). Clobbers BX, CX, DX. */
 pixel_address:
@@ -324,6 +349,9 @@ pixel_address:
 int10_0c:
     call is_graphics
     jnc 2f
+    call graphics_kind
+    je cga_write_pixel
+    jc 2f
     call pixel_address
     mov bl, CALLER_AL
     cmp byte ptr ds:[BDA_VIDEO_MODE], MODE_256
@@ -342,6 +370,9 @@ int10_0c:
 int10_0d:
     call is_graphics
     jnc 2f
+    call graphics_kind
+    je cga_read_pixel
+    jc 2f
     call pixel_address
     cmp byte ptr ds:[BDA_VIDEO_MODE], MODE_256
     je 3f

@@ -221,21 +221,67 @@ main:
     int 0x10
     EXPECT_EQUAL(al, 0x1B, "1Bh answers")
     EXPECT_EQUAL(word ptr ds:[0x3005], 80, "... 80 columns")
-    mov ax, 0x4F00
-    int 0x10
-    cmp al, 0x4F
-    EXPECT nz, "no VBE"
+    call vbe
 
-/* Graphics: a pixel, and a letter that can be read back, in each kind of mode. */
-    mov ax, 0x0012
+/* Graphics: a pixel, and a letter that can be read back, in each kind of mode. The pixel's colour is 5, cut to what there
+ * is room for. */
+    mov si, offset graphics_modes
+3:  lodsw
+    push si
+    mov ds:[PIXEL], ah
+    xor ah, ah
+    push ax
     int 0x10
-    call graphics
-    mov ax, 0x0013
+    pop dx
+    mov ah, 0x0F
     int 0x10
+    EXPECT_EQUAL(al, dl, "a graphics mode is set")
     call graphics
+    pop si
+    cmp si, offset graphics_modes_end
+    jb 3b
+    mov ax, 0x0004
+    int 0x10
+    mov dword ptr fs:[0], 0
+    mov ax, 0x0C02
+    mov bh, 0
+    mov cx, 5
+    mov dx, 3
+    int 0x10
+    EXPECT_EQUAL(byte ptr fs:[0x2000 + 80 + 1], 0x20, "mode 4 has two bits for a pixel, odd lines at 2000h")
+    mov ax, 0x0B00
+    mov bx, 0x0100
+    int 0x10
+    mov ax, 0x1007
+    mov bl, 3
+    int 0x10
+    EXPECT_EQUAL(bh, 0x16, "0Bh chooses green, red and brown")
+    mov ax, 0x0B00
+    mov bx, 0x0001
+    int 0x10
+    mov ax, 0x1007
+    mov bl, 3
+    int 0x10
+    EXPECT_EQUAL(bh, 0x06, "... their dark ones")
+    mov ax, 0x1007
+    mov bl, 0
+    int 0x10
+    EXPECT_EQUAL(bh, 0x01, "... and a blue background")
+    mov ax, 0x000F
+    int 0x10
+    EXPECT_EQUAL(word ptr ds:[0x463], 0x3B4, "mode 0Fh is monochrome")
+    mov ax, 0x1A00
+    int 0x10
+    EXPECT_EQUAL(bl, 7, "... and says so")
     mov ax, 0x0003
     int 0x10
     jmp finish
+
+/* Each mode, and what a pixel of colour 5 is in it. */
+graphics_modes:
+    .byte 0x04, 1, 0x05, 1, 0x06, 1, 0x0D, 5, 0x0E, 5, 0x0F, 5, 0x10, 5, 0x11, 5, 0x12, 5, 0x13, 5
+graphics_modes_end:
+    .equ PIXEL, 0x3100
 
 graphics:
     mov ax, 0x0C05
@@ -245,7 +291,7 @@ graphics:
     int 0x10
     mov ah, 0x0D
     int 0x10
-    EXPECT_EQUAL(al, 5, "a pixel reads back")
+    EXPECT_EQUAL(al, byte ptr ds:[PIXEL], "a pixel reads back")
     inc cx
     mov ah, 0x0D
     int 0x10
@@ -255,7 +301,7 @@ graphics:
     mov dx, 0x0302
     int 0x10
     mov ax, 0x0947
-    mov bx, 0x000E
+    mov bx, 0x000F
     mov cx, 1
     int 0x10
     mov ah, 0x08
@@ -284,6 +330,129 @@ graphics:
     mov ah, 0x08
     int 0x10
     EXPECT_EQUAL(al, 'G', "... and down by one")
+    ret
+
+/* VESA BIOS Extension. Its answers lie at 3000h. */
+vbe:
+    mov dword ptr ds:[0x3000], 0x32454256
+    mov ax, 0x4F00
+    mov di, 0x3000
+    int 0x10
+    EXPECT_EQUAL(ax, 0x004F, "VBE is there")
+    EXPECT_EQUAL(dword ptr ds:[0x3000], 0x41534556, "... VESA")
+    EXPECT_EQUAL(word ptr ds:[0x3004], 0x0200, "... 2.0")
+    EXPECT_EQUAL(word ptr ds:[0x3012], 256, "... with 16 MiB")
+    lgs si, ds:[0x300E]
+    xor dx, dx
+1:  mov cx, gs:[si]                     // every mode of the list is told about
+    add si, 2
+    cmp cx, 0xFFFF
+    je 2f
+    mov ax, 0x4F01
+    mov di, 0x3000
+    int 0x10
+    cmp ax, 0x004F
+    jne 2f
+    cmp byte ptr ds:[0x3000], 0x9B
+    jne 2f
+    inc dx
+    jmp 1b
+2:  EXPECT_EQUAL(dx, 26, "... and 26 modes")
+    mov ax, 0x4F01
+    mov cx, 0x0115
+    mov di, 0x3000
+    int 0x10
+    EXPECT_EQUAL(word ptr ds:[0x3012], 800, "mode 115h is 800")
+    EXPECT_EQUAL(word ptr ds:[0x3014], 600, "... by 600")
+    EXPECT_EQUAL(byte ptr ds:[0x3019], 24, "... of 24 bits")
+    EXPECT_EQUAL(word ptr ds:[0x3010], 2400, "... 2400 bytes a line")
+    EXPECT_EQUAL(dword ptr ds:[0x301F], 0x08081008, "... red at 16, green at 8")
+    mov eax, ds:[0x3028]
+    and eax, 0xF0FFFFFF
+    EXPECT_EQUAL(eax, 0xF0000000, "... and its memory where PCI has it")
+    mov ax, 0x4F01
+    mov cx, 0x0155
+    int 0x10
+    EXPECT_EQUAL(ax, 0x014F, "mode 155h is none")
+    mov ax, 0x4F02
+    mov bx, 0x4155
+    int 0x10
+    EXPECT_EQUAL(ax, 0x014F, "... and cannot be set")
+    mov ax, 0x4F02
+    mov bx, 0x4101
+    int 0x10
+    EXPECT_EQUAL(ax, 0x004F, "mode 101h is set")
+    mov ax, 0x4F03
+    int 0x10
+    EXPECT_EQUAL(bx, 0x4101, "... and 4F03h says so")
+    mov ax, 0x4F05                      // the second bank begins in line 102, at column 256
+    xor bx, bx
+    mov dx, 1
+    int 0x10
+    EXPECT_EQUAL(ax, 0x004F, "the window moves")
+    mov ax, 0xA000
+    mov gs, ax
+    mov byte ptr gs:[0], 0x77
+    lgs si, ds:[0x300C]
+    mov word ptr ds:[0x3200], si
+    mov word ptr ds:[0x3202], gs
+    xor bx, bx
+    xor dx, dx
+    call dword ptr ds:[0x3200]
+    mov ax, 0x4F05
+    mov bx, 0x0100
+    int 0x10
+    EXPECT_EQUAL(dx, 0, "... also by the far call")
+    mov ax, 0xA000
+    mov gs, ax
+    EXPECT_EQUAL(byte ptr gs:[0], 0, "... to other memory")
+    mov ax, 0x4F06
+    mov bl, 0
+    mov cx, 1024
+    int 0x10
+    EXPECT_EQUAL(bx, 1024, "lines of 1024 bytes")
+    EXPECT_EQUAL(cx, 1024, "... and pixels")
+    EXPECT_EQUAL(dx, 16384, "... of which 16384 fit")
+    mov ax, 0x4F07
+    xor bx, bx
+    mov cx, 8
+    mov dx, 100
+    int 0x10
+    EXPECT_EQUAL(ax, 0x004F, "the display starts elsewhere")
+    xor cx, cx
+    xor dx, dx
+    mov ax, 0x4F07
+    mov bx, 1
+    int 0x10
+    EXPECT_EQUAL(cx, 8, "... at the column")
+    EXPECT_EQUAL(dx, 100, "... and the line")
+    mov ax, 0x4F08
+    mov bx, 0x0800
+    int 0x10
+    EXPECT_EQUAL(bh, 8, "the DAC has eight bits")
+    mov dword ptr ds:[0x3000], 0x00C3B2A1
+    mov ax, 0x4F09
+    xor bx, bx
+    mov cx, 1
+    mov dx, 9
+    mov di, 0x3000
+    int 0x10
+    mov dword ptr ds:[0x3000], 0
+    mov ax, 0x4F09
+    mov bx, 1
+    int 0x10
+    EXPECT_EQUAL(dword ptr ds:[0x3000], 0x00C3B2A1, "... which the palette keeps")
+    mov ax, 0x4F0A
+    mov bl, 0
+    int 0x10
+    EXPECT_EQUAL(ax, 0x4F0A, "no protected-mode interface")
+    mov ax, 0x4F02
+    mov bx, 0x0003
+    int 0x10
+    EXPECT_EQUAL(ax, 0x004F, "VBE sets mode 3, too")
+    mov ax, 0x4F03
+    int 0x10
+    EXPECT_EQUAL(bx, 3, "... and says so")
     ret
 
 text_hello:    .asciz "hello\r\nwo\bX"
