@@ -29,7 +29,9 @@ struct Slot {
 pub struct FetchTable {
     slots: Box<[Slot; SLOTS]>,
     filled: Vec<u16>,
+    /// How many of them are global, and how many not.
     globals: usize,
+    locals: usize,
     serial: u64,
     dropped: Vec<u64>,
 }
@@ -44,6 +46,7 @@ impl FetchTable {
             slots: Box::new([Slot::default(); SLOTS]),
             filled: Vec::new(),
             globals: 0,
+            locals: 0,
             serial,
             dropped: Vec::new(),
         }
@@ -93,7 +96,7 @@ impl FetchTable {
         let flags = if global { GLOBAL } else { 0 };
         self.slots[at] = Slot { tag: page | PRESENT, physical: physical & !(PAGE_SIZE - 1) | flags };
         self.filled.push(at as u16);
-        self.globals += usize::from(global);
+        *(if global { &mut self.globals } else { &mut self.locals }) += 1;
         full
     }
 
@@ -105,7 +108,7 @@ impl FetchTable {
         for at in self.filled.drain(..) {
             self.slots[usize::from(at)] = Slot::default();
         }
-        self.globals = 0;
+        (self.globals, self.locals) = (0, 0);
         self.renew(serial);
     }
 
@@ -121,14 +124,15 @@ impl FetchTable {
         if self.globals == 0 {
             return self.clear(serial);
         }
+        if self.locals == 0 {
+            return;
+        }
         let known: Vec<Slot> = self.filled.iter().map(|&at| self.slots[usize::from(at)]).collect();
         let (global, local): (Vec<Slot>, Vec<Slot>) = known
             .into_iter()
             .filter(|slot| slot.tag != DROPPED)
             .partition(|slot| slot.physical & GLOBAL != 0);
-        if local.is_empty() {
-            return;
-        }
+        self.locals = 0;
         for at in self.filled.drain(..) {
             self.slots[usize::from(at)] = Slot::default();
         }
@@ -160,7 +164,7 @@ impl FetchTable {
     fn drop_at(&mut self, at: usize, serial: &mut u64) {
         let Slot { tag, physical } = self.slots[at];
         if tag & PRESENT != 0 {
-            self.globals -= usize::from(physical & GLOBAL != 0);
+            *(if physical & GLOBAL != 0 { &mut self.globals } else { &mut self.locals }) -= 1;
             self.slots[at] = Slot { tag: DROPPED, physical: 0 };
             self.tell(tag & !PRESENT, serial);
         }
