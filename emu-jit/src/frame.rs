@@ -10,7 +10,7 @@ use emu_core::cpu::fault::Fault;
 use emu_core::cpu::{Cpu, FS, GS, RIP};
 use emu_core::mem::PAGE_SIZE;
 
-use crate::jumps::Contexts;
+use crate::jumps::{Contexts, Place};
 use crate::mode::Mode;
 use crate::pages::Pages;
 
@@ -109,14 +109,12 @@ impl Exchange {
     /// Code for the place where `cpu` is, if the jump cache knows it. The frame is ready for it then.
     #[inline]
     pub fn go_on(&mut self, cpu: &Cpu, mode: Mode) -> Option<usize> {
-        let jumps = self.contexts.select(mode, cpu.tlb.fetches(cpu.cpl == 3));
+        let place = Place::of(cpu, mode);
+        let jumps = self.contexts.select(place, cpu.tlb.fetches(cpu.cpl == 3));
         self.frame.jumps = jumps.address();
-        if !mode.flat_code() {
-            return None;
-        }
         let rip = cpu.regs[RIP];
         let code = jumps.find(rip)?;
-        self.frame.page = rip & !(PAGE_SIZE - 1);
+        self.frame.page = rip.wrapping_sub(place.linear(rip) % PAGE_SIZE);
         Some(code)
     }
 }

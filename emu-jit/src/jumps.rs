@@ -1,10 +1,11 @@
 //! The jump cache: from RIP to the code of the block there, for jumps whose target the block does not know.
 //!
-//! One table serves one context (process context, privilege and mode) of one processor. It leads to pages only that the
+//! One table serves one context (process context, privilege, mode and code segment) of one processor. It leads to pages only that the
 //! processor's table of instruction fetches has.
 
 use std::collections::HashMap;
 
+use emu_core::cpu::{CS, Cpu};
 use emu_core::decode::MAX_LENGTH;
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mmu::tlb::FetchTable;
@@ -25,6 +26,32 @@ const LONGEST: u64 = (MOST * MAX_LENGTH) as u64;
 /// Contexts of one processor whose jump caches are kept.
 const MOST_CONTEXTS: usize = 24;
 
+/// What RIP stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The mode word.
+    mode: u16,
+    /// Base of the code segment, and the highest offset in it.
+    base: u64,
+    limit: u64,
+    /// Bits that a linear address may have.
+    mask: u64,
+}
+
+impl Place {
+    /// Where a processor runs code of a mode.
+    #[inline]
+    pub fn of(cpu: &Cpu, mode: Mode) -> Self {
+        Self { mode: mode.word(), base: cpu.seg[CS].base, limit: cpu.fetch_limit, mask: cpu.linear_mask }
+    }
+
+    /// The linear address.
+    #[inline]
+    pub fn linear(self, rip: u64) -> u64 {
+        self.base.wrapping_add(rip) & self.mask
+    }
+}
+
 /// The jump caches of one processor.
 #[derive(Debug)]
 pub struct Contexts {
@@ -43,11 +70,11 @@ impl Contexts {
         Self { tables: Vec::new(), current: 0, previous: 0, switches: 0, no_target }
     }
 
-    /// The table for code of a mode from these pages, which leads to no page that is forgotten.
+    /// The table for code at a place from these pages, which leads to no page that is forgotten.
     #[inline]
-    pub fn select(&mut self, mode: Mode, fetches: &FetchTable) -> &mut Jumps {
-        if self.tables.get(self.current).is_none_or(|jumps| !jumps.serves(mode.word(), fetches)) {
-            self.switch(mode, fetches);
+    pub fn select(&mut self, place: Place, fetches: &FetchTable) -> &mut Jumps {
+        if self.tables.get(self.current).is_none_or(|jumps| !jumps.serves(place, fetches)) {
+            self.switch(place, fetches);
         }
         let jumps = &mut self.tables[self.current];
         if jumps.dropped != fetches.dropped().len() {
@@ -61,18 +88,18 @@ impl Contexts {
         &mut self.tables[self.current]
     }
 
-    fn switch(&mut self, mode: Mode, fetches: &FetchTable) {
+    fn switch(&mut self, place: Place, fetches: &FetchTable) {
         std::mem::swap(&mut self.current, &mut self.previous);
-        if self.tables.get(self.current).is_none_or(|jumps| !jumps.serves(mode.word(), fetches)) {
-            self.look_for(mode, fetches);
+        if self.tables.get(self.current).is_none_or(|jumps| !jumps.serves(place, fetches)) {
+            self.look_for(place, fetches);
         }
         self.switches += 1;
         self.tables[self.current].used = self.switches;
     }
 
     #[cold]
-    fn look_for(&mut self, mode: Mode, fetches: &FetchTable) {
-        let known = self.tables.iter().position(|jumps| jumps.serves(mode.word(), fetches));
+    fn look_for(&mut self, place: Place, fetches: &FetchTable) {
+        let known = self.tables.iter().position(|jumps| jumps.serves(place, fetches));
         self.current = known.unwrap_or_else(|| {
             let at = if self.tables.len() < MOST_CONTEXTS {
                 self.tables.push(Jumps::new(self.no_target));
@@ -80,7 +107,7 @@ impl Contexts {
             } else {
                 (0..MOST_CONTEXTS).min_by_key(|&at| self.tables[at].used).unwrap_or(0)
             };
-            self.tables[at].start(mode.word(), fetches);
+            self.tables[at].start(place, fetches);
             at
         });
     }
@@ -104,8 +131,8 @@ pub struct Jump {
 /// A table.
 #[derive(Debug)]
 pub struct Jumps {
-    /// The mode word of its code.
-    mode: u16,
+    /// What its RIPs stand for.
+    place: Place,
     /// Serial number of the [`FetchTable`] that it belongs to, and how many pages that had dropped.
     serial: u64,
     dropped: usize,
@@ -128,7 +155,7 @@ impl Jumps {
     fn new(no_target: usize) -> Self {
         let empty = Jump { rip: 0x8000_0000_0000_0000, code: no_target as u64 };
         Self {
-            mode: 0,
+            place: Place { mode: 0, base: 0, limit: 0, mask: 0 },
             serial: 0,
             dropped: 0,
             used: 0,
@@ -140,15 +167,15 @@ impl Jumps {
         }
     }
 
-    /// Is it for code of this mode word from these pages?
-    fn serves(&self, mode: u16, fetches: &FetchTable) -> bool {
-        self.mode == mode && self.serial == fetches.serial()
+    /// Is it for code at this place from these pages?
+    fn serves(&self, place: Place, fetches: &FetchTable) -> bool {
+        self.place == place && self.serial == fetches.serial()
     }
 
-    /// Empties it, for code of this mode word from these pages.
-    fn start(&mut self, mode: u16, fetches: &FetchTable) {
+    /// Empties it, for code at this place from these pages.
+    fn start(&mut self, place: Place, fetches: &FetchTable) {
         self.clear();
-        (self.mode, self.serial, self.dropped) = (mode, fetches.serial(), fetches.dropped().len());
+        (self.place, self.serial, self.dropped) = (place, fetches.serial(), fetches.dropped().len());
     }
 
     /// Forgets the pages that were dropped since it last did.
@@ -167,7 +194,8 @@ impl Jumps {
         let Some(entries) = self.by_page.get(&page) else { return };
         for &at in entries {
             let entry = &mut self.entries[usize::from(at)];
-            if entry.rip & !(PAGE_SIZE - 1) == page && entry.rip % PAGE_SIZE >= from {
+            let linear = self.place.linear(entry.rip);
+            if linear & !(PAGE_SIZE - 1) == page && linear % PAGE_SIZE >= from {
                 *entry = self.empty;
             }
         }
@@ -195,7 +223,7 @@ impl Jumps {
             self.clear();
         }
         let at = index(rip);
-        self.by_page.entry(rip & !(PAGE_SIZE - 1)).or_default().push(at as u16);
+        self.by_page.entry(self.place.linear(rip) & !(PAGE_SIZE - 1)).or_default().push(at as u16);
         self.pages_filled += 1;
         if self.filled.len() < LOG {
             self.filled.push(at as u16);

@@ -213,7 +213,7 @@ impl Translator {
         }
         let exchange = &mut self.cpus[cpu.number];
         exchange.frame.page = rip.wrapping_sub(u64::from(offset));
-        if mode.flat_code() && !careful {
+        if !careful {
             exchange.contexts.current().insert(rip, code);
         }
         Some(code)

@@ -212,10 +212,6 @@ impl Emitter<'_> {
             Err(_) => dynasm!(self.asm; .arch x64; mov r14, QWORD target; add r13, r14),
         }
         self.cut_rip();
-        if !self.mode.flat_code() {
-            dynasm!(self.asm; .arch x64; xor r14d, r14d; jmp extern self.thunks.leave);
-            return;
-        }
         let miss = self.asm.new_dynamic_label();
         self.cold.push(Cold::Miss { from: miss });
         self.look_up(miss);
