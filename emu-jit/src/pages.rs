@@ -18,9 +18,9 @@ use crate::analysis::Want;
 use crate::frame::PAGES;
 
 /// Slots for accesses of up to [`SMALL`] bytes; the first is the stack's.
-const SMALL_SLOTS: usize = 128;
+const SMALL_SLOTS: usize = 64;
 /// Slots for accesses and stretches of up to [`BIG`] bytes.
-const BIG_SLOTS: usize = 32;
+const BIG_SLOTS: usize = 16;
 /// Slots for reads, and as many for writes.
 const SLOTS: usize = SMALL_SLOTS + BIG_SLOTS;
 /// Bytes that an access by a small slot may have.
@@ -46,6 +46,8 @@ pub struct Pages {
 
 /// Bytes that must be clear when the table comes into being.
 pub const CLEARED: std::ops::Range<usize> = offset_of!(Pages, limits)..offset_of!(Pages, limits) + 16 * SLOTS;
+
+const _: () = assert!((CLEARED.end - CLEARED.start).is_multiple_of(32));
 
 /// Where it says what the translation cache had lost; -1 before anything is known.
 pub const UNKNOWN: usize = offset_of!(Pages, context);

@@ -114,7 +114,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     let mut asm = Assembler::new(code.next());
     let base = code.next();
     let enter = base + asm.offset().0;
-    emit_enter(&mut asm);
+    emit_enter(&mut asm, avx);
     let vectors_in = base + asm.offset().0;
     emit_vectors_in(&mut asm, avx, 8);
     dynasm!(asm; .arch x64; ret);
@@ -253,7 +253,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     }
 }
 
-fn emit_enter(asm: &mut Assembler) {
+fn emit_enter(asm: &mut Assembler, avx: bool) {
     dynasm!(asm
         ; .arch x64
         ; push rbp
@@ -266,9 +266,18 @@ fn emit_enter(asm: &mut Assembler) {
     );
     copy(asm, true);
     dynasm!(asm; .arch x64; mov BYTE [rsp + X87_USED], 0);
-    dynasm!(asm; .arch x64; xorps xmm0, xmm0; mov QWORD [rsp + PAGES + UNKNOWN as i32], -1);
-    for at in CLEARED.step_by(16) {
-        dynasm!(asm; .arch x64; movups [rsp + PAGES + at as i32], xmm0);
+    dynasm!(asm; .arch x64; mov QWORD [rsp + PAGES + UNKNOWN as i32], -1);
+    if avx {
+        dynasm!(asm; .arch x64; vxorps xmm0, xmm0, xmm0);
+        for at in CLEARED.step_by(32) {
+            dynasm!(asm; .arch x64; vmovups [rsp + PAGES + at as i32], ymm0);
+        }
+        dynasm!(asm; .arch x64; vzeroupper);
+    } else {
+        dynasm!(asm; .arch x64; xorps xmm0, xmm0);
+        for at in CLEARED.step_by(16) {
+            dynasm!(asm; .arch x64; movups [rsp + PAGES + at as i32], xmm0);
+        }
     }
     dynasm!(asm
         ; .arch x64
