@@ -216,8 +216,14 @@ impl Machine {
 
     /// Has `observer` look on beside those that do already.
     pub fn add_observer(&mut self, observer: Box<dyn Observer>) {
-        let mut team = self.remove_observer::<Team>().unwrap_or_default();
-        if let Some(before) = self.set_observer(None) {
+        let Some(before) = self.set_observer(None) else {
+            self.set_observer(Some(observer));
+            return;
+        };
+        let mut team = Box::<Team>::default();
+        if (&*before as &dyn Any).is::<Team>() {
+            team = (before as Box<dyn Any>).downcast().expect("it was asked whether it is one");
+        } else {
             team.add(before);
         }
         team.add(observer);
@@ -230,8 +236,10 @@ impl Machine {
         if (&*observer as &dyn Any).is::<T>() {
             return (observer as Box<dyn Any>).downcast().ok();
         }
-        let found = (&mut *observer as &mut dyn Any).downcast_mut::<Team>().and_then(Team::remove);
-        self.set_observer(Some(observer));
+        let team = (&mut *observer as &mut dyn Any).downcast_mut::<Team>();
+        let nobody = |team: &mut Team| (team.remove(), team.is_empty());
+        let (found, empty) = team.map_or((None, false), nobody);
+        self.set_observer(if empty { None } else { Some(observer) });
         found
     }
 

@@ -289,6 +289,12 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub fn observe<R>(&mut self, call: impl FnOnce(&mut dyn Observer, &mut Self) -> R) -> Option<R> {
+        self.observe_often(call)
+    }
+
+    /// The same, where an observed run comes by all the time.
+    #[inline(always)]
+    fn observe_often<R>(&mut self, call: impl FnOnce(&mut dyn Observer, &mut Self) -> R) -> Option<R> {
         let mut observer = self.system_mut().observer.take()?;
         let result = call(&mut *observer, self);
         self.system_mut().observer = Some(observer);
@@ -309,7 +315,7 @@ impl Cpu {
     }
 
     fn tell(&mut self, access: &Memory) {
-        self.observe(|observer, cpu| observer.memory(cpu, access));
+        self.observe_often(|observer, cpu| observer.memory(cpu, access));
     }
 
     /// Tells of a write to a control register or MSR.
@@ -379,7 +385,7 @@ impl Cpu {
     #[inline]
     pub(crate) fn tell_instruction(&mut self, block: &Block<'_>, index: usize) -> Fallible {
         if index == 0 && self.hooks.has(Hooks::BLOCKS) {
-            self.observe(|observer, cpu| observer.block(cpu, block));
+            self.observe_often(|observer, cpu| observer.block(cpu, block));
         }
         if !self.hooks.has(Hooks::INSTRUCTIONS) {
             return Ok(());
@@ -388,7 +394,7 @@ impl Cpu {
         let here = start.wrapping_add(u64::from(block.ops[index].start()));
         self.regs[RIP] = if self.linear_mask == u64::MAX { here } else { here & 0xffff_ffff };
         let instruction = Instruction { block, index };
-        let flow = self.observe(|observer, cpu| observer.instruction(cpu, &instruction));
+        let flow = self.observe_often(|observer, cpu| observer.instruction(cpu, &instruction));
         self.regs[RIP] = start;
         if flow == Some(Flow::Stop) { Err(Fault::Stopped) } else { Ok(()) }
     }
@@ -403,6 +409,11 @@ impl Team {
     pub fn add(&mut self, observer: Box<dyn Observer>) {
         let hooks = observer.hooks();
         self.0.push((observer, hooks));
+    }
+
+    /// Is nobody left?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The first that is a `T`.

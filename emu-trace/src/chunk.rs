@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use zstd::bulk::Compressor;
+
 use crate::model::{Coder, Definition, State, column, field};
 
 /// How a trace file begins.
@@ -98,6 +100,8 @@ pub struct Columns {
     runs: [u64; column::COUNT],
     /// The code that is defined next.
     pub pending: Option<Definition>,
+    /// The chunk as it is written.
+    packed: Vec<u8>,
 }
 
 impl Coder for Columns {
@@ -159,31 +163,34 @@ impl Columns {
         states: &[State],
         current: usize,
         mut header: Header,
-        level: i32,
-    ) -> io::Result<Vec<u8>> {
+        packer: &mut Compressor<'static>,
+    ) -> io::Result<&[u8]> {
         for column in [column::FLOW, column::SHAPE, column::PAGES, column::EVENT] {
             let run = std::mem::take(&mut self.runs[column]);
             varint(&mut self.bytes[column], run);
         }
         let mut start = Vec::new();
         put_states(&mut start, states, current);
-        let mut packed = Vec::new();
-        let mut table = Vec::new();
-        for bytes in std::iter::once(&start).chain(&self.bytes) {
-            let before = packed.len();
-            packed.extend(zstd::bulk::compress(bytes, level)?);
-            table.extend((bytes.len() as u32).to_le_bytes());
-            table.extend(((packed.len() - before) as u32).to_le_bytes());
+        let body = CHUNK_HEADER + 4;
+        let mut at = body + 8 * (column::COUNT + 1);
+        let all = std::iter::once(&start).chain(&self.bytes);
+        let most: usize = all.clone().map(|bytes| zstd::zstd_safe::compress_bound(bytes.len())).sum();
+        // Of the last chunk's length at least, so that nothing is cleared that is overwritten.
+        if self.packed.len() < at + most {
+            self.packed.resize(at + most, 0);
         }
-        let mut body = vec![column::COUNT as u8 + 1, 0, 0, 0];
-        body.extend(table);
-        body.extend(packed);
+        for (n, bytes) in all.enumerate() {
+            let length = packer.compress_to_buffer(bytes, &mut self.packed[at..])?;
+            self.packed[body + 8 * n..][..4].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+            self.packed[body + 8 * n + 4..][..4].copy_from_slice(&(length as u32).to_le_bytes());
+            at += length;
+        }
+        self.packed[CHUNK_HEADER..body].copy_from_slice(&[column::COUNT as u8 + 1, 0, 0, 0]);
         self.bytes.iter_mut().for_each(Vec::clear);
-        header.length = body.len() as u32;
-        header.crc = crc32fast::hash(&body);
-        let mut all = header.bytes().to_vec();
-        all.extend(body);
-        Ok(all)
+        header.length = (at - CHUNK_HEADER) as u32;
+        header.crc = crc32fast::hash(&self.packed[CHUNK_HEADER..at]);
+        self.packed[..CHUNK_HEADER].copy_from_slice(&header.bytes());
+        Ok(&self.packed[..at])
     }
 }
 

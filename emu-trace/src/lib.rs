@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chunk;
+mod effects;
 pub mod filter;
 pub mod model;
 pub mod op;

@@ -326,6 +326,19 @@ impl Model {
         }
     }
 
+    /// Forgets everything but the processors' states: a new chunk begins.
+    pub fn restart(&mut self) {
+        self.forms.truncate(1);
+        self.of.truncate(1);
+        self.definitions.truncate(1);
+        self.memos.clear();
+        self.memos.push(Memo::default());
+        self.memory.words.fill(Word::default());
+        self.memory.pages.fill((u64::MAX, 0));
+        self.flows.fill(0);
+        (self.last, self.history) = (DELIVERY, 0);
+    }
+
     /// The processor that runs.
     pub fn state(&mut self) -> &mut State {
         if self.cpus.len() <= self.current {
@@ -557,6 +570,7 @@ impl Shadow {
     }
 
     /// What is known to lie in memory.
+    #[inline]
     fn known(&self, physical: u64, size: u8) -> Option<u64> {
         let (at, shift) = (physical >> 3, physical & 7);
         let word = |at: u64| self.words[at as usize % WORDS];
@@ -576,7 +590,25 @@ impl Shadow {
         Some(value & mask_of(size))
     }
 
+    #[inline]
     fn remember(&mut self, physical: u64, size: u8, value: u64) {
+        let (at, shift) = (physical >> 3, physical & 7);
+        if shift + u64::from(size) > 8 {
+            self.remember_two(physical, size, value);
+            return;
+        }
+        let word = &mut self.words[at as usize % WORDS];
+        if word.key != at + 1 {
+            *word = Word { key: at + 1, value: 0, valid: 0 };
+        }
+        let mask = mask_of(size) << (8 * shift);
+        word.value = word.value & !mask | value << (8 * shift) & mask;
+        word.valid |= (((1u32 << size) - 1) << shift) as u8;
+    }
+
+    /// The same for bytes of two words.
+    #[cold]
+    fn remember_two(&mut self, physical: u64, size: u8, value: u64) {
         let (at, shift) = (physical >> 3, physical & 7);
         let bytes = ((1u32 << size) - 1) << shift;
         let bits = u128::from(mask_of(size)) << (8 * shift);

@@ -144,7 +144,7 @@ fn form(insn: &Instruction, start: u16, code_size: u32) -> Form {
 }
 
 /// May it load EFLAGS, whatever iced says of single flags?
-fn unusual(insn: &Instruction) -> bool {
+pub(crate) fn unusual(insn: &Instruction) -> bool {
     matches!(
         insn.mnemonic(),
         Mnemonic::Popf
@@ -165,7 +165,8 @@ fn unusual(insn: &Instruction) -> bool {
     )
 }
 
-fn number(register: Register) -> u8 {
+/// The number of a general register of any width, else [`NONE`].
+pub(crate) fn number(register: Register) -> u8 {
     if register.is_gpr() { register_number(register) & 15 } else { NONE }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A record is a header of two words, then what it counts:
 //! * a step: `id << 32 | mask`, `accesses << 32 | flags`; three words for each access (linear, value,
-//!   physical page with bits); the new value of each register in the mask;
+//!   physical page with bits); the value of each register in the mask, which are those that may have changed;
 //! * an event or a definition: [`EVENT`] or [`DEFINE`] in place of the id, the kind in place of the mask; `words << 32`; the words.
 
 /// In place of an instruction's number: an event.

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 
 use emu_core::cpu::{Cpu, RIP};
+use emu_core::interp::op::Op;
 use emu_core::mem::page::FrameNumber;
 use emu_core::observe::{
     Block, Code, Control, Event, Flow, Hooks, Instruction, Kind, Memory, Observer, Port, Target,
 };
+use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory};
 
+use crate::effects::{bits, effects};
 use crate::filter::{Filter, Trigger};
 use crate::model::{REGISTERS, State, event, field};
 use crate::raw::{self, access};
@@ -22,9 +25,10 @@ struct Numbered {
     linear: u64,
     first: u32,
     count: u32,
-    /// Bit n: after instruction n the fields are looked at.
-    heavy: u64,
 }
+
+/// In place of an index: no record is open.
+const CLOSED: usize = usize::MAX;
 
 /// One processor, as it was at the end of its last record.
 #[derive(Clone, Debug, Default)]
@@ -48,9 +52,13 @@ pub struct Recorder {
     writer: Writer,
     filter: Filter,
     phase: Phase,
+    /// Every instruction is recorded, and nothing is waited for.
+    plain: bool,
     words: Vec<u64>,
-    /// Where the header of the open record is.
-    open: Option<usize>,
+    /// Where the header of the open record is, or [`CLOSED`].
+    open: usize,
+    /// What its instruction may change.
+    effects: u32,
     /// Accesses of the open record.
     accesses: u64,
     open_rip: u64,
@@ -66,7 +74,10 @@ pub struct Recorder {
     blocks: Vec<Numbered>,
     loose: HashMap<(u64, u64, u128), Numbered>,
     block: Numbered,
-    next_number: u32,
+    /// What each instruction may change, by number; as many as there are numbers.
+    known: Vec<u32>,
+    /// [`Cpu::fetch_generation`] and CPL when the fields were looked at.
+    context: (u64, u8),
     /// Physical page of each frame, and the version of the map that this is from.
     frames: Vec<u64>,
     map: u64,
@@ -83,12 +94,14 @@ impl Recorder {
     /// A recorder that hands what it sees to `writer`.
     pub fn new(writer: Writer, filter: Filter) -> Self {
         let phase = if filter.start.is_some() { Phase::Waiting } else { Phase::On };
-        Self {
+        let mut recorder = Self {
             writer,
             filter,
             phase,
+            plain: false,
             words: Vec::with_capacity(raw::FULL + raw::FULL / 8),
-            open: None,
+            open: CLOSED,
+            effects: 0,
             accesses: 0,
             open_rip: 0,
             within: Vec::new(),
@@ -99,11 +112,19 @@ impl Recorder {
             blocks: Vec::new(),
             loose: HashMap::new(),
             block: Numbered::default(),
-            next_number: 1,
+            known: vec![0],
+            context: (u64::MAX, 0),
             frames: Vec::new(),
             map: u64::MAX,
             failed: false,
-        }
+        };
+        recorder.enter_phase(phase);
+        recorder
+    }
+
+    fn enter_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.plain = phase == Phase::On && self.filter.stop.is_none() && !self.filter.thins();
     }
 
     /// The count at which [`begin`](Self::begin) is due, if recording begins by count.
@@ -116,7 +137,7 @@ impl Recorder {
 
     /// Begins, between two runs.
     pub fn begin(&mut self, cpu: &mut Cpu) {
-        self.phase = Phase::On;
+        self.enter_phase(Phase::On);
         cpu.set_hooks(self.hooks());
     }
 
@@ -168,10 +189,13 @@ impl Recorder {
     /// Ends the open record.
     #[inline]
     fn close(&mut self, cpu: &Cpu) {
-        let Some(at) = self.open.take() else { return };
+        let at = std::mem::replace(&mut self.open, CLOSED);
+        if at == CLOSED {
+            return;
+        }
         let state = &mut self.cpus[self.current].state;
-        // Which registers change is hard to foresee, so there is no branch for each.
-        let mask = (0..REGISTERS).fold(0, |mask, n| mask | u64::from(cpu.regs[n] != state.regs[n]) << n);
+        let mask = self.effects & bits::REGISTERS;
+        // Whether they really changed is found out by the other thread.
         let mut left = mask;
         while left != 0 {
             let number = left.trailing_zeros() as usize % REGISTERS;
@@ -179,28 +203,50 @@ impl Recorder {
             state.regs[number] = cpu.regs[number];
             self.words.push(cpu.regs[number]);
         }
-        state.flags = cpu.flags.get();
-        self.words[at] |= mask;
+        if self.effects & bits::FLAGS != 0 {
+            state.flags = cpu.flags.get();
+        }
+        self.words[at] |= u64::from(mask);
         self.words[at + 1] = self.accesses << 32 | state.flags;
         if !self.within.is_empty() {
-            for (kind, data, length) in std::mem::take(&mut self.within) {
-                self.note(kind, &data[..length]);
-            }
+            self.tell_within();
         }
         if self.words.len() >= raw::FULL {
             self.send();
         }
     }
 
+    #[cold]
+    fn tell_within(&mut self) {
+        for (kind, data, length) in std::mem::take(&mut self.within) {
+            self.note(kind, &data[..length]);
+        }
+    }
+
+    /// Begins the record of the instruction of this number, or of a delivery.
     #[inline]
     fn open(&mut self, cpu: &Cpu, id: u32) {
-        self.open = Some(self.words.len());
+        self.open = self.words.len();
         self.accesses = 0;
         self.open_rip = cpu.regs[RIP];
+        let resumed = self.cpus[self.current].state.flags as u32 & bits::FLAGS;
+        self.effects = self.known.get(id as usize).map_or(bits::ALL, |effects| effects | resumed);
         self.words.extend([u64::from(id) << 32, 0]);
     }
 
+    /// Before a record: does the last one lead to what the processor is now?
+    #[inline]
+    fn caught_up(&self, cpu: &Cpu) -> bool {
+        !self.look
+            && self.current == cpu.number
+            && self
+                .cpus
+                .get(self.current)
+                .is_some_and(|last| !last.stale && last.state.count == cpu.instructions())
+    }
+
     /// Before a record: tells what changed that no record showed.
+    #[inline(never)]
     fn catch_up(&mut self, cpu: &Cpu) {
         let number = cpu.number;
         if self.cpus.len() <= number {
@@ -212,10 +258,11 @@ impl Recorder {
             self.note(event::CPU, &[number as u64]);
         }
         let last = &mut self.cpus[number];
-        if last.stale {
-            last.stale = false;
+        // Also what a debugger has set, or what an instruction changed that was not thought to.
+        if last.stale || last.state.regs[..] != cpu.regs[..REGISTERS] {
+            let gap = std::mem::replace(&mut last.stale, false) && last.known;
+            last.known = true;
             self.look = true;
-            let gap = std::mem::replace(&mut last.known, true);
             let mut data = vec![0];
             for n in 0..REGISTERS {
                 if last.state.regs[n] != cpu.regs[n] {
@@ -286,7 +333,11 @@ impl Recorder {
     /// Finds the numbers of a block, or gives it some.
     #[inline]
     fn enter(&mut self, cpu: &Cpu, block: &Block<'_>) {
-        self.look = true;
+        let context = (cpu.fetch_generation, cpu.cpl);
+        self.look |= std::mem::replace(&mut self.context, context) != context;
+        if let Some(last) = self.cpus.get(self.current) {
+            self.look |= last.state.regs[..] != cpu.regs[..REGISTERS];
+        }
         let length = block.ops.len() as u32;
         if block.serial != 0
             && let Some(&known) = self.blocks.get(block.serial as usize)
@@ -340,13 +391,8 @@ impl Recorder {
         let code_size = cpu.code_size();
         let count = block.ops.len();
         let ip = cpu.regs[RIP];
-        let numbered = Numbered {
-            linear: block.linear,
-            first: self.next_number,
-            count: count as u32,
-            heavy: heavy(&bytes, block, code_size),
-        };
-        self.next_number += count as u32;
+        let numbered = Numbered { linear: block.linear, first: self.known.len() as u32, count: count as u32 };
+        self.known.extend(all_effects(&bytes, block, code_size));
         let mut packed: Vec<u8> = block.ops.iter().map(|op| op.length).collect();
         packed.extend(&bytes);
         let words: Vec<u64> = packed
@@ -371,32 +417,58 @@ impl Recorder {
         self.filter.passes(linear, physical, cpu.cpl, cpu.cr3, cpu.instructions())
     }
 
+    /// Is this instruction recorded? Begins and ends recording where it is time.
+    #[cold]
+    fn wanted(&mut self, cpu: &mut Cpu, instruction: &Instruction<'_>) -> bool {
+        if self.phase == Phase::Waiting
+            && self.filter.start == Some(Trigger::Address(instruction.linear(cpu)))
+        {
+            self.begin(cpu);
+            // The block was not told of; its RIP is that of its first instruction.
+            let start = u64::from(instruction.op().start());
+            cpu.regs[RIP] = cpu.regs[RIP].wrapping_sub(start);
+            self.enter(cpu, instruction.block);
+            cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(start);
+        }
+        if self.phase != Phase::On {
+            return false;
+        }
+        let due = match self.filter.stop {
+            Some(Trigger::Count(count)) => cpu.instructions() >= count,
+            Some(Trigger::Address(address)) => instruction.linear(cpu) == address,
+            Some(Trigger::Port(_)) | None => false,
+        };
+        if due {
+            self.end(cpu);
+            return false;
+        }
+        self.skipping =
+            self.filter.thins() && !self.filtered(cpu, instruction.linear(cpu), instruction.block.code);
+        if self.skipping
+            && let Some(last) = self.cpus.get_mut(cpu.number)
+        {
+            last.stale = true;
+        }
+        !self.skipping
+    }
+
     fn end(&mut self, cpu: &mut Cpu) {
         self.close(cpu);
-        self.phase = Phase::Over;
+        self.enter_phase(Phase::Over);
         cpu.set_hooks(Hooks::NONE);
     }
 }
 
-/// Which instructions of a block may change fields.
-fn heavy(bytes: &[u8], block: &Block<'_>, code_size: u32) -> u64 {
-    use iced_x86::{Decoder, DecoderOptions, OpKind};
-    let mut bits = 0;
-    for (n, op) in block.ops.iter().enumerate().take(64) {
+/// What each instruction of a block may change.
+fn all_effects(bytes: &[u8], block: &Block<'_>, code_size: u32) -> Vec<u32> {
+    let mut factory = InstructionInfoFactory::new();
+    let of = |op: &Op| {
         let start = usize::from(op.start());
         let slice = &bytes[start..start + usize::from(op.length)];
         let insn = Decoder::new(code_size, slice, DecoderOptions::NONE).decode();
-        let segment = (0..insn.op_count())
-            .any(|n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_segment_register());
-        let wrote = matches!(
-            insn.mnemonic(),
-            iced_x86::Mnemonic::Wrfsbase | iced_x86::Mnemonic::Wrgsbase | iced_x86::Mnemonic::Swapgs
-        );
-        if segment || wrote || insn.is_privileged() {
-            bits |= 1 << n;
-        }
-    }
-    bits
+        effects(&insn, &mut factory)
+    };
+    block.ops.iter().map(of).collect()
 }
 
 impl Observer for Recorder {
@@ -421,50 +493,21 @@ impl Observer for Recorder {
     }
 
     fn instruction(&mut self, cpu: &mut Cpu, instruction: &Instruction<'_>) -> Flow {
-        if self.phase != Phase::On {
-            if self.phase == Phase::Waiting
-                && self.filter.start == Some(Trigger::Address(instruction.linear(cpu)))
-            {
-                self.begin(cpu);
-                // The block was not told of; its RIP is that of its first instruction.
-                let start = u64::from(instruction.op().start());
-                cpu.regs[RIP] = cpu.regs[RIP].wrapping_sub(start);
-                self.enter(cpu, instruction.block);
-                cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(start);
-            } else {
-                return Flow::Go;
-            }
-        }
         self.close(cpu);
-        if let Some(stop) = self.filter.stop {
-            let due = match stop {
-                Trigger::Count(count) => cpu.instructions() >= count,
-                Trigger::Address(address) => instruction.linear(cpu) == address,
-                Trigger::Port(_) => false,
-            };
-            if due {
-                self.end(cpu);
-                return Flow::Go;
-            }
-        }
-        let index = instruction.index as u32;
-        if self.filter.thins() && !self.filtered(cpu, instruction.linear(cpu), instruction.block.code) {
-            self.skipping = true;
-            if let Some(last) = self.cpus.get_mut(cpu.number) {
-                last.stale = true;
-            }
+        if !self.plain && !self.wanted(cpu, instruction) {
             return Flow::Go;
         }
-        self.skipping = false;
-        self.catch_up(cpu);
-        self.open(cpu, self.block.first + index);
-        self.look |= self.block.heavy >> (index & 63) & 1 != 0;
+        if !self.caught_up(cpu) {
+            self.catch_up(cpu);
+        }
+        self.open(cpu, self.block.first + instruction.index as u32);
+        self.look = self.effects & bits::FIELDS != 0;
         self.cpus[self.current].state.count += 1;
         Flow::Go
     }
 
     fn memory(&mut self, cpu: &mut Cpu, seen: &Memory) {
-        if self.open.is_none() {
+        if self.open == CLOSED {
             return;
         }
         let page = match seen.target {
@@ -483,7 +526,7 @@ impl Observer for Recorder {
             }
             return;
         }
-        if self.open.is_some() {
+        if self.open != CLOSED {
             let write = u64::from(seen.kind == Kind::Write);
             self.within.push((
                 event::PORT,
@@ -497,7 +540,7 @@ impl Observer for Recorder {
     }
 
     fn event(&mut self, cpu: &mut Cpu, seen: &Event) {
-        let faulted = self.open.is_some() && self.open_rip == cpu.regs[RIP];
+        let faulted = self.open != CLOSED && self.open_rip == cpu.regs[RIP];
         self.close(cpu);
         if self.skipping || self.phase != Phase::On {
             return;
@@ -525,7 +568,7 @@ impl Observer for Recorder {
 
     fn control(&mut self, cpu: &mut Cpu, register: Control, value: u64) {
         let _ = cpu;
-        if self.open.is_none() {
+        if self.open == CLOSED {
             return;
         }
         let number = match register {

@@ -5,6 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use zstd::bulk::Compressor;
 
 use crate::chunk::{Columns, Header, file_header, written_bit};
 use crate::model::{Access, Coder, Definition, Event, Model, Step, column, event, set_bits};
@@ -17,7 +18,7 @@ const CHUNK_WORDS: u64 = 1 << 24;
 /// Buffers on their way.
 const BUFFERS: usize = 8;
 /// zstd's level: the columns are nearly all guesses that were right, so more effort buys little.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 
 /// What the recorder sends.
 #[derive(Debug)]
@@ -52,11 +53,12 @@ impl Writer {
     /// When the file's header cannot be written, or there can be no thread.
     pub fn start(mut file: File) -> io::Result<Self> {
         file.write_all(&file_header())?;
+        let packer = Compressor::new(LEVEL)?;
         let (words, input) = bounded(BUFFERS);
         let (back, empty) = bounded(BUFFERS + 2);
         let thread = std::thread::Builder::new()
             .name("trace".into())
-            .spawn(move || Thread::new(file).run(&input, &back))?;
+            .spawn(move || Thread::new(file, packer).run(&input, &back))?;
         Ok(Self { words, empty, thread })
     }
 
@@ -110,6 +112,7 @@ struct Thread {
     numbers: Vec<(u32, u32)>,
     model: Model,
     columns: Columns,
+    packer: Compressor<'static>,
     header: Header,
     /// States at the start of the chunk.
     start: (Vec<crate::model::State>, usize),
@@ -117,7 +120,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn new(file: File) -> Self {
+    fn new(file: File, packer: Compressor<'static>) -> Self {
         Self {
             file,
             written: crate::chunk::FILE_HEADER,
@@ -129,6 +132,7 @@ impl Thread {
             numbers: Vec::new(),
             model: Model::default(),
             columns: Columns::default(),
+            packer,
             header: Header::default(),
             start: (Vec::new(), 0),
             step: Step::default(),
@@ -173,13 +177,18 @@ impl Thread {
                 }
                 _ => {
                     self.step.accesses.clear();
-                    self.step.accesses.extend(words[at..at + 3 * count].chunks_exact(3).map(access));
-                    at += 3 * count;
-                    self.step.mask = mask;
+                    for _ in 0..count {
+                        self.step.accesses.push(access(&words[at..at + 3]));
+                        at += 3;
+                    }
+                    // What may have changed, of which what has changed is kept.
+                    let (old, mut changed) = (&self.model.state().regs, 0);
                     for number in set_bits(mask) {
                         self.step.regs[number] = words[at];
+                        changed |= u16::from(words[at] != old[number]) << number;
                         at += 1;
                     }
+                    self.step.mask = changed;
                     self.step(id, flags);
                 }
             }
@@ -249,21 +258,22 @@ impl Thread {
         self.columns.byte(column::EVENTS, event::END);
         self.columns.number(column::EVENTS, 0);
         self.header.last = self.model.state().count;
-        let bytes = self.columns.close(&self.start.0, self.start.1, self.header, LEVEL)?;
-        if let Err(error) = self.file.write_all(&bytes) {
+        let bytes = self.columns.close(&self.start.0, self.start.1, self.header, &mut self.packer)?;
+        let length = bytes.len() as u64;
+        if let Err(error) = self.file.write_all(bytes) {
             // What is there of the chunk is of no use to anybody.
             let _ = self.file.set_len(self.written);
             let _ = self.file.seek(SeekFrom::Start(self.written));
             return Err(error);
         }
-        self.written += bytes.len() as u64;
+        self.written += length;
         self.steps += self.header.steps;
         self.chunk += 1;
         self.words = 0;
         self.header = Header::default();
-        let (states, current) = (std::mem::take(&mut self.model.cpus), self.model.current);
-        self.start = (states.clone(), current);
-        self.model = Model::new(states, current);
+        self.start.0.clone_from(&self.model.cpus);
+        self.start.1 = self.model.current;
+        self.model.restart();
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::packets;
 use gdbstub::conn::Connection;
@@ -10,6 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a client that does not read keeps the emulator waiting before it is dropped.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a standing machine waits for the next packet before the main loop looks around.
+pub const NAP: Duration = Duration::from_millis(10);
 
 /// A connection.
 #[derive(Debug)]
@@ -25,32 +28,28 @@ impl Link {
     /// # Errors
     /// When the host refuses to set it up.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
+        stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(NAP))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, out: Vec::new(), addition: None })
     }
 
-    /// Reads what has arrived; 0 bytes when nothing has.
+    /// Reads what has arrived; 0 bytes when nothing has, for a moment if `wait` is set.
     ///
     /// # Errors
     /// When the connection is gone; also when the other side has closed it.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn receive(&mut self, buffer: &mut [u8], wait: bool) -> io::Result<usize> {
+        if !wait && poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&Timespec::default())) != Ok(1)
+        {
+            return Ok(0);
+        }
         match self.stream.read(buffer) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => Ok(count),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
             Err(error) => Err(error),
         }
-    }
-
-    /// Waits until something has arrived, for so long at most.
-    pub fn wait(&self, time: Duration) {
-        self.poll(PollFlags::IN, time);
-    }
-
-    fn poll(&self, flags: PollFlags, time: Duration) {
-        let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
-        let _ = poll(&mut [PollFd::new(&self.stream, flags)], Some(&time));
     }
 
     /// Adds this to the end of the next packet that is sent.
@@ -101,18 +100,7 @@ impl Connection for Link {
             let sum = packets::checksum(&self.out[start + 1..]);
             self.out.extend(format!("#{sum:02x}").bytes());
         }
-        let until = Instant::now() + PATIENCE;
-        let mut rest = &self.out[..];
-        while !rest.is_empty() {
-            match Write::write(&mut self.stream, rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
-                    self.poll(PollFlags::OUT, Duration::from_millis(100));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        Write::write_all(&mut self.stream, &self.out)?;
         self.out.clear();
         Ok(())
     }

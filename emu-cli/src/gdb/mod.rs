@@ -11,9 +11,10 @@ pub mod packets;
 pub mod registers;
 pub mod target;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use emu_core::cpu::debugger::{Hit, Place};
@@ -27,7 +28,7 @@ use crate::debug::{self, Halt, Motion, Owner, Point, What};
 use crate::machine::Guest;
 use crate::outcome::Outcome;
 use crate::say::report;
-use link::Link;
+use link::{Link, NAP};
 use packets::{Incoming, Packets};
 use registers::EXPEDITED;
 use target::{Number, thread};
@@ -38,11 +39,8 @@ type Reason = MultiThreadStopReason<u64>;
 
 /// Bytes in a packet, and of what is read at once.
 const PACKET: usize = 16 << 10;
-/// How long a standing machine looks for the next packet without going to sleep: gdb asks one thing after the other.
-const SPIN: Duration = Duration::from_micros(60);
-/// How long it sleeps before the main loop looks around.
-const NAP: Duration = Duration::from_millis(10);
-
+/// What a client sends for Ctrl-C.
+const CTRL_C: u8 = 3;
 /// Something that the machine tells its debugger.
 #[derive(Debug)]
 pub enum News {
@@ -59,6 +57,8 @@ pub struct Server {
     listener: TcpListener,
     client: Option<Machine>,
     packets: Packets,
+    /// What has arrived and is not looked at yet.
+    ahead: VecDeque<u8>,
     /// When it last looked for somebody who wants to connect.
     looked: Instant,
     buffer: Box<[u8; PACKET]>,
@@ -86,6 +86,7 @@ impl Server {
             listener,
             client: None,
             packets: Packets::default(),
+            ahead: VecDeque::new(),
             looked: Instant::now(),
             buffer: Box::new([0; PACKET]),
         })
@@ -98,7 +99,6 @@ impl Server {
 
     /// Does what a client wants. While the machine stands this waits for a moment.
     pub fn serve(&mut self, guest: &mut Guest) -> Option<Outcome> {
-        let mut quiet = Instant::now();
         loop {
             while let Some(client) = self.client.take() {
                 match self.exchange(client, guest) {
@@ -108,17 +108,8 @@ impl Server {
                         if runs {
                             return None;
                         }
-                        quiet = Instant::now();
                     }
-                    Exchange::Nothing(mut client) => {
-                        let idle = matches!(client, Machine::Idle(_));
-                        if idle && quiet.elapsed() < SPIN {
-                            self.client = Some(client);
-                            continue;
-                        }
-                        if idle {
-                            line(&mut client).wait(NAP);
-                        }
+                    Exchange::Nothing(client) => {
                         self.client = Some(client);
                         break;
                     }
@@ -152,6 +143,7 @@ impl Server {
                 Ok(client) => {
                     self.client = Some(client);
                     self.packets = Packets::default();
+                    self.ahead.clear();
                 }
                 Err(why) => report!("a debugger could not be served: {why}"),
             }
@@ -160,12 +152,24 @@ impl Server {
 
     /// Handles what has arrived.
     fn exchange(&mut self, mut client: Machine, guest: &mut Guest) -> Exchange {
-        let count = match line(&mut client).receive(&mut self.buffer[..]) {
-            Ok(0) => return Exchange::Nothing(client),
-            Ok(count) => count,
-            Err(error) => return Exchange::Lost(error.to_string()),
-        };
-        for &byte in &self.buffer[..count] {
+        let runs = matches!(client, Machine::Running(_));
+        if runs || self.ahead.is_empty() {
+            match line(&mut client).receive(&mut self.buffer[..], !runs) {
+                Ok(0) => return Exchange::Nothing(client),
+                Ok(count) => self.ahead.extend(&self.buffer[..count]),
+                Err(error) => return Exchange::Lost(error.to_string()),
+            }
+        }
+        if runs && self.ahead.back() == Some(&CTRL_C) {
+            // It overtakes packets that were sent ahead.
+            self.ahead.rotate_right(1);
+        }
+        while let Some(&byte) = self.ahead.front() {
+            if byte == b'$' && matches!(client, Machine::Running(_)) {
+                // A packet that was sent ahead: it is answered when the machine stands again.
+                break;
+            }
+            self.ahead.pop_front();
             match self.packets.take(byte) {
                 Incoming::More => continue,
                 Incoming::Bytes => {}

@@ -286,6 +286,7 @@ impl Cpu {
     ///
     /// # Panics
     /// When it is not this processor's turn.
+    #[inline]
     pub fn system(&self) -> &System {
         self.outside.as_deref().expect("the running processor holds the system")
     }
@@ -294,6 +295,7 @@ impl Cpu {
     ///
     /// # Panics
     /// When it is not this processor's turn.
+    #[inline]
     pub fn system_mut(&mut self) -> &mut System {
         self.outside.as_deref_mut().expect("the running processor holds the system")
     }

@@ -186,6 +186,7 @@ impl Memory {
     }
 
     /// Changes whenever physical addresses may mean other frames.
+    #[inline]
     pub fn map_version(&self) -> u64 {
         self.maps
     }
