@@ -72,7 +72,7 @@ pub(super) fn against_qemu(
         let end = first + image.instructions;
         let mut recipe = fuzz::recipe(image.bytes)?;
         recipe.args.max_insns = Some(BOOT + LONGEST * image.instructions);
-        let mut case = Case { seed, bits, number: None, differed: false };
+        let mut case = Case { seed, bits, number: None, differed: false, traces: Vec::new() };
         let run = qemu::lockstep(&recipe, &[], args.qemu.as_deref(), false, &mut |found, _, machine| {
             case.look(found, machine, known, findings);
             true
@@ -110,6 +110,9 @@ struct Case {
     bits: u32,
     number: Option<u32>,
     differed: bool,
+    /// Linear addresses that one machine wrote and the other did not, in all cases of the image so far: what a case does not
+    /// find anew keeps such traces.
+    traces: Vec<(u64, u64)>,
 }
 
 impl Case {
@@ -122,7 +125,7 @@ impl Case {
         let explained = explain(known, &name, &found.conditions, &found.differences);
         if let Some(entry) = explained.filter(|_| found.note.is_none()) {
             *findings.known.entry(entry.reason.clone()).or_default() += 1;
-        } else if self.differed {
+        } else if self.differed || self.reads_a_trace(found) {
             findings.consequences += 1;
         } else {
             let fields: Vec<_> = found.differences.iter().map(|d| d.field.as_str()).collect();
@@ -136,7 +139,20 @@ impl Case {
             kind.0 += 1;
         }
         self.differed = true;
+        if found.conditions.raised[0].is_some() != found.conditions.raised[1].is_some() {
+            self.traces.extend(operands(found));
+        }
     }
+
+    fn reads_a_trace(&self, found: &Found) -> bool {
+        operands(found).any(|(start, end)| self.traces.iter().any(|&(from, to)| start < to && from < end))
+    }
+}
+
+/// First and last address of each memory operand, the last one exclusive.
+fn operands(found: &Found) -> impl Iterator<Item = (u64, u64)> {
+    let size = found.place.instruction().memory_size().size().max(1) as u64;
+    found.memory.iter().map(move |&(start, _)| (start, start.saturating_add(size)))
 }
 
 /// What a doubleword that is read behind a case belongs to.

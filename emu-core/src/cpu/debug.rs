@@ -221,6 +221,18 @@ impl Cpu {
         std::mem::take(&mut self.debug.pending) | if stepped { DR6_BS } else { 0 }
     }
 
+    /// Behind SYSCALL and SYSRET the TF that they leave decides on a single-step trap, not the one before them: a system
+    /// that masks TF enters without one, and its way back traps before the user's next instruction. So Linux describes
+    /// hardware (arch/x86/entry/entry_64.S), and KVM's `syscall` tests it.
+    pub(super) fn step_by_new_flags(&mut self) {
+        if self.flags.system() & eflags::TF == 0 {
+            self.attention &= !attention::TRAP;
+        } else if self.attention & attention::TRAP == 0 {
+            self.attention |= attention::TRAP;
+            self.trap_pending = 0;
+        }
+    }
+
     /// A #DB handler is entered: GD, LBR and BTF are cleared.
     pub(super) fn enter_debug_handler(&mut self) {
         self.dr[7] &= !DR7_GD;

@@ -470,6 +470,7 @@ impl Cpu {
             let cs = (self.msrs.star >> 32) as u16;
             self.enter_flat(cs, cs.wrapping_add(8), 0, false);
             self.regs[RIP] = self.msrs.star & 0xffff_ffff;
+            self.step_by_new_flags();
             return Ok(());
         }
         let target = if self.code_size() == 64 { self.msrs.lstar } else { self.msrs.cstar };
@@ -480,6 +481,7 @@ impl Cpu {
         let star = (self.msrs.star >> 32) as u16;
         self.enter_flat(star, star.wrapping_add(8), 0, true);
         self.regs[RIP] = target;
+        self.step_by_new_flags();
         Ok(())
     }
 
@@ -503,6 +505,7 @@ impl Cpu {
         self.set_flags(flags);
         self.enter_flat(cs, star.wrapping_add(8), 3, size == 8);
         self.regs[RIP] = if size == 8 { target } else { target & 0xffff_ffff };
+        self.step_by_new_flags();
         Ok(())
     }
 

@@ -111,6 +111,7 @@ fn of(feature: C) -> Needs {
         C::VPCLMULQDQ => one(F::Vpclmulqdq),
         C::CLFLUSHOPT => one(F::Clflushopt),
         C::CLWB => one(F::Clwb),
+        C::PCOMMIT => one(F::Pcommit),
         C::SHA => one(F::Sha),
         C::PKU => one(F::Pku),
         C::RDPID => one(F::Rdpid),
@@ -134,7 +135,9 @@ pub fn decoder_options(features: Features) -> u32 {
         (Feature::LahfLm, DecoderOptions::NO_LAHF_SAHF_64),
     ];
     let lacking = OPTIONS.iter().filter(|(feature, _)| !features.has(*feature));
-    lacking.fold(DecoderOptions::NONE, |all, (_, option)| all | option)
+    let withdrawn =
+        if features.has(Feature::Pcommit) { DecoderOptions::PCOMMIT } else { DecoderOptions::NONE };
+    lacking.fold(withdrawn, |all, (_, option)| all | option)
 }
 
 #[cfg(test)]

@@ -4,19 +4,20 @@
 //!
 //! * The instruction is a mnemonic, with `/16` for an operand of 16 bits if only that is meant, or `*`.
 //! * Conditions stand side by side with commas between them, or `*` for none: a mode (`real`, `protected`, `v86`,
-//!   `long`); `open` for a memory operand behind which nothing lies, `segment` for one that its segment does not permit,
-//!   `unaligned` for 16 bytes or more that are not aligned to 16, `modifies` for one that is read and written; `delivery` when QEMU delivered an interrupt or exception;
-//!   `reserved` for a page fault whose error code has RSVD without P on QEMU, `gate` for one that names a gate of the IDT
-//!   by twice the vector there; `smap` for user code with CR4.SMAP set.
+//!   `long`), and names of [`conditions::NAMES`](super::conditions::NAMES).
 //! * Fields are names as the report prints them, by blanks, with `*` at the end for any rest; `general` is any general
 //!   register; flags may be named one by one, as in `rflags:AF,OF`; `&` with a hexadecimal number names the bits that may
-//!   differ, as in `general&20`. `fault(12,13)` stands for everything that follows when we raise exception 12 and QEMU 13; `-`
+//!   differ, as in `general&20`; `ones(rax)` says that ours has ones where QEMU's has zeros. `fault(12,13)` stands for everything that follows when we raise exception 12 and QEMU 13; `-`
 //!   in place of a number is none, `*` any or none.
 //! * The reason says who is right by which document, and for which versions of QEMU that was seen.
 //!
 //! Lines that begin with `#` are comments.
 
+use super::conditions::{Conditions, NAMES};
 use crate::state::{Difference, REGISTERS, flag_names};
+
+/// Conditions that are no more than a mode.
+const MODES: [&str; 5] = ["*", "real", "protected", "v86", "long"];
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,39 +29,10 @@ pub struct Known {
     pub reason: String,
 }
 
-/// What is known about an instruction that differs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Conditions {
-    /// Mode before it.
-    pub mode: &'static str,
-    /// Bits of its first operand; 0 without one.
-    pub bits: usize,
-    /// QEMU delivered an interrupt or exception.
-    pub delivery: bool,
-    /// The exceptions that we and QEMU delivered.
-    pub raised: [Option<u8>; 2],
-    /// Nothing lies behind a memory operand.
-    pub open: bool,
-    /// A segment does not permit the access to a memory operand.
-    pub segment: bool,
-    /// A memory operand of 16 bytes or more is not aligned to 16.
-    pub unaligned: bool,
-    /// It reads and writes a memory operand.
-    pub modifies: bool,
-    /// The reference's error code of a page fault has RSVD without P.
-    pub reserved: bool,
-    /// Its error code names a gate of the IDT by twice the vector.
-    pub gate: bool,
-    /// CPL is 3 and CR4.SMAP is set.
-    pub smap: bool,
-    /// One of the machines switched tasks.
-    pub task: bool,
-}
-
 /// Parses a file of them.
 ///
 /// # Errors
-/// The number of a line that is no entry.
+/// The number of a line that is no entry, or has a condition that does not exist.
 pub fn parse(text: &str) -> Result<Vec<Known>, String> {
     let mut all = Vec::new();
     for (n, line) in text.lines().enumerate() {
@@ -74,6 +46,10 @@ pub fn parse(text: &str) -> Result<Vec<Known>, String> {
         };
         if reason.is_empty() || fields.is_empty() {
             return Err(format!("line {}: expected fields and a reason", n + 1));
+        }
+        let exists = |name: &str| MODES.contains(&name) || NAMES.iter().any(|(known, _)| *known == name);
+        if let Some(unknown) = mode.split(',').map(str::trim).find(|name| !exists(name)) {
+            return Err(format!("line {}: there is no condition {unknown}", n + 1));
         }
         all.push(Known {
             mnemonic: mnemonic.to_lowercase(),
@@ -97,18 +73,7 @@ impl Known {
 
 impl Conditions {
     fn hold(&self, condition: &str) -> bool {
-        match condition {
-            "*" => true,
-            "open" => self.open,
-            "segment" => self.segment,
-            "unaligned" => self.unaligned,
-            "modifies" => self.modifies,
-            "delivery" => self.delivery,
-            "reserved" => self.reserved,
-            "gate" => self.gate,
-            "smap" => self.smap,
-            mode => mode == self.mode,
-        }
+        condition == "*" || condition == self.mode || self.holds.contains(&condition)
     }
 }
 
@@ -125,7 +90,9 @@ fn matches(pattern: &str, conditions: &Conditions, difference: &Difference) -> b
             || field == "rflags"
             || ["cs", "ss"].iter().any(|start| field.starts_with(start))
             || conditions.raised.contains(&None)
-            || conditions.task;
+            || conditions.task
+            // A fault of virtual-8086 mode takes away the data segments.
+            || conditions.holds.contains(&"vm") && matches!(field, "es" | "ds" | "fs" | "gs");
         return is(ours, conditions.raised[0]) && is(theirs, conditions.raised[1]) && follows;
     }
     if let Some(flags) = pattern.strip_prefix("rflags:") {
@@ -134,6 +101,9 @@ fn matches(pattern: &str, conditions: &Conditions, difference: &Difference) -> b
             && flag_names(difference.ours ^ difference.theirs)
                 .split(' ')
                 .all(|name| allowed.contains(&name));
+    }
+    if let Some(inner) = pattern.strip_prefix("ones(").and_then(|rest| rest.strip_suffix(')')) {
+        return difference.theirs & !difference.ours == 0 && matches(inner, conditions, difference);
     }
     if let Some((field, bits)) = pattern.split_once('&') {
         let bits = u64::from_str_radix(bits, 16).unwrap_or(0);
@@ -181,11 +151,14 @@ mod tests {
         assert!(matches("general&20", &any, &bit) && !matches("r*&10", &any, &bit));
         let rip = Difference { field: "rip".into(), ours: 1, theirs: 2 };
         assert!(!matches("general", &any, &rip));
-        let faults = Conditions { raised: [Some(12), Some(13)], ..any };
+        let faults = Conditions { raised: [Some(12), Some(13)], ..any.clone() };
         assert!(matches("fault(12,13)", &faults, &rip) && matches("fault(12,*)", &faults, &rip));
         assert!(!matches("fault(12,-)", &faults, &rip) && !matches("fault(13,13)", &faults, &rip));
         assert!(!matches("fault(12,13)", &faults, &bit), "neither instruction wrote a register");
         assert!(matches("fault(12,13)", &Conditions { task: true, ..faults }, &bit), "a task gate loads all");
         assert!(parse("lar | long | rax").is_err());
+        assert!(parse("lar | lnog | rax | a reason").is_err());
+        let ones = |ours, theirs| Difference { field: "rax".into(), ours, theirs };
+        assert!(matches("ones(rax)", &any, &ones(0xff, 0)) && !matches("ones(rax)", &any, &ones(0xf0, 0x0f)));
     }
 }

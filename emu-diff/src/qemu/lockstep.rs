@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use emu_core::cpu::control::CR4_SMAP;
 use emu_core::cpu::interrupt::Source;
 use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, RSP, Rights, SS, TR, eflags};
 use emu_core::machine::{Machine, Stop};
-use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind};
+use iced_x86::{FlowControl, Instruction, Mnemonic as M};
 
+use super::conditions::{Conditions, Happened, index_mask, mode, operands};
 use super::follow::Follower;
-use super::known::{Conditions, Known, explain};
+use super::known::{Known, explain};
 use super::log::{Log, LogError, Step};
 use crate::listing::{Place, Recent};
 use crate::state::{Difference, State, Vectors};
@@ -70,19 +70,6 @@ impl Found {
     /// The mnemonic in small letters.
     pub fn mnemonic(&self) -> String {
         format!("{:?}", self.place.instruction().mnemonic()).to_lowercase()
-    }
-}
-
-/// Name of the mode of a processor in this state.
-pub fn mode(state: &State) -> &'static str {
-    if state.cr0 & 1 == 0 {
-        "real"
-    } else if state.flags & eflags::VM != 0 {
-        "v86"
-    } else if state.efer & 1 << 10 != 0 {
-        "long"
-    } else {
-        "protected"
     }
 }
 
@@ -360,34 +347,23 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             differences.extend(ours.differences(&comparable_vectors(&ours, vectors, next)));
         }
         let error_differs = error.is_some();
-        let reserved = error.as_ref().is_some_and(|error| error.theirs & 9 == 8);
-        let gate = error.as_ref().is_some_and(|e| {
-            // Bits 1 and 0, IDT and EXT, are as they should be.
-            e.ours & 7 == e.theirs & 7 && e.ours & 2 != 0 && e.theirs >> 3 == 2 * (e.ours >> 3)
-        });
+        let codes = error.as_ref().map(|error| (error.ours, error.theirs));
         differences.extend(error);
         if differences.is_empty() && note.is_none() {
             return Next::Same;
         }
         let mnemonic = format!("{:?}", place.instruction().mnemonic()).to_lowercase();
         let memory = operands(cpu, &place.instruction(), &step.state);
-        // Memory that nothing lies behind, and whose read the log does not show.
-        let open = memory.iter().any(|(_, bytes)| bytes.is_empty()) && step.reads.is_empty();
-        let conditions = Conditions {
-            mode: mode(&step.state),
-            bits: operand_bits(&place.instruction()),
-            delivery: !step.exceptions.is_empty() || !step.interrupts.is_empty(),
-            raised: [self.raised, step.exceptions.last().copied()]
-                .map(|raised| raised.map(|(vector, _)| vector)),
-            open,
-            segment: violates_segment(&place.instruction(), &step.state),
-            unaligned: memory.iter().any(|(address, bytes)| address % 16 != 0 && bytes.len() >= 16),
-            modifies: modifies_memory(&place.instruction()),
-            reserved,
-            gate,
-            smap: step.state.cpl == 3 && step.state.cr4 & CR4_SMAP != 0,
-            task: [&ours, &theirs].iter().any(|after| after.seg[TR].selector != step.state.seg[TR].selector),
+        let raised = [self.raised, step.exceptions.last().copied()];
+        let happened = Happened {
+            place: &place,
+            step,
+            after: [&ours, &theirs],
+            raised: raised.map(|raised| raised.map(|(vector, _)| vector)),
+            codes,
+            memory: &memory,
         };
+        let conditions = happened.conditions(cpu);
         let ours_rip = ours.rip;
         let fault_differs = (ours.rip != theirs.rip || error_differs) && !step.exceptions.is_empty();
         let known = explain(self.known, &mnemonic, &conditions, &differences);
@@ -429,25 +405,6 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
     }
 }
 
-/// Does it read and write a memory operand?
-fn modifies_memory(insn: &Instruction) -> bool {
-    let mut factory = InstructionInfoFactory::new();
-    factory
-        .info(insn)
-        .used_memory()
-        .iter()
-        .any(|memory| matches!(memory.access(), OpAccess::ReadWrite | OpAccess::ReadCondWrite))
-}
-
-/// Bits of the first operand; 0 without one.
-fn operand_bits(insn: &Instruction) -> usize {
-    match insn.op0_kind() {
-        _ if insn.op_count() == 0 => 0,
-        OpKind::Register => 8 * insn.op0_register().size(),
-        _ => 8 * insn.memory_size().size(),
-    }
-}
-
 /// Did nothing happen, so that the step is only announced again? QEMU does so where a data breakpoint is met: it gives
 /// up the instruction and does it again by itself. A jump to itself is no such thing.
 fn announced_again(insn: &Instruction, step: &Step, next: &Step) -> bool {
@@ -472,70 +429,6 @@ fn error_codes(ours: Option<(u8, u16)>, theirs: &[(u8, u16)]) -> Option<Differen
 /// Does this exception push an error code? SDM 3A, "Error Code".
 fn has_error_code(vector: u8) -> bool {
     matches!(vector, 8 | 10..=14 | 17 | 21)
-}
-
-fn index_mask(kind: OpKind) -> Option<u64> {
-    match kind {
-        OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => Some(0xffff),
-        OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => Some(0xffff_ffff),
-        OpKind::MemorySegRSI | OpKind::MemorySegRDI | OpKind::MemoryESRDI => Some(u64::MAX),
-        _ => None,
-    }
-}
-
-/// Does a memory operand lie beyond its segment's limit, or its segment not permit the access?
-fn violates_segment(insn: &Instruction, before: &State) -> bool {
-    let paragraphs = matches!(mode(before), "real" | "v86");
-    if mode(before) == "long" && before.seg[CS].rights & 0x2000 != 0 {
-        return false;
-    }
-    let factory = &mut InstructionInfoFactory::new();
-    let value = |register: iced_x86::Register, _: usize, _: usize| {
-        let bits = 8 * register.size() as u32;
-        Some(if register.is_gpr() {
-            before.regs[register.full_register().number()] & u64::MAX >> (64 - bits)
-        } else {
-            0
-        })
-    };
-    factory.info(insn).used_memory().iter().any(|memory| {
-        let Some(offset) = memory.virtual_address(0, value) else { return false };
-        let segment = &before.seg[memory.segment().number()];
-        let rights = Rights(segment.rights);
-        let last = offset + memory.memory_size().size().max(1) as u64 - 1;
-        let writes = !matches!(memory.access(), OpAccess::Read | OpAccess::CondRead);
-        let type_forbids = segment.selector & !3 == 0 || rights.unusable() || !rights.readable();
-        let beyond = if rights.expand_down() {
-            offset <= u64::from(segment.limit)
-        } else {
-            last > u64::from(segment.limit)
-        };
-        beyond || !paragraphs && (type_forbids || writes && !rights.writable())
-    })
-}
-
-/// Memory operands of an instruction, with what stands there.
-fn operands(cpu: &Cpu, insn: &Instruction, before: &State) -> Vec<(u64, Vec<u8>)> {
-    let value = |register: iced_x86::Register, _: usize, _: usize| {
-        Some(if register.is_segment_register() {
-            before.seg[register.number()].base
-        } else if register.is_gpr() {
-            let bits = 8 * register.size() as u32;
-            before.regs[register.full_register().number()] & u64::MAX >> (64 - bits)
-        } else {
-            0
-        })
-    };
-    (0..insn.op_count())
-        .filter(|&n| insn.op_kind(n) == OpKind::Memory || index_mask(insn.op_kind(n)).is_some())
-        .filter_map(|n| insn.virtual_address(n, 0, value))
-        .map(|address| {
-            let mut bytes = vec![0; insn.memory_size().size().clamp(1, 64)];
-            let known = cpu.peek_linear(address, &mut bytes);
-            bytes.truncate(known);
-            (address, bytes)
-        })
-        .collect()
 }
 
 /// The reference's state with our values where it is not known or means nothing.

@@ -1,7 +1,10 @@
 //! QEMU as the other machine: its log ([`log`]), the board that takes over what its chips answered ([`follow`]),
-//! the comparison instruction by instruction ([`lockstep`]), and what is known to differ ([`known`]).
+//! the comparison instruction by instruction ([`lockstep`]), what can be asked about an instruction that differs
+//! ([`conditions`], [`target`]), and what is known to differ ([`known`]).
 
+pub mod conditions;
 pub mod follow;
 pub mod known;
 pub mod lockstep;
 pub mod log;
+pub mod target;

@@ -133,6 +133,10 @@ impl Emitter<'_> {
     /// Emits the instruction with host registers for guest ones and the place of its memory operand.
     pub(super) fn replaced(&mut self, guest: &Guest, insn: &Instruction) -> Result<(), Failed> {
         let mut insn = *insn;
+        if matches!(insn.mnemonic(), M::Bsf | M::Bsr) {
+            // A prefix that means nothing to a guest's processor without TZCNT and LZCNT, and much to the host's.
+            insn.set_has_rep_prefix(false);
+        }
         let memory = guest.access.is_some();
         if memory {
             self.at_place(&mut insn);

@@ -309,6 +309,42 @@ fn syscall_and_sysret_go_in_and_out() {
     assert_eq!((frame.cs, frame.ss), (0x73, 0x6b));
 }
 
+/// By KVM's `syscall`: the TF that SYSCALL and SYSRET leave counts, not the one before them.
+#[test]
+fn syscall_and_sysret_single_step_by_the_flags_that_they_leave() {
+    for (mask, steps) in [(0x100u64, false), (0, true)] {
+        let mut lab = Lab::long();
+        lab.gdt(0x68, descriptor(0, 0xf_ffff, 0xf3, 0xc));
+        lab.gdt(0x70, descriptor(0, 0, 0xfb, 0x2));
+        lab.assemble(0x9000, 64, code!(a: nop(); nop()));
+        lab.assemble(0x9100, 64, code!(a: nop(); hlt()));
+        let set = |a: &mut CodeAssembler| {
+            set_msr(a, STAR, 0x60 << 48 | u64::from(CODE32) << 32)?;
+            set_msr(a, LSTAR, 0x9100)?;
+            set_msr(a, FMASK, mask)
+        };
+        let out = lab.run(|a| {
+            set(a)?;
+            a.push(0x102)?;
+            a.popfq()?;
+            a.syscall()
+        });
+        if steps {
+            assert_eq!(out.fault(vector::DB, None).ip, 0x9100);
+        } else {
+            out.done();
+        }
+        let out = lab.run(|a| {
+            set(a)?;
+            a.mov(ecx, 0x9000)?;
+            a.mov(r11d, 0x102)?;
+            a.sysretq()
+        });
+        let frame = out.fault(vector::DB, None);
+        assert_eq!((frame.ip, frame.cs), (0x9000, 0x73), "before the first instruction");
+    }
+}
+
 #[test]
 fn syscall_needs_efer_sce_and_sysret_cpl_0() {
     let mut lab = Lab::long().at_cpl3();

@@ -1,7 +1,7 @@
 //! Segment limits, types and null selectors. SDM 3A, "Limit Checking", "Type Checking", "Null Segment Selector
 //! Checking".
 
-use emu_core::cpu::{RAX, RCX, RDX, RIP};
+use emu_core::cpu::{RAX, RBX, RCX, RDX, RIP};
 use iced_x86::code_asm::*;
 
 use crate::lab::*;
@@ -115,6 +115,28 @@ fn loading_a_data_register_checks_the_descriptor() {
     }
 }
 
+/// A selector with TI set names a descriptor of the LDT, and that of the GDT with its index counts for nothing.
+#[test]
+fn selectors_with_ti_are_looked_up_in_the_ldt() {
+    let ldt = FREE;
+    let selector = 0x0cu32; // index 1 of the LDT
+    for (bytes, vector) in [(16u64, None), (15, Some(vector::GP))] {
+        let mut lab = Lab::protected();
+        lab.gdt(ldt, descriptor(DATA, bytes - 1, 0x82, 0));
+        lab.write(DATA + 8, 8, descriptor(DATA + 0x100, 0xfff, 0x93, 4));
+        lab.write(DATA + 0x104, 4, 0x1234_5678);
+        let out = lab.run(code!(a:
+            mov(eax, u32::from(ldt)); lldt(ax); mov(eax, selector); mov(ds, eax); mov(ebx, dword_ptr(4)); hlt()));
+        match vector {
+            None => {
+                out.done();
+                assert_eq!(out.reg(RBX), 0x1234_5678);
+            }
+            Some(vector) => drop(out.fault(vector, u64::from(selector))),
+        }
+    }
+}
+
 #[test]
 fn loading_ss_checks_more() {
     let free = u64::from(FREE);
@@ -186,6 +208,35 @@ fn verr_verw_lar_and_lsl_tell_without_faulting() {
     assert_eq!(out.reg(3) & !0xf_0000, 0x00c0_9100, "bits 19:16 are undefined");
     assert_eq!(out.reg(2), 0xffff_ffff);
     assert_eq!(out.reg(1), 0x800 & !0xff00);
+}
+
+/// SDM 2A, "LAR", table "Segment and Gate Types"; AMD APM vol. 3, "LAR".
+#[test]
+fn system_descriptors_that_lar_and_lsl_know_go_by_mode_and_vendor() {
+    for (kind, legacy, intel, amd) in [
+        (1, "LL", "--", "--"), // 16-bit TSS
+        (2, "LL", "-L", "LL"), // LDT
+        (3, "LL", "--", "--"),
+        (4, "L-", "--", "--"), // 16-bit call gate
+        (5, "L-", "--", "--"), // task gate
+        (6, "--", "--", "--"),
+        (9, "LL", "LL", "LL"), // TSS
+        (11, "LL", "LL", "LL"),
+        (12, "L-", "L-", "L-"), // call gate
+        (14, "--", "--", "--"),
+    ] {
+        for (mut lab, model, expected) in
+            [(Lab::protected(), "max", legacy), (Lab::long(), "max", intel), (Lab::long(), "qemu64", amd)]
+        {
+            lab.machine.set_model(emu_core::cpu::model::parse(model).unwrap().0);
+            lab.gdt(FREE, descriptor(DATA, 0xfff, 0x80 | kind, 0));
+            let out = lab.run(code!(a:
+                mov(ecx, u32::from(FREE)); lar(ebx, ecx); setz(al); lsl(edx, ecx); setz(ah); hlt()));
+            out.done();
+            let known = |n: usize| u64::from(&expected[n..=n] == "L") << (8 * n);
+            assert_eq!(out.reg(RAX) & 0xffff, known(0) | known(1), "type {kind} on {model}");
+        }
+    }
 }
 
 #[test]

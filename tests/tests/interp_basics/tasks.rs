@@ -72,6 +72,40 @@ fn a_call_to_a_task_nests_and_iret_comes_back() {
     assert_eq!(lab.read(TSS2 + 0x20, 4), TASK_CODE + 8, "the nested task goes on behind its IRET");
 }
 
+/// SDM 3A, "16-Bit Task-State Segment (TSS)": the layout of the 286, and the lower halves of registers only.
+#[test]
+fn a_16_bit_tss_keeps_the_lower_halves() {
+    let mut lab = two_tasks();
+    lab.gdt(TASK, descriptor(TSS2, 0x2b, 0x81, 0));
+    lab.gdt(TASK_LDT, descriptor(DATA, 7, 0x82, 0));
+    for (offset, value) in [
+        (0x0e, TASK_CODE),
+        (0x10, 2),      // FLAGS
+        (0x12, 0x1111), // AX
+        (0x1a, TASK_STACK),
+        (0x22, u64::from(DATA32)),
+        (0x24, u64::from(CODE32)),
+        (0x26, u64::from(DATA32)),
+        (0x28, u64::from(DATA32)),
+        (0x2a, u64::from(TASK_LDT)),
+    ] {
+        lab.write(TSS2 + offset, 2, value);
+    }
+    lab.assemble(TASK_CODE, 32, code!(a: mov(cx, 0x3333); inc(ax); sldt(ebx); iretd()));
+    let out = lab.run(|a| {
+        a.mov(ecx, 0x4444_4444)?;
+        a.db(&[0x9a, 0, 0, 0, 0, TASK.to_le_bytes()[0], 0])?;
+        a.hlt()
+    });
+    out.done();
+    assert_eq!(out.reg(RCX), 0x4444_4444, "the caller has its own again, all of it");
+    assert_eq!(lab.read(TSS2, 2), u64::from(TSS_SELECTOR), "link");
+    assert_eq!(lab.read(TSS2 + 0x0e, 2), TASK_CODE + 10, "IP behind IRETD");
+    assert_eq!((lab.read(TSS2 + 0x12, 2), lab.read(TSS2 + 0x14, 2)), (0x1112, 0x3333), "AX, CX");
+    assert_eq!(lab.read(TSS2 + 0x18, 2), u64::from(TASK_LDT), "BX: the LDT was loaded");
+    assert_eq!((kind(&mut lab, TSS_SELECTOR), kind(&mut lab, TASK)), (11, 1), "busy, available");
+}
+
 #[test]
 fn an_exception_by_a_task_gate_brings_its_error_code_along() {
     let mut lab = two_tasks();

@@ -285,6 +285,35 @@ fn cpuid_reports_what_is_there() {
 }
 
 #[test]
+fn smap_forbids_supervisor_accesses_to_user_pages_unless_ac_is_set() {
+    for (bits, stac, faults) in [(SMAP, false, true), (SMAP, true, false), (0, false, false)] {
+        for write in [false, true] {
+            let mut lab = Lab::long();
+            lab.cr4 |= bits;
+            for page in (0..DATA).step_by(0x1000) {
+                lab.forbid(page, pte::U);
+            }
+            let out = lab.run(|a| {
+                if stac {
+                    a.stac()?;
+                }
+                if write {
+                    a.mov(byte_ptr(DATA as i32), al)?
+                } else {
+                    a.mov(al, byte_ptr(DATA as i32))?
+                }
+                a.hlt()
+            });
+            if faults {
+                out.page_fault(1 | u64::from(write) << 1, DATA);
+            } else {
+                out.done();
+            }
+        }
+    }
+}
+
+#[test]
 fn smap_cannot_be_lifted_for_the_processors_own_accesses() {
     // The GDT lies on a user page: reading a descriptor faults even with AC set.
     let mut lab = Lab::long();

@@ -79,6 +79,91 @@ fn a_counter_counts_retired_instructions_exactly() {
     assert_eq!((out.reg(RAX), out.reg(RDX)), (0x8000_0001, 0xffff));
 }
 
+/// AMD APM vol. 2, "Performance Monitoring Counters": other numbers and events, and writes of all 48 bits.
+#[test]
+fn an_amd_processor_has_its_counters_elsewhere() {
+    const PERF_EVT_SEL0: u32 = 0xc001_0000;
+    const PERF_CTR0: u32 = 0xc001_0004;
+    let amd = || {
+        let mut lab = Lab::long();
+        lab.machine.set_model(emu_core::cpu::model::parse("qemu64").unwrap().0);
+        lab
+    };
+    for (event, counted) in [(0x43_00c0, 5), (0x43_0076, 5), (0x43_003c, 0), (0x03_00c0, 0)] {
+        let mut lab = amd();
+        let out = lab.run(code!(a:
+            mov(ecx, PERF_EVT_SEL0); xor(edx, edx); mov(eax, event); wrmsr();
+            xor(ecx, ecx); rdpmc(); mov(ebx, eax); nop(); nop(); nop(); rdpmc(); sub(eax, ebx); hlt()));
+        out.done();
+        assert_eq!(out.reg(RAX), counted, "{event:x}");
+    }
+    let mut lab = amd();
+    let out = lab.run(code!(a:
+        mov(ecx, PERF_CTR0 + 3); mov(edx, 0x1_1234); mov(eax, 0x8000_0001u32); wrmsr(); rdmsr(); hlt()));
+    out.done();
+    assert_eq!((out.reg(RAX), out.reg(RDX)), (0x8000_0001, 0x1234));
+    for number in [PERFEVTSEL0, PMC0, PERF_CTR0 + 4] {
+        amd().run(code!(a: mov(ecx, number); rdmsr())).fault_at(CODE + 5, vector::GP, 0);
+    }
+    Lab::long().run(code!(a: mov(ecx, PERF_CTR0); rdmsr())).fault_at(CODE + 5, vector::GP, 0);
+}
+
+/// IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST, IA32_TSC_AUX, CR4.TSD.
+#[test]
+fn the_time_stamp_counter_counts_moves_and_is_guarded() {
+    const TSC: u32 = 0x10;
+    const TSC_ADJUST: u32 = 0x3b;
+    const TSC_AUX: u32 = 0xc000_0103;
+    let mut lab = Lab::long();
+    let out = lab.run(code!(a:
+        rdtsc(); mov(ebx, eax); nop(); nop(); rdtsc(); sub(eax, ebx); mov(r8, rax);
+        mov(ecx, TSC); xor(eax, eax); mov(edx, 0x10); wrmsr(); rdtsc(); mov(r9, rdx);
+        mov(ecx, TSC_ADJUST); rdmsr(); mov(r10, rdx); mov(edx, 0x20); wrmsr(); rdtsc(); mov(r11, rdx);
+        mov(ecx, TSC_AUX); mov(eax, 0x1234); xor(edx, edx); wrmsr(); xor(ecx, ecx); rdtscp(); mov(r12, rcx);
+        db(&[0xf3, 0x0f, 0xc7, 0xfb]); hlt())); // RDPID RBX
+    out.done();
+    assert_eq!(out.reg(8), 4, "one an instruction");
+    assert_eq!((out.reg(9), out.reg(11) & !1), (0x10, 0x20), "moved by writes to either register");
+    assert!(matches!(out.reg(10), 0xf | 0x10), "what the first write added");
+    assert_eq!((out.reg(12), out.reg(3)), (0x1234, 0x1234), "RDTSCP and RDPID");
+    for tsd in [false, true] {
+        let mut lab = Lab::long().at_cpl3();
+        lab.cr4 |= if tsd { 1 << 2 } else { 0 };
+        let expected = if tsd { vector::GP } else { 0x80 };
+        assert_eq!(lab.run(code!(a: rdtsc(); int(0x80))).vector(), Some(expected));
+    }
+}
+
+/// RDFSBASE and its kin: 64-bit code with CR4.FSGSBASE only, 32 or 64 bits, canonical addresses.
+#[test]
+fn the_fs_and_gs_base_instructions_need_cr4_and_canonical_addresses() {
+    const FSGSBASE: u32 = 1 << 16;
+    let mut lab = Lab::long().at_cpl3();
+    lab.cr4 |= FSGSBASE;
+    let out = lab.run(|a| {
+        a.mov(rax, 0x1234_5678_9abcu64)?;
+        a.db(&[0xf3, 0x48, 0x0f, 0xae, 0xd0])?; // WRFSBASE RAX
+        a.db(&[0xf3, 0x0f, 0xae, 0xd8])?; // WRGSBASE EAX
+        a.db(&[0xf3, 0x48, 0x0f, 0xae, 0xc3])?; // RDFSBASE RBX
+        a.db(&[0xf3, 0x48, 0x0f, 0xae, 0xca])?; // RDGSBASE RDX
+        a.int(0x80)
+    });
+    out.fault(0x80, None);
+    assert_eq!((out.reg(3), out.reg(2)), (0x1234_5678_9abc, 0x5678_9abc));
+    let mut lab = Lab::long().at_cpl3();
+    lab.cr4 |= FSGSBASE;
+    lab.run(code!(a: mov(rax, 1u64 << 56); db(&[0xf3, 0x48, 0x0f, 0xae, 0xd0]))).fault_at(
+        CODE + 10,
+        vector::GP,
+        0,
+    );
+    let rdfsbase = [0xf3, 0x0f, 0xae, 0xc0];
+    Lab::long().run(code!(a: db(&rdfsbase))).fault_at(CODE, vector::UD, None);
+    let mut lab = Lab::protected();
+    lab.cr4 |= FSGSBASE;
+    lab.run(code!(a: db(&rdfsbase))).fault_at(CODE, vector::UD, None);
+}
+
 #[test]
 fn rdpmc_checks_its_number_and_cr4_pce() {
     Lab::long().run(code!(a: mov(ecx, 4); rdpmc())).fault_at(CODE + 5, vector::GP, 0);

@@ -144,6 +144,7 @@ features! {
     Rdseed "rdseed" Ebx7 18 [];
     Adx "adx" Ebx7 19 [];
     Smap "smap" Ebx7 20 [];
+    Pcommit "pcommit" Ebx7 22 [];
     Clflushopt "clflushopt" Ebx7 23 [Clflush];
     Clwb "clwb" Ebx7 24 [Clflush];
     Sha "sha-ni" Ebx7 29 [Sse2];

@@ -84,8 +84,8 @@ impl Model {
             msr::TSC_AUX => self.has(Rdtscp) || self.has(Rdpid),
             debug::msr::DEBUGCTL | debug::msr::LER_FROM_LIP | debug::msr::LER_TO_LIP => sixth,
             _ if debug::is_branch_msr(number) => self.has(Lbr),
-            // The P6 family had two of them before they became architectural.
-            _ if performance::is_counter_msr(number) => intel && sixth && self.has(Rdpmc),
+            // The P6 family had two of them before they became architectural; AMD's of family 6 were the first.
+            _ if performance::is_counter_msr(self.vendor, number) => sixth && self.has(Rdpmc),
             // SMM's and others that need no feature bit.
             _ => true,
         }

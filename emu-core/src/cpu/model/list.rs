@@ -142,11 +142,11 @@ const X86_64_V3: Model = Model {
     ..X86_64_V2
 };
 
-/// Everything.
+/// Everything but PCOMMIT, which Intel withdrew before any processor had it.
 pub const MAX: Model = Model {
     name: "max",
     about: "everything that emu implements (the default)",
-    features: Features::ALL,
+    features: Features::ALL.without(&[Pcommit]),
     // Frequencies.
     max_leaf: 0x16,
     brand: "emu x86-64 processor",

@@ -5,6 +5,7 @@ use iced_x86::{Mnemonic as M, OpKind};
 
 use super::control::far_pointer;
 use crate::cpu::control::{CR4_DE, CR4_FSGSBASE};
+use crate::cpu::model::Vendor;
 use crate::cpu::segment::{is_null, kind};
 use crate::cpu::{CS, Cpu, DS, ES, FS, Fallible, Fault, GS, SS, Width, attention, eflags};
 use crate::interp::op::{Handler, Mem, Op, Reg, Source, Target};
@@ -236,12 +237,13 @@ fn zero_flag(cpu: &mut Cpu, on: bool) {
 fn lar<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
     outside_protected_mode(cpu)?;
     let selector = S::get::<u16>(cpu, op)?;
-    let long = cpu.long_mode();
-    let seen = visible(
-        cpu,
-        selector,
-        if long { |k| matches!(k, 2 | 9 | 11 | 12) } else { |k| !matches!(k, 0 | 6 | 7 | 8 | 10 | 13..=15) },
-    )?;
+    // Of an LDT in IA-32e mode: not on Intel's processors (table "Segment and Gate Types"), but on AMD's (APM vol. 3, "LAR").
+    let system: fn(u16) -> bool = match (cpu.long_mode(), cpu.model.vendor) {
+        (true, Vendor::Intel) => |k| matches!(k, 9 | 11 | 12),
+        (true, Vendor::Amd) => |k| matches!(k, 2 | 9 | 11 | 12),
+        _ => |k| !matches!(k, 0 | 6 | 7 | 8 | 10 | 13..=15),
+    };
+    let seen = visible(cpu, selector, system)?;
     if let Some(raw) = seen {
         cpu.set_register(op.reg[0], W::from_u64(raw >> 32 & 0x00ff_ff00));
     }

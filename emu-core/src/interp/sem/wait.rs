@@ -17,6 +17,9 @@ pub const ROWS: &[Row] = &[
     row(M::Rdseed, |f| widths_wide!(f.size(0), |W| random::<W>)),
     row(M::Clflushopt, |_| Some(|cpu, op| Mem::get::<u8>(cpu, op).map(|_| ()))),
     row(M::Clwb, |_| Some(|cpu, op| Mem::get::<u8>(cpu, op).map(|_| ()))),
+    // All memory here is as persistent as it ever gets. Intel, "Instruction Set Extensions Programming Reference" of
+    // 2014 to 2016, "PCOMMIT".
+    row(M::Pcommit, |_| Some(|_, _| Ok(()))),
     row(M::Cldemote, |_| Some(|_, _| Ok(()))),
     row(M::Serialize, |_| {
         Some(|cpu, _| {
