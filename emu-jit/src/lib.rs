@@ -358,7 +358,7 @@ impl Translator {
                 first_link,
                 places: self.places,
             };
-            match emit::emit(&block, plan) {
+            match emit::emit(&block, plan, &mut self.factory) {
                 Ok(emitted) => break emitted,
                 Err(failed) => analysis::demote(&mut block, failed.index, key.mode, merge),
             }

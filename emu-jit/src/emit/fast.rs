@@ -111,9 +111,12 @@ impl<'a> Emitter<'a> {
             ; sub r14, r13
             ; mov [rsp + REST], r14
             ; mov r15, r13
-            ; jmp =>self.labels.fast
-            ; =>none
         );
+        for (run, register) in self.pins.registers() {
+            let (to, slot) = (register.number() as u8, DISTANCES + 8 * i32::from(run));
+            dynasm!(self.asm; .arch x64; mov Rq(to), [rsp + slot]);
+        }
+        dynasm!(self.asm; .arch x64; jmp =>self.labels.fast; =>none);
         let never = fast.runs.iter().any(|run| run.stride.unsigned_abs() * few as u64 > PAGE_SIZE);
         let soon = self.turns(SOON);
         let patience = if never { self.turns(LATER) } else { soon };

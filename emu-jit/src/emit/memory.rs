@@ -26,9 +26,10 @@ pub(super) enum Address<'a> {
     Stack(u8, i32),
 }
 
-/// Where a memory operand is on the host: at the address in R13 plus a host register and a number.
+/// Where a memory operand is on the host: at the address in R13 or R14 plus a host register and a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spot {
+    base: Register,
     index: Register,
     scale: u32,
     displacement: i64,
@@ -36,16 +37,17 @@ pub(super) struct Spot {
 
 impl Spot {
     /// At R13 itself.
-    pub(super) const R13: Self = Self { index: Register::None, scale: 1, displacement: 0 };
+    pub(super) const R13: Self =
+        Self { base: Register::R13, index: Register::None, scale: 1, displacement: 0 };
 
     /// At R13 plus a host register and a number.
     pub(super) fn based(index: Register, displacement: i64) -> Self {
-        Self { index, scale: 1, displacement }
+        Self { index, displacement, ..Self::R13 }
     }
 
     fn operand(self) -> MemoryOperand {
         MemoryOperand::new(
-            Register::R13,
+            self.base,
             self.index,
             self.scale,
             self.displacement,
@@ -134,7 +136,8 @@ impl Emitter<'_> {
             self.place = Spot::R13;
             return Ok(());
         }
-        if !loaded {
+        let pinned = if self.in_fast { self.pins.register(group) } else { None };
+        if pinned.is_none() && !loaded {
             dynasm!(self.asm; .arch x64; mov r13, [rsp + slot]);
         }
         let (base, index, scale, displacement) = match address {
@@ -146,7 +149,8 @@ impl Emitter<'_> {
                 (part(insn.memory_base()), part(insn.memory_index()), scale, displacement)
             }
         };
-        let mut place = Spot { index: Register::None, scale: 1, displacement };
+        let start = pinned.unwrap_or(Register::R13);
+        let mut place = Spot { base: start, index: Register::None, scale: 1, displacement };
         for (number, scale) in [(base, 1), (index, scale)] {
             let Some(number) = number else { continue };
             match Self::pinned(number) {
@@ -155,18 +159,21 @@ impl Emitter<'_> {
                 }
                 Some(host) => {
                     // Two registers: the first one goes into R13.
-                    let first = place.index.number() as u8;
-                    dynasm!(self.asm; .arch x64; lea r13, [r13 + Rq(first)]);
+                    let (from, first) = (place.base.number() as u8, place.index.number() as u8);
+                    dynasm!(self.asm; .arch x64; lea r13, [Rq(from) + Rq(first)]);
+                    place.base = Register::R13;
                     (place.index, place.scale) = (Register::RAX + u32::from(host), scale);
                 }
                 None => {
+                    let from = place.base.number() as u8;
                     dynasm!(self.asm; .arch x64; mov r14, [BYTE rsp + Self::high(number) as i8]);
                     match scale {
-                        1 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14]),
-                        2 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 2]),
-                        4 => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 4]),
-                        _ => dynasm!(self.asm; .arch x64; lea r13, [r13 + r14 * 8]),
+                        1 => dynasm!(self.asm; .arch x64; lea r13, [Rq(from) + r14]),
+                        2 => dynasm!(self.asm; .arch x64; lea r13, [Rq(from) + r14 * 2]),
+                        4 => dynasm!(self.asm; .arch x64; lea r13, [Rq(from) + r14 * 4]),
+                        _ => dynasm!(self.asm; .arch x64; lea r13, [Rq(from) + r14 * 8]),
                     }
+                    place.base = Register::R13;
                 }
             }
         }
@@ -198,7 +205,7 @@ impl Emitter<'_> {
 
     /// Makes the place the memory operand of an instruction.
     pub(super) fn at_place(&self, insn: &mut Instruction) {
-        insn.set_memory_base(Register::R13);
+        insn.set_memory_base(self.place.base);
         insn.set_memory_index(self.place.index);
         insn.set_memory_index_scale(self.place.scale);
         insn.set_memory_displacement64(self.place.displacement as u64);
@@ -208,7 +215,7 @@ impl Emitter<'_> {
 
     /// Brings the address of the place into R13 itself.
     pub(super) fn place_to_r13(&mut self) -> Result<(), Failed> {
-        if self.place.index != Register::None || self.place.displacement != 0 {
+        if self.place != Spot::R13 {
             let place = self.place.operand();
             self.with_place(Instruction::with2(Code::Lea_r64_m, Register::R13, place))?;
             self.place = Spot::R13;

@@ -10,6 +10,7 @@ mod flags;
 mod memory;
 mod native;
 mod pages;
+mod pins;
 mod system;
 mod window;
 mod x87;
@@ -19,7 +20,7 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::OSZAPC;
 use emu_core::interp::op::Op;
 use emu_core::mem::PAGE_SIZE;
-use iced_x86::{Encoder, Instruction, Register};
+use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Register};
 
 use crate::analysis::{Guest, Kind, Want, repeats};
 use crate::effects::Effect;
@@ -33,6 +34,7 @@ use crate::thunks::Thunks;
 use flags::{Source, State};
 pub use memory::SLOT_MASK;
 use memory::Spot;
+use pins::Pins;
 pub use window::WIDEST;
 use window::Window;
 pub use x87::NOTED;
@@ -130,6 +132,8 @@ struct Emitter<'a> {
     fast: Option<&'a Loop>,
     /// This is the fast copy of the loop.
     in_fast: bool,
+    /// Distances that stay in registers there.
+    pins: Pins,
     labels: Labels,
     /// Flags are in the frame at the start of each round of the fast copy.
     stored: bool,
@@ -180,18 +184,36 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// When an instruction has no such encoding after all.
-pub fn emit(block: &[Guest], plan: Plan<'_>) -> Result<Emitted, Failed> {
-    // From round to round of the fast copy flags need not be stored, where each leaves them in the same way.
-    for stored in [false, true] {
-        if let Some(done) = emit_with(block, plan, stored)? {
-            return Ok(done);
+pub fn emit(
+    block: &[Guest],
+    plan: Plan<'_>,
+    factory: &mut InstructionInfoFactory,
+) -> Result<Emitted, Failed> {
+    let pins = plan.fast.map(|fast| Pins::of(fast, plan.mode)).unwrap_or_default();
+    let mut ways = vec![pins];
+    if pins.registers().next().is_some() {
+        ways.push(Pins::default());
+    }
+    for pins in ways {
+        // From round to round of the fast copy flags need not be stored, where each leaves them in the same way.
+        for stored in [false, true] {
+            if let Some(done) = emit_with(block, plan, pins, stored, factory)? {
+                return Ok(done);
+            }
         }
     }
     Err(Failed { index: 0 })
 }
 
-/// `None` when the fast copy does not begin with the flags as it leaves them; with `stored` it does.
-fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emitted>, Failed> {
+/// `None` when the fast copy does not begin with the flags as it leaves them (with `stored` it does), or needs the registers
+/// that `pins` takes.
+fn emit_with(
+    block: &[Guest],
+    plan: Plan<'_>,
+    pins: Pins,
+    stored: bool,
+    factory: &mut InstructionInfoFactory,
+) -> Result<Option<Emitted>, Failed> {
     let mut asm = Assembler::new(plan.base);
     let labels = Labels {
         fail: asm.new_dynamic_label(),
@@ -216,6 +238,7 @@ fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emi
         place: Spot::R13,
         fast: plan.fast,
         in_fast: false,
+        pins,
         labels,
         stored,
         start: Source::Frame,
@@ -226,14 +249,23 @@ fn emit_with(block: &[Guest], plan: Plan<'_>, stored: bool) -> Result<Option<Emi
     let (indirect, direct) = emitter.entry();
     emitter.body()?;
     emitter.emit_cold()?;
+    let mut copy = 0..0;
     if let Some(fast) = plan.fast {
+        copy.start = emitter.asm.offset().0;
         if !emitter.fast_copy(&fast.block)? {
+            return Ok(None);
+        }
+        copy.end = emitter.asm.offset().0;
+        if pins.registers().next().is_some() && emitter.comes_back() {
             return Ok(None);
         }
         emitter.emit_cold()?;
     }
     let (links, places) = (emitter.links, emitter.places);
     let code = emitter.asm.finalize().map_err(|_| Failed { index: 0 })?;
+    if !pins.hold_in(&code[copy], factory) {
+        return Ok(None);
+    }
     Ok(Some(Emitted { code, indirect, direct, links, places }))
 }
 
@@ -383,6 +415,13 @@ impl<'a> Emitter<'a> {
         if self.vector {
             dynasm!(self.asm; .arch x64; call extern self.thunks.vectors_in);
         }
+    }
+
+    /// Does control come back from a cold piece that is yet to be emitted?
+    fn comes_back(&self) -> bool {
+        self.cold
+            .iter()
+            .any(|piece| !matches!(piece, Cold::Side { .. } | Cold::Spent { .. } | Cold::Miss { .. }))
     }
 
     /// The cold way of the instruction at hand: to be jumped to, and to come back from.
