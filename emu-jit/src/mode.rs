@@ -41,7 +41,7 @@ impl Mode {
         }
         let available = cpu.cr0 & (CR0_EM | CR0_TS) == 0;
         let x87_masked = cpu.fpu.control & X87_MASKED == X87_MASKED && cpu.fpu.status & STATUS_ES == 0;
-        if available && x87_masked && is_x86_feature_detected!("xsave") {
+        if available && x87_masked {
             word |= X87;
         }
         let on = available && cpu.fpu.mxcsr & ALL_MASKED == ALL_MASKED;

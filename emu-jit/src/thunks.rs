@@ -40,9 +40,10 @@ const DATA: i32 = FPU + offset_of!(Fpu, data) as i32;
 const SELECTOR: i32 = offset_of!((u16, u64), 0) as i32;
 const OFFSET: i32 = offset_of!((u16, u64), 1) as i32;
 const SELECTORS: i32 = (offset_of!(Cpu, seg) + offset_of!(Segment, selector)) as i32;
-/// In an XSAVE area: where ST(0) lies, and the components that are there.
+/// In an FXSAVE area: MXCSR, ST(0) and XMM0.
+const AREA_MXCSR: i32 = 24;
 const AREA_REGS: i32 = 32;
-const AREA_COMPONENTS: i32 = 512;
+const AREA_VECTORS: i32 = 160;
 const _: () = assert!(
     size_of::<F80>() == 16 && offset_of!(F80, significand) == 0 && offset_of!(F80, sign_exponent) == 8
 );
@@ -431,7 +432,7 @@ fn emit_vectors_out(asm: &mut Assembler, avx: bool) {
     dynasm!(asm; .arch x64; ret);
 }
 
-/// SDM vol. 1, "Operation of XRSTOR": with the first bit alone it leaves MXCSR and vector registers as they are.
+/// SDM vol. 1, "FXSAVE and FXRSTOR Instructions".
 fn emit_x87_in(asm: &mut Assembler) {
     const ABOVE: i32 = 8 + 3 * 8;
     dynasm!(asm
@@ -444,7 +445,7 @@ fn emit_x87_in(asm: &mut Assembler) {
         ; mov r14, [rsp + ABOVE + CPU]
         ; mov r13, [rsp + ABOVE + EXCHANGE]
         ; add r13, X87_AREA
-        // One store for control, status and tag words: XRSTOR reads them at once.
+        // One store for control, status and tag words: FXRSTOR reads them at once.
         ; movzx eax, BYTE [r14 + VALID]
         ; shl rax, 32
         ; movzx ecx, BYTE [r14 + TOP]
@@ -465,18 +466,26 @@ fn emit_x87_in(asm: &mut Assembler) {
         dynasm!(asm
             ; .arch x64
             ; movups xmm0, [r14 + rcx + X87_REGS]
-            ; movups [r13 + AREA_REGS + 16 * i], xmm0
+            ; movaps [r13 + AREA_REGS + 16 * i], xmm0
             ; add ecx, 16
             ; and ecx, 0x70
         );
     }
     dynasm!(asm; .arch x64; movups xmm0, [rsp]; add rsp, 16);
+    // FXRSTOR loads MXCSR and XMM0 to XMM15, too: what they are already, while they are the guest's.
     dynasm!(asm
         ; .arch x64
-        ; mov eax, 1
-        ; mov [r13 + AREA_COMPONENTS], rax
-        ; xor edx, edx
-        ; xrstor [r13]
+        ; stmxcsr [r13 + AREA_MXCSR]
+        ; cmp BYTE [rsp + ABOVE + VECTORS_IN], 0
+        ; je >vectors_elsewhere
+    );
+    for n in 0..16 {
+        dynasm!(asm; .arch x64; movaps [r13 + AREA_VECTORS + 16 * i32::from(n)], Rx(n));
+    }
+    dynasm!(asm
+        ; .arch x64
+        ; vectors_elsewhere:
+        ; fxrstor64 [r13]
         ; pop rdx
         ; pop rcx
         ; pop rax
@@ -515,9 +524,7 @@ fn emit_x87_out(asm: &mut Assembler) {
         ; no_data:
         ; mov rdi, [rdi + EXCHANGE]
         ; add rdi, X87_AREA
-        ; mov eax, 1
-        ; xor edx, edx
-        ; xsave [rdi]
+        ; fxsave64 [rdi]
         ; movzx eax, WORD [rdi]
         ; mov [rsi + CONTROL], ax
         ; movzx ecx, WORD [rdi + 2]
