@@ -343,3 +343,25 @@ fn a_disk_in_use_is_refused() {
     let output = emu(&["--bios", &bios, "--drive", &image, "--max-insns", "100"]);
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
 }
+
+/// Tables by frames are as long as RAM; most of their pages are never touched.
+#[test]
+fn much_ram_costs_little_memory() {
+    let scratch = Scratch::new("much-ram");
+    // mov al, 'x'; out 0E9h, al; jmp $
+    let bios = scratch.bios(&[0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe]);
+    for accel in ["interp", "jit"] {
+        let args =
+            ["--accel", accel, "-m", "8G", "--bios", &bios, "--debugcon", "/dev/stdout", "--timeout", "60"];
+        let mut child =
+            command(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let Some(most) = most else { continue };
+        let kilobytes: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 60_000, "{accel}: {kilobytes} KB");
+    }
+}

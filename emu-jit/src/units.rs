@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use emu_core::decode::cache::grow_zeros;
 use emu_core::interp::op::Op;
 use emu_core::mem::CodeWrite;
 use emu_core::mem::PAGE_SIZE;
@@ -122,9 +123,7 @@ impl Frames {
     /// Those of a frame, none yet if it had none.
     fn of(&mut self, frame: FrameNumber) -> &mut Map<Key, Place> {
         let frame = frame as usize;
-        if self.numbers.len() <= frame {
-            self.numbers.resize(frame + 1, 0);
-        }
+        grow_zeros(&mut self.numbers, frame + 1);
         if self.numbers[frame] == 0 {
             self.places.push(Map::default());
             self.numbers[frame] = self.places.len() as u32;

@@ -208,9 +208,7 @@ impl CodeCache {
 
     #[cold]
     fn add_page(&mut self, key: usize, frame: FrameNumber, mode: CodeMode) -> u32 {
-        if self.index.len() <= key {
-            self.index.resize(key + CodeMode::COUNT, 0);
-        }
+        grow_zeros(&mut self.index, key + CodeMode::COUNT);
         let starts = Box::new([0; PAGE_SIZE as usize]);
         let fresh = CodePage { frame, mode, starts, ops: Vec::new(), spans: Vec::new(), serials: Vec::new() };
         let number = match self.free.pop() {
@@ -316,6 +314,17 @@ fn keys(frame: FrameNumber) -> std::ops::Range<usize> {
 fn drop_blocks(index: &[u32], pages: &mut [CodePage], write: CodeWrite) -> bool {
     let numbers = keys(write.frame).filter_map(|key| index.get(key)?.checked_sub(1));
     numbers.fold(false, |any, number| pages[number as usize].drop_blocks(write.from, write.to) | any)
+}
+
+/// Makes a table of zeros so long at least. Firmware runs from the frame with the highest number, so a table by frames has
+/// its full length from the first instruction on; what is not used of it is to cost neither time nor memory.
+pub fn grow_zeros(table: &mut Vec<u32>, length: usize) {
+    if table.len() < length {
+        // Such zeros are pages that the host has not touched yet; `resize` would write them.
+        let mut longer = vec![0; length.max(2 * table.len())];
+        longer[..table.len()].copy_from_slice(table);
+        *table = longer;
+    }
 }
 
 #[cfg(test)]
