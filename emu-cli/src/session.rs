@@ -39,6 +39,9 @@ const KEY_PAUSE: Duration = Duration::from_millis(1);
 /// Triple faults of a run that are explained.
 const MOST_CHAINS: u32 = 8;
 
+/// The host's rest while the guest sleeps through the events of its board.
+const SLEEPER_PAUSE: Duration = Duration::from_millis(50);
+
 /// Bytes typed or received that wait for a serial port.
 const TYPE_AHEAD: usize = 1 << 16;
 
@@ -110,6 +113,8 @@ pub struct Session {
     chains: u32,
     /// The monitor's `stop`.
     standing: bool,
+    /// The user was told that the guest sleeps through interrupts.
+    told_of_sleep: bool,
 }
 
 /// Goes on, or ends the run.
@@ -136,6 +141,7 @@ impl Session {
             keys: VecDeque::new(),
             monitor: None,
             standing: false,
+            told_of_sleep: false,
         }
     }
 
@@ -234,7 +240,26 @@ impl Session {
             self.stopped = Some(stop).filter(|stop| !matches!(stop, Stop::Limit | Stop::Observed));
             return Ok(None);
         }
+        self.look_at_sleeper(count, &stop);
         self.after(stop)
+    }
+
+    /// A guest that has halted with its interrupts disabled mostly stays so: the user is told, and in virtual time,
+    /// which would rush from one event of the board to the next, the host gets some rest.
+    fn look_at_sleeper(&mut self, count: u64, stop: &Stop) {
+        let slept = self.guest.instructions() == count && matches!(stop, Stop::Limit | Stop::Halted { .. });
+        if !slept || !self.guest.machine().sleeps_through_interrupts() {
+            self.told_of_sleep = false;
+            return;
+        }
+        if !std::mem::replace(&mut self.told_of_sleep, true) {
+            report!(
+                "the guest has halted with interrupts disabled: an NMI, an SMI, INIT or a reset could wake it"
+            );
+        }
+        if *stop == Stop::Limit {
+            self.sleep(SLEEPER_PAUSE);
+        }
     }
 
     /// Tells whoever debugs.

@@ -58,6 +58,24 @@ fn limits_have_their_statuses() {
     let halted = scratch.bios(&[0xfa, 0xf4]); // cli; hlt
     let output = emu(&["--bios", &halted, "--timeout", "0.2"]);
     assert_eq!(output.status.code(), Some(124));
+    assert!(stderr(&output).contains("halted with interrupts disabled"), "{}", stderr(&output));
+}
+
+/// Each event of a timer that nobody hears of would take the host a fraction of a microsecond, for ever.
+#[test]
+fn a_guest_that_halts_with_interrupts_disabled_leaves_the_host_alone() {
+    let scratch = Scratch::new("halted");
+    let stats = scratch.name("stats.json");
+    // The 8254's counter 0 in mode 2, a millisecond a round; cli; hlt.
+    let timer = [out(0x43, 0x34), out(0x40, 0xa9), out(0x40, 0x04)].concat();
+    let bios = scratch.bios(&[&timer[..], &[0xfa, 0xf4]].concat());
+    let output = emu(&["--bios", &bios, "--timeout", "1", "--time", "virtual", "--stats", &stats]);
+    assert_eq!(output.status.code(), Some(124));
+    assert_eq!(stderr(&output).matches("halted with interrupts disabled").count(), 1, "{}", stderr(&output));
+    let stats: serde_json::Value = serde_json::from_slice(&fs::read(stats).unwrap()).unwrap();
+    // 4.1 seconds of guest time between two rests of 50 milliseconds.
+    let seconds = stats["guest_seconds"].as_f64().unwrap();
+    assert!(seconds < 150.0, "{stats}");
 }
 
 #[test]

@@ -167,6 +167,12 @@ impl Machine {
         }
     }
 
+    /// True when all processors sleep through interrupts: only an NMI, an SMI, INIT or a reset wakes one of them, and
+    /// mostly nothing does.
+    pub fn sleeps_through_interrupts(&self) -> bool {
+        self.cpus().iter().all(Cpu::sleeps_through_interrupts)
+    }
+
     fn skip_to(&mut self, time: Tick) {
         let cpu = self.turns.cpu_mut();
         let count = cpu.instructions();

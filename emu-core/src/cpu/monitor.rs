@@ -5,7 +5,7 @@
 //! it at once.
 
 use super::model::Feature;
-use super::{Cpu, Fallible};
+use super::{Cpu, Fallible, eflags};
 use crate::bus::Tick;
 use crate::mem::PAGE_SIZE;
 use crate::mmu::Want;
@@ -78,6 +78,12 @@ impl Cpu {
         self.halted = true;
         self.monitor.until = Some(self.system().bus.next_event());
         self.monitor.masked = masked;
+    }
+
+    /// Halted by HLT with interrupts disabled, or waiting for a start-up IPI: no device's interrupt ends that.
+    pub fn sleeps_through_interrupts(&self) -> bool {
+        let deaf = self.flags.system() & eflags::IF == 0 && !self.monitor.waits();
+        self.wait_for_sipi || self.halted && deaf
     }
 
     /// HLT: waits for interrupts alone.
