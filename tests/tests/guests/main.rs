@@ -46,7 +46,8 @@ fn kernel_without_pae_with_our_bios() {
     check(&I686, OURS.restarts());
 }
 
-/// Without ACPI the kernel has only the MP table: for its processors, and for where interrupts go.
+/// Without ACPI the kernel has only the MP table: for its processors, and for where interrupts go. SeaBIOS's table has one
+/// processor for each package, here and on QEMU, so that one is not asked.
 const BY_THE_MP_TABLE: Setup = OURS.cpus(2).append("acpi=off").restarts();
 const FOUND: [&str; 3] = ["found SMP MP-table", "Intel MultiProcessor Specification v1.4", "Allowing 2 CPUs"];
 
@@ -58,13 +59,11 @@ fn kernel_without_acpi_finds_its_processors_in_the_mp_table() {
 #[test]
 #[ignore = "takes minutes"]
 fn kernels_without_acpi_find_their_processors_in_the_mp_table_on_both_engines() {
-    let with_seabios = Setup { firmware: Firmware::SeaBios, ..BY_THE_MP_TABLE };
     check_for(&AMD64, BY_THE_MP_TABLE, &FOUND);
-    check_for(&AMD64, with_seabios, &FOUND);
-    check_for(&I686, with_seabios, &FOUND);
+    check_for(&I686_PAE, BY_THE_MP_TABLE, &FOUND);
     check_for(&I686, BY_THE_MP_TABLE.interpreted(), &FOUND);
     check_for(&AMD64, BY_THE_MP_TABLE.interpreted(), &FOUND);
-    check_for(&I686_PAE, with_seabios.interpreted(), &FOUND);
+    check_for(&I686_PAE, BY_THE_MP_TABLE.interpreted(), &FOUND);
 }
 
 /// The setup code asks the VGA BIOS for the mode, and the kernel shows what it got.
