@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use emu_core::bus::{Access, TICKS_PER_SECOND, Tick};
 use emu_core::cpu::RIP;
 use emu_core::cpu::model::Model;
-use emu_core::engine::Engine;
+use emu_core::engine::{Engine, Translation};
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stats, Stop, TimeSource};
 use emu_core::mem::Memory;
@@ -281,6 +281,11 @@ impl Guest {
     /// Counts of what happened.
     pub fn stats(&self) -> Stats {
         self.machine.stats()
+    }
+
+    /// What the translator did, if the engine is one.
+    pub fn translation(&self) -> Option<Translation> {
+        self.machine.translation()
     }
 
     /// Name of the engine.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use emu_core::bus::TICKS_PER_SECOND;
+use emu_core::engine::Translation;
 use serde::Serialize;
 
 use crate::machine::Guest;
@@ -33,6 +34,64 @@ pub struct Report {
     blocks: u64,
     /// Code pages dropped because they were overwritten.
     code_invalidations: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    translator: Option<Translator>,
+}
+
+/// What the translator did.
+#[derive(Debug, Serialize)]
+struct Translator {
+    /// Blocks translated.
+    blocks: u64,
+    /// Bytes of host code in use at the end.
+    code_bytes: u64,
+    /// Host time spent translating.
+    seconds: f64,
+    /// Times that control went from the engine into translated code.
+    entries: u64,
+    /// Why it came back.
+    exits: Exits,
+    /// Instructions that translated code had the interpreter's handlers run for.
+    calls: Calls,
+}
+
+#[derive(Debug, Serialize)]
+struct Exits {
+    /// The next block was not translated, or not in the jump cache.
+    unknown: u64,
+    /// The jump to the next block was not linked yet.
+    unlinked: u64,
+    /// The next block has more instructions than may retire before the engine looks around.
+    no_room: u64,
+    /// A handler ended the block, and there was something to look at before the next.
+    handler: u64,
+}
+
+/// How it went on behind them.
+#[derive(Debug, Serialize)]
+struct Calls {
+    same_block: u64,
+    next_block: u64,
+    left: u64,
+}
+
+impl From<Translation> for Translator {
+    fn from(done: Translation) -> Self {
+        let (exits, calls) = (done.exits, done.calls);
+        Self {
+            blocks: done.blocks,
+            code_bytes: done.code_bytes,
+            seconds: done.time.as_secs_f64(),
+            entries: done.entries,
+            exits: Exits {
+                unknown: exits.unknown,
+                unlinked: exits.unlinked,
+                no_room: exits.no_room,
+                handler: exits.handler,
+            },
+            calls: Calls { same_block: calls.same_block, next_block: calls.next_block, left: calls.left },
+        }
+    }
 }
 
 impl Report {
@@ -54,6 +113,7 @@ impl Report {
             slow_accesses: stats.slow_accesses,
             blocks: stats.blocks,
             code_invalidations: stats.code_invalidations,
+            translator: guest.translation().map(Translator::from),
         }
     }
 }

@@ -197,6 +197,28 @@ fn statistics_are_json() {
 
 #[test]
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn statistics_say_what_the_translator_did() {
+    let scratch = Scratch::new("translator-stats");
+    let bios = scratch.bios(&FOREVER);
+    let stats = |engine: &str| -> serde_json::Value {
+        let path = scratch.name(engine);
+        let arguments = ["--bios", &bios, "--max-insns", "1000000", "--accel", engine, "--stats", &path];
+        assert_eq!(emu(&arguments).status.code(), Some(4));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    assert_eq!(stats("interp").get("translator"), None);
+    let done = &stats("jit")["translator"];
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or_else(|| panic!("{value} in {done}"));
+    assert!(number(&done["blocks"]) > 0 && number(&done["code_bytes"]) > 1000, "{done}");
+    let exits: u64 =
+        ["unknown", "unlinked", "no_room", "handler"].map(|why| number(&done["exits"][why])).iter().sum();
+    assert_eq!(number(&done["entries"]), exits, "{done}");
+    assert!(done["seconds"].is_number() && exits > 0, "{done}");
+    assert!(["same_block", "next_block", "left"].iter().all(|how| done["calls"][how].is_u64()), "{done}");
+}
+
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn perf_learns_where_translated_code_lies() {
     let scratch = Scratch::new("perf-map");
     let bios = scratch.bios(&FOREVER);

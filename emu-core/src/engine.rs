@@ -1,6 +1,8 @@
 //! What the interpreter and the translator have in common: they retire the same instructions with the same
 //! results and take every event at the same count.
 
+use std::time::Duration;
+
 use crate::bus::Request;
 use crate::cpu::Cpu;
 
@@ -57,4 +59,50 @@ pub trait Engine {
 
     /// Blocks decoded or translated, and pages dropped because their code was overwritten.
     fn counters(&self) -> (u64, u64);
+
+    /// What a translator did; `None` for an engine that is none.
+    fn translation(&self) -> Option<Translation> {
+        None
+    }
+}
+
+/// What a translator did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Translation {
+    /// Blocks translated.
+    pub blocks: u64,
+    /// Bytes of host code in use.
+    pub code_bytes: u64,
+    /// Host time spent translating.
+    pub time: Duration,
+    /// Times that control went from the engine into translated code.
+    pub entries: u64,
+    /// Why it came back.
+    pub exits: Exits,
+    /// Instructions that translated code had their handlers run for.
+    pub calls: Calls,
+}
+
+/// Why control came back from translated code, and how often.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exits {
+    /// The next block was not known: not translated, or not in the jump cache.
+    pub unknown: u64,
+    /// The jump to the next block was not linked yet.
+    pub unlinked: u64,
+    /// The next block had more instructions than may retire before the engine looks around.
+    pub no_room: u64,
+    /// A handler ended the block, and there was something to look at before the next.
+    pub handler: u64,
+}
+
+/// How it went on behind instructions that had their handlers run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
+    /// In the same block.
+    pub same_block: u64,
+    /// In another block.
+    pub next_block: u64,
+    /// By leaving translated code.
+    pub left: u64,
 }

@@ -7,7 +7,7 @@ use crate::bus::{Access, Bus, NEVER, Request, Tick};
 use crate::cpu::debugger::{Hit, Stops};
 use crate::cpu::model::Model;
 use crate::cpu::{Cpu, RIP, Segment, System};
-use crate::engine::{Engine, Exit, Unimplemented};
+use crate::engine::{Engine, Exit, Translation, Unimplemented};
 use crate::hash::StateHash;
 use crate::mem::{Memory, PAGE_SIZE};
 use crate::mmu::look;
@@ -357,6 +357,11 @@ impl Machine {
             blocks,
             code_invalidations,
         }
+    }
+
+    /// What the translator did, if the engine is one.
+    pub fn translation(&self) -> Option<Translation> {
+        self.engine.translation()
     }
 
     /// Name of the engine.

@@ -133,7 +133,11 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     } else {
         place.repeats() && cpu.regs[RIP] == next && remaining >= 0
     };
+    // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of the call and is
+    // not looked at before the thunk returns.
+    let exchange = unsafe { &mut *stack.exchange };
     if result.is_ok() && behind && !cpu.stop {
+        exchange.calls.same_block += 1;
         if place.split() {
             split(cpu);
         }
@@ -158,9 +162,6 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     };
     cpu.done = 0;
     cpu.retired += u64::from(place.index()) + u64::from(retired);
-    // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of the call and is
-    // not looked at before the thunk returns.
-    let exchange = unsafe { &mut *stack.exchange };
     // The x87 state goes out before CS may change, which tells where its last instruction was.
     let x87_in = frame.x87_in != 0;
     if let Err(fault) = result
@@ -168,11 +169,15 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
         && let Err(fault) = if x87_in { Err(fault) } else { take_exception(cpu, fault) }
     {
         exchange.fault = Some(fault);
+        exchange.calls.left += 1;
         frame.load(cpu);
         return LEAVES;
     }
     let code = if x87_in { LEAVES } else { go_on(exchange, cpu) };
-    if code != LEAVES {
+    if code == LEAVES {
+        exchange.calls.left += 1;
+    } else {
+        exchange.calls.next_block += 1;
         (frame.jumps, frame.page) = (exchange.frame.jumps, exchange.frame.page);
         frame.spill[1] = cpu.deadline - cpu.retired;
     }

@@ -8,6 +8,7 @@ use std::mem::offset_of;
 
 use emu_core::cpu::fault::Fault;
 use emu_core::cpu::{Cpu, FS, GS, RIP};
+use emu_core::engine::Calls;
 use emu_core::mem::PAGE_SIZE;
 
 use crate::jumps::{Contexts, Place};
@@ -87,6 +88,8 @@ pub struct Exchange {
     pub frame: Frame,
     /// Instructions that may still retire.
     pub remaining: i64,
+    /// Instructions that had their handlers run.
+    pub calls: Calls,
     /// Fault of the instruction that ended the stay.
     pub fault: Option<Fault>,
     /// For the thunks that bring x87 state in and out.
@@ -101,6 +104,7 @@ impl Exchange {
         Self {
             frame: Frame::default(),
             remaining: 0,
+            calls: Calls::default(),
             fault: None,
             x87: X87Area::default(),
             contexts: Contexts::new(no_target),

@@ -29,10 +29,11 @@ pub mod units;
 pub mod x87;
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use emu_core::cpu::{CS, Cpu, RIP};
 use emu_core::decode::MAX_LENGTH;
-use emu_core::engine::{Engine, Exit};
+use emu_core::engine::{Calls, Engine, Exit, Exits, Translation};
 use emu_core::interp::{Interpreter, fetch_frame, take_fault};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
@@ -75,6 +76,10 @@ pub struct Translator {
     most: usize,
     /// Places in code that got a slot for their page.
     places: usize,
+    entries: u64,
+    exits: Exits,
+    /// Host time spent translating.
+    time: Duration,
     /// Where translated code is told of, for `perf`.
     map: Option<Box<dyn Write + Send>>,
 }
@@ -121,6 +126,9 @@ impl Translator {
             factory: InstructionInfoFactory::new(),
             hot,
             places: 0,
+            entries: 0,
+            exits: Exits::default(),
+            time: Duration::ZERO,
             map: None,
             most: most.clamp(1, analysis::MOST),
         })
@@ -231,12 +239,16 @@ impl Translator {
                 return None;
             }
             *heat = 0;
+            let began = Instant::now();
             self.translate(cpu, frame, key, linear);
+            self.time += began.elapsed();
         }
         if let Some(Place::Crossing(known)) = self.units.get(frame, key) {
             let beyond = frame_beyond(cpu, linear, known)?;
             if known.iter().all(|(other, _)| *other != beyond) {
+                let began = Instant::now();
                 self.translate_crossing(cpu, frame, key, linear, beyond);
+                self.time += began.elapsed();
             }
         }
         let unit = match self.units.get(frame, key)? {
@@ -385,18 +397,24 @@ impl Translator {
         let remaining = (cpu.deadline - cpu.retired) as i64;
         // The entry by way of the jump cache works out the page from RIP.
         let token = enter(exchange, cpu, self.thunks.enter, code, remaining);
+        self.entries += 1;
         if token == AFTER_CALL {
+            self.exits.handler += 1;
             let fault = exchange.fault.take()?;
             return take_fault(cpu, fault);
         }
         cpu.retired = cpu.deadline.wrapping_sub(exchange.remaining as u64);
         if token >= FIRST_LINK {
+            self.exits.unlinked += 1;
             if self.units.link(token - FIRST_LINK, self.thunks.by_cache, &mut self.code) {
                 return self.go_carefully(cpu);
             }
         } else if cpu.retired == before {
             // The block does not fit in before the deadline.
+            self.exits.no_room += 1;
             return self.cold.step(cpu);
+        } else {
+            self.exits.unknown += 1;
         }
         None
     }
@@ -491,5 +509,22 @@ impl Engine for Translator {
     fn counters(&self) -> (u64, u64) {
         let (blocks, dropped) = self.cold.counters();
         (blocks + self.units.translated, dropped)
+    }
+
+    fn translation(&self) -> Option<Translation> {
+        let mut calls = Calls::default();
+        for exchange in &self.cpus {
+            calls.same_block += exchange.calls.same_block;
+            calls.next_block += exchange.calls.next_block;
+            calls.left += exchange.calls.left;
+        }
+        Some(Translation {
+            blocks: self.units.translated,
+            code_bytes: self.code.used() as u64,
+            time: self.time,
+            entries: self.entries,
+            exits: self.exits,
+            calls,
+        })
     }
 }
