@@ -85,7 +85,7 @@ pub fn draw(plan: &Plan, bar: &ProgressBar, stop: &AtomicBool) -> Result<String,
     fs::create_dir_all(&plan.folder).map_err(Error::host(plan.folder.display()))?;
     let files = Guest::Linux64.files(&plan.cache)?;
     let work = Work { plan, bar, stop, files };
-    bar.set_length(4 + 16 + 5 + 4 + 17);
+    bar.set_length(4 + 14 + 5 + 4 + 17);
     let mut text = work.start()?;
     text += &work.machines()?;
     text += &work.workloads()?;
@@ -206,7 +206,7 @@ impl Work<'_> {
     fn machines(&self) -> Result<String, Error> {
         let mut text = String::new();
         let (mut boots, mut overhead, mut touched) = (Points::new(), Points::new(), Points::new());
-        for megabytes in [64, 128, 256, 512, 1024, 2048, 4096, 8192] {
+        for megabytes in [128, 256, 512, 1024, 2048, 4096, 8192] {
             self.bar.set_message(format!("boot with {megabytes} MB"));
             for engine in self.emulators() {
                 let hardware = Hardware { megabytes, ..Hardware::default() };
