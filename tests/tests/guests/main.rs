@@ -72,6 +72,18 @@ fn the_command_line_chooses_the_video_mode() {
     check_for(&CLOUD, OURS.append("vga=ext"), &["Console: colour VGA+ 80x50"]);
 }
 
+/// VBE of our VGA BIOS, as the kernel's driver of a linear frame buffer finds it.
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
+fn the_command_line_chooses_a_linear_mode() {
+    let lines = [
+        "vesafb: mode is 1024x768x16",
+        "vesafb: Truecolor: size=0:5:6:5",
+        "colour frame buffer device 128x48",
+    ];
+    check_for(&AMD64, OURS.append("vga=0x317"), &lines);
+}
+
 #[test]
 #[ignore = "takes half a minute; the short ones take the same ways"]
 fn the_command_line_chooses_the_video_mode_on_both_engines() {
