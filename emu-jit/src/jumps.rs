@@ -13,8 +13,16 @@ use emu_core::mmu::tlb::FetchTable;
 use crate::analysis::MOST;
 use crate::mode::Mode;
 
-/// Entries in a table, found by the low bits of RIP: so many that hot places of a large program seldom share one.
-pub const ENTRIES: usize = 1 << 15;
+/// Entries in a table: so many that hot places of a large program seldom share one.
+pub const ENTRIES: usize = 1 << INDEX_BITS;
+const INDEX_BITS: u32 = 15;
+/// RIP (its low 32 bits) times this number has the index in its highest bits: places that a program has at a distance of a power of
+/// two would share entries by RIP itself.
+pub const FACTOR: i32 = 0x9e37_79b1_u32 as i32;
+/// By so much the product is shifted to become the offset of an entry, of which [`OFFSET_MASK`] counts.
+pub const SHIFT: i8 = (32 - INDEX_BITS - 4) as i8;
+/// See [`SHIFT`].
+pub const OFFSET_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
 /// Entries that are remembered for clearing; beyond it the whole table is wiped.
 const LOG: usize = 1024;
 /// Entries that are remembered by page; beyond it everything is forgotten.
@@ -147,7 +155,7 @@ pub struct Jumps {
 }
 
 fn index(rip: u64) -> usize {
-    rip as usize & (ENTRIES - 1)
+    ((rip as u32).wrapping_mul(FACTOR as u32) >> (32 - INDEX_BITS)) as usize
 }
 
 impl Jumps {

@@ -217,9 +217,9 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     let by_cache = base + asm.offset().0;
     dynasm!(asm
         ; .arch x64
-        ; mov r14d, r13d
-        ; and r14d, jumps::ENTRIES as i32 - 1
-        ; shl r14d, 4
+        ; imul r14d, r13d, jumps::FACTOR
+        ; shr r14d, jumps::SHIFT
+        ; and r14d, jumps::OFFSET_MASK
         ; add r14, [rsp + JUMPS]
         ; cmp r13, [r14]
         ; jne >miss
