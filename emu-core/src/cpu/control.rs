@@ -121,8 +121,10 @@ impl Cpu {
         }
         let changed = self.cr0 ^ value;
         self.cr0 = value;
-        if changed & (CR0_PG | CR0_WP) != 0 {
+        if changed & CR0_PG != 0 {
             self.flush_tlb();
+        } else if changed & CR0_WP != 0 {
+            self.flush_data();
         }
         self.update_mode();
         self.tell_control(Control::Cr(0), value);

@@ -447,6 +447,12 @@ impl Cpu {
         self.stop = true;
     }
 
+    /// Empties the translation caches of data accesses: rights that fetches do not look at have changed.
+    pub fn flush_data(&mut self) {
+        self.tlb.flush_data();
+        self.stop = true;
+    }
+
     /// Forgets a page in the translation caches, of all process contexts if it is global.
     pub fn flush_page(&mut self, linear: u64) {
         self.tlb.flush_page(linear);

@@ -374,7 +374,7 @@ impl Cpu {
     fn forget_keys(&mut self, user: bool, changed: u32) {
         let keys = (0..16).filter(|key| changed >> (2 * key) & 3 != 0).fold(0, |keys, key| keys | 1 << key);
         if self.tlb.has_keys(user, keys) {
-            self.flush_tlb();
+            self.flush_data();
         }
     }
 

@@ -228,6 +228,14 @@ impl Tlb {
         self.keys = [0; 2];
     }
 
+    /// Forgets the translations of data accesses, of all process contexts.
+    pub fn flush_data(&mut self) {
+        self.flushes += 1;
+        self.set.clear_data();
+        self.others.iter_mut().for_each(Set::clear_data);
+        self.keys = [0; 2];
+    }
+
     /// Forgets everything but global pages, of all process contexts.
     pub fn flush_local(&mut self) {
         self.flushes += 1;
@@ -481,10 +489,25 @@ mod tests {
     }
 
     #[test]
+    fn rights_of_data_accesses_leave_instruction_fetches_alone() {
+        let mut tlb = Tlb::default();
+        fill(&mut tlb, Context::User, 0x5000, page(0x1000));
+        tlb.insert_fetch(true, 0x6000, page(0x2000));
+        tlb.switch(1, true);
+        let serial = tlb.fetches(true).serial();
+        tlb.flush_data();
+        assert_eq!(tlb.fetches(true).serial(), serial);
+        tlb.switch(0, true);
+        assert!(!knows(&tlb, 0x5000));
+        assert_eq!(tlb.fetches(true).find(0x6123), Some(0x2123));
+    }
+
+    #[test]
     fn whatever_forgets_a_page_counts_as_a_loss() {
         type Forget = fn(&mut Tlb);
-        let ways: [(&str, Forget); 8] = [
+        let ways: [(&str, Forget); 9] = [
             ("flush", |tlb| tlb.flush()),
+            ("flush_data", |tlb| tlb.flush_data()),
             ("flush_local", |tlb| tlb.flush_local()),
             ("flush_pcid", |tlb| tlb.flush_pcid(0)),
             ("flush_page", |tlb| tlb.flush_page(0x5000)),

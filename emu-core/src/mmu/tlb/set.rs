@@ -240,6 +240,16 @@ impl Set {
 
     /// Forgets everything.
     pub fn clear(&mut self, serial: &mut u64) {
+        self.clear_data();
+        if self.any_large {
+            self.large.fill(0);
+            (self.any_large, self.huge) = (false, false);
+        }
+        self.fetch.iter_mut().for_each(|table| table.clear(serial));
+    }
+
+    /// Forgets all translations of data accesses.
+    pub fn clear_data(&mut self) {
         self.dropped += 1;
         if self.filled.iter().any(|log| log.len() == LOG) {
             self.wipe_fast(true);
@@ -253,11 +263,6 @@ impl Set {
                 self.filled[kind].clear();
             }
         }
-        if self.any_large {
-            self.large.fill(0);
-            (self.any_large, self.huge) = (false, false);
-        }
-        self.fetch.iter_mut().for_each(|table| table.clear(serial));
     }
 
     /// Forgets all but global pages.
