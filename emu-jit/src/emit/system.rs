@@ -11,6 +11,7 @@ use emu_core::cpu::{Clock, Cpu, GS, System};
 use iced_x86::Mnemonic as M;
 
 use super::{Cold, Emitter};
+use crate::analysis::Kind;
 use crate::frame::{CPU, GS_BASE, SPILL};
 
 const _: () = assert!(size_of::<Option<Box<System>>>() == size_of::<usize>());
@@ -30,8 +31,11 @@ impl Emitter<'_> {
     /// RDTSC, unless it is reserved to CPL 0, and SWAPGS and CLI at CPL 0, where they are always permitted. False for other
     /// instructions and modes. The flags have to be in the frame; the host's are changed.
     pub(super) fn system(&mut self, index: usize) -> bool {
-        let mnemonic = self.block[index].insn.mnemonic();
+        let guest = &self.block[index];
+        let mnemonic = guest.insn.mnemonic();
         let known = match mnemonic {
+            // The handler of one that the model lacks ends the block.
+            _ if guest.kind != Kind::CallOut => false,
             M::Rdtsc => true,
             M::Swapgs | M::Cli => !self.mode.user() && self.mode.size() == 64,
             _ => false,
