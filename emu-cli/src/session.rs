@@ -247,7 +247,11 @@ impl Session {
     /// A guest that has halted with its interrupts disabled mostly stays so: the user is told, and in virtual time,
     /// which would rush from one event of the board to the next, the host gets some rest.
     fn look_at_sleeper(&mut self, count: u64, stop: &Stop) {
-        let slept = self.guest.instructions() == count && matches!(stop, Stop::Limit | Stop::Halted { .. });
+        let slept = match stop {
+            Stop::Halted { .. } => true,
+            Stop::Limit => self.guest.instructions() == count,
+            _ => false,
+        };
         if !slept || !self.guest.machine().sleeps_through_interrupts() {
             self.told_of_sleep = false;
             return;
