@@ -111,6 +111,8 @@ fn is_left_out(code: Code) -> bool {
         _ if format!("{code:?}").ends_with("_0F0D") || info.encoding() == EncodingKind::XOP => true,
         // Encodings of an 8086 and an early 486 only.
         _ if code == Code::Popw_CS || format!("{code:?}").starts_with("Cmpxchg486") => true,
+        // No processor came to have it.
+        M::Pcommit => true,
         // Knights Corner only.
         _ if format!("{code:?}").starts_with("VEX_KNC") => true,
         _ => false,
