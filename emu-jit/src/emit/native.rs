@@ -357,7 +357,8 @@ impl Emitter<'_> {
             return self.replaced(guest, insn);
         }
         let mut insn = *insn;
-        let mut loan = None;
+        // A register that is only written may travel by the scratch register of one that is read.
+        let (mut loan, mut result) = (None, None);
         for n in 0..insn.op_count() {
             if insn.op_kind(n) != OpKind::Register
                 || Self::number(insn.op_register(n)) == R13 && is_value(&guest.insn, n)
@@ -367,7 +368,7 @@ impl Emitter<'_> {
             let register = insn.op_register(n);
             let number = Self::number(register);
             let host = Self::pinned(number).unwrap_or_else(|| {
-                loan = Some(number);
+                *(if n == 0 && insn.op_count() == 3 { &mut result } else { &mut loan }) = Some(number);
                 R14
             });
             insn.set_op_register(n, sized(host, register.size()));
@@ -376,7 +377,7 @@ impl Emitter<'_> {
             dynasm!(self.asm; .arch x64; mov r14, [BYTE rsp + Self::high(number) as i8]);
         }
         self.encode(&insn)?;
-        if let Some(number) = loan
+        if let Some(number) = result.or(loan)
             && guest.written >> number & 1 != 0
         {
             dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
