@@ -14,14 +14,9 @@ use crate::analysis::MOST;
 use crate::mode::Mode;
 
 /// Entries in a table: so many that hot places of a large program seldom share one.
-pub const ENTRIES: usize = 1 << INDEX_BITS;
-const INDEX_BITS: u32 = 15;
-/// RIP (its low 32 bits) times this number has the index in its highest bits: places that a program has at a distance of a power of
-/// two would share entries by RIP itself.
-pub const FACTOR: i32 = 0x9e37_79b1_u32 as i32;
-/// By so much the product is shifted to become the offset of an entry, of which [`OFFSET_MASK`] counts.
-pub const SHIFT: i8 = (32 - INDEX_BITS - 4) as i8;
-/// See [`SHIFT`].
+pub const ENTRIES: usize = 1 << 15;
+/// RIP times 16, exclusive-or RIP, is the offset of an entry in these bits: by RIP alone places of a program at a distance of a power
+/// of two would share entries.
 pub const OFFSET_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
 /// Entries that are remembered for clearing; beyond it the whole table is wiped.
 const LOG: usize = 1024;
@@ -155,7 +150,7 @@ pub struct Jumps {
 }
 
 fn index(rip: u64) -> usize {
-    ((rip as u32).wrapping_mul(FACTOR as u32) >> (32 - INDEX_BITS)) as usize
+    (rip ^ rip >> 4) as usize & (ENTRIES - 1)
 }
 
 impl Jumps {

@@ -217,8 +217,9 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     let by_cache = base + asm.offset().0;
     dynasm!(asm
         ; .arch x64
-        ; imul r14d, r13d, jumps::FACTOR
-        ; shr r14d, jumps::SHIFT
+        ; mov r14d, r13d
+        ; shl r14d, 4
+        ; xor r14d, r13d
         ; and r14d, jumps::OFFSET_MASK
         ; add r14, [rsp + JUMPS]
         ; cmp r13, [r14]

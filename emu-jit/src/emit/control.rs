@@ -222,8 +222,9 @@ impl Emitter<'_> {
     fn look_up(&mut self, miss: DynamicLabel) {
         dynasm!(self.asm
             ; .arch x64
-            ; imul r14d, r13d, jumps::FACTOR
-            ; shr r14d, jumps::SHIFT
+            ; mov r14d, r13d
+            ; shl r14d, 4
+            ; xor r14d, r13d
             ; and r14d, jumps::OFFSET_MASK
             ; add r14, [BYTE rsp + JUMPS as i8]
             ; cmp r13, [r14]
