@@ -18,8 +18,12 @@ impl<'a> Emitter<'a> {
 
     /// How often the block is run for so many rounds of its loop, of which it may hold several.
     pub(super) fn turns(&self, rounds: i32) -> i32 {
-        let in_block = 1 + self.block.iter().filter(|guest| guest.turns).count() as i32;
+        let in_block = self.rounds_in_block();
         (rounds + in_block - 1) / in_block
+    }
+
+    fn rounds_in_block(&self) -> i32 {
+        1 + self.block.iter().filter(|guest| guest.turns).count() as i32
     }
 
     /// The fast copy of the loop. False when it cannot begin with the flags as the first copy left them.
@@ -121,9 +125,8 @@ impl<'a> Emitter<'a> {
         let soon = self.turns(SOON);
         let patience = if never { self.turns(LATER) } else { soon };
         let again = self.asm.new_dynamic_label();
-        let near_the_end = self.turns(MOST) < MOST && !never;
-        if near_the_end {
-            // Some rounds later the check for all of a block's would fail.
+        if self.rounds_in_block() > 1 && !never {
+            // The end of a page is near, where the check for all rounds of the block would fail.
             self.state = state;
             self.state_to_frame();
             self.jump_to(i64::from(self.offset), true);

@@ -131,6 +131,35 @@ fn remapping_a_page_of_code_shows_the_new_page() {
     assert_eq!((out.reg(RBX), out.reg(RAX)), (1, 2));
 }
 
+/// A jump within its page leads to the loop, whose end another frame holds from the third call on.
+#[test]
+fn a_loop_across_pages_ends_where_the_second_page_is_now() {
+    let mut lab = Lab::long();
+    let (start, end) = (DATA + 0xfe0, DATA + 0x1000);
+    lab.assemble(DATA + 0xf00, 64, code!(a: mov(ecx, 9); xor(eax, eax); jmp(start)));
+    lab.assemble(start, 64, |a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.add(eax, 1)?;
+        for _ in 0..30 {
+            a.nop()?;
+        }
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.ret()
+    });
+    lab.assemble(end + 0x800, 64, code!(a: ret()));
+    // The other frame: NOPs as far as the loop's end lies in the first one, and another end.
+    lab.assemble(DATA + 0x2000, 64, code!(a: nop(); nop(); add(eax, 0x70); ret()));
+    let entry = lab.pte_address(end) as i32;
+    let out = lab.run(code!(a:
+        mov(edx, end as u32 + 0x800); call(rdx); // the second page is known
+        mov(edx, DATA as u32 + 0xf00); call(rdx); call(rdx); mov(ebx, eax);
+        mov(dword_ptr(entry), DATA as i32 + 0x2000 + 3); invlpg(byte_ptr(end as i32)); call(rdx); hlt()));
+    out.done();
+    assert_eq!((out.reg(RBX), out.reg(RAX)), (9, 0x71));
+}
+
 /// Each of many rounds changes an instruction, counts in a byte beside it, and writes a byte of it again that is the same.
 #[test]
 fn code_that_changes_in_every_round_among_data_runs_as_it_stands() {
