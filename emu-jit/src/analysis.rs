@@ -359,7 +359,8 @@ fn goes_on(insn: &Instruction, mode: Mode) -> bool {
         | M::Clac
         | M::Popf
         | M::Popfd
-        | M::Popfq => true,
+        | M::Popfq
+        | M::Pause => true,
         // Reading a control register. Writing one, and SS, may change the mode.
         M::Mov if control(insn.op1_register()) => true,
         M::Mov | M::Pop if mode.size() == 64 => {

@@ -3,8 +3,9 @@
 //! Registers are followed symbolically through the block: what a register holds is a *root* (its value when the block
 //! began, or what some instruction put there) plus a number. Accesses whose addresses have the same roots differ by a
 //! number that is known here. The first of a group checks the whole stretch; when it does not lie in one page that the
-//! translation cache knows, a *careful* block takes over at that instruction, which checks each access by itself. Writes
-//! are in groups that begin with a write: nothing is checked for a right before somebody needs it.
+//! translation cache knows, a *careful* block takes over at that instruction, which checks each access by itself. A group
+//! is checked for the right to write where it begins with a write, or with a read that a write follows without a way out
+//! between them: nothing is checked for a right that nobody may need.
 //!
 //! Assumes: translations do not change while control stays in the block. What changes them either ends a block or stops
 //! it. Keeps: an access is made only where the guest's own is, so faults, chips and writes to code are met as before.
@@ -258,6 +259,8 @@ struct Group {
     low: i64,
     high: i64,
     want: Want,
+    /// Conditional jumps of the block before its first access.
+    branches: usize,
     members: Vec<usize>,
 }
 
@@ -273,16 +276,22 @@ pub fn merge(block: &mut [Guest], mode: Mode) {
 /// The same for some of the accesses, with numbers of groups from `first` on.
 pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize) {
     let mut groups: Vec<Group> = Vec::new();
+    let (mut branches, mut passed) = (0, 0);
     for (number, access) in accesses.iter().enumerate() {
+        branches += block[passed..access.index].iter().filter(|guest| guest.kind == Kind::Branch).count();
+        passed = access.index;
         let end = access.at + access.size;
         let fits = |group: &&mut Group| {
             group.key == access.key
                 && group.high.max(end) - group.low.min(access.at) <= LONGEST
-                && (group.want == Want::Write || access.want == Want::Read)
+                && (group.want == Want::Write || access.want == Want::Read || group.branches == branches)
         };
         match groups.iter_mut().rev().find(fits) {
             Some(group) => {
                 (group.low, group.high) = (group.low.min(access.at), group.high.max(end));
+                if access.want == Want::Write {
+                    group.want = Want::Write;
+                }
                 group.members.push(number);
             }
             // The handler may make the whole of such an instruction, for its operand's sake: nothing would know the page.
@@ -292,6 +301,7 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
                 low: access.at,
                 high: end,
                 want: access.want,
+                branches,
                 members: vec![number],
             }),
         }

@@ -19,24 +19,26 @@ const _: () = assert!(size_of::<Option<Box<System>>>() == size_of::<usize>());
 const CPL: i32 = offset_of!(Cpu, cpl) as i32;
 const SYSTEM_FLAGS: i32 = (offset_of!(Cpu, flags) + Flags::SYSTEM) as i32;
 const BASE_OF_GS: i32 = (offset_of!(Cpu, seg) + GS * size_of::<Segment>() + offset_of!(Segment, base)) as i32;
+const PROCESSORS: i32 = offset_of!(Cpu, processors) as i32;
 const CR4: i32 = offset_of!(Cpu, cr4) as i32;
 const DEADLINE: i32 = offset_of!(Cpu, deadline) as i32;
 const TSC_OFFSET: i32 = (offset_of!(Cpu, msrs) + offset_of!(Msrs, tsc_offset)) as i32;
+const TSC_AUX: i32 = (offset_of!(Cpu, msrs) + offset_of!(Msrs, tsc_aux)) as i32;
 const OUTSIDE: i32 = offset_of!(Cpu, outside) as i32;
 const CLOCK_BASE: i32 = (offset_of!(System, clock) + offset_of!(Clock, base)) as i32;
 const CLOCK_AT: i32 = (offset_of!(System, clock) + offset_of!(Clock, at)) as i32;
 const KERNEL_GS_BASE: i32 = (offset_of!(Cpu, msrs) + offset_of!(Msrs, kernel_gs_base)) as i32;
 
 impl Emitter<'_> {
-    /// RDTSC, unless it is reserved to CPL 0, and SWAPGS and CLI at CPL 0, where they are always permitted. False for other
-    /// instructions and modes. The flags have to be in the frame; the host's are changed.
+    /// PAUSE of a lone processor; RDTSC and RDTSCP, unless they are reserved to CPL 0; SWAPGS and CLI at CPL 0, where they are
+    /// always permitted. False for other instructions and modes. The flags have to be in the frame; the host's are changed.
     pub(super) fn system(&mut self, index: usize) -> bool {
         let guest = &self.block[index];
         let mnemonic = guest.insn.mnemonic();
         let known = match mnemonic {
             // The handler of one that the model lacks ends the block.
             _ if guest.kind != Kind::CallOut => false,
-            M::Rdtsc => true,
+            M::Rdtsc | M::Rdtscp | M::Pause => true,
             M::Swapgs | M::Cli => !self.mode.user() && self.mode.size() == 64,
             _ => false,
         };
@@ -46,9 +48,14 @@ impl Emitter<'_> {
         let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
         self.cold.push(Cold::CallOut { from, back, index, state: self.state, window: None });
         dynasm!(self.asm; .arch x64; mov r13, [BYTE rsp + CPU as i8]);
-        if mnemonic == M::Rdtsc {
+        if mnemonic == M::Pause {
+            dynasm!(self.asm; .arch x64; cmp DWORD [r13 + PROCESSORS], 1; jne =>from);
+        } else if matches!(mnemonic, M::Rdtsc | M::Rdtscp) {
             dynasm!(self.asm; .arch x64; test DWORD [r13 + CR4], CR4_TSD as i32; jnz =>from);
             self.read_time_stamp(index);
+            if mnemonic == M::Rdtscp {
+                dynasm!(self.asm; .arch x64; mov rcx, [r13 + TSC_AUX]);
+            }
         } else {
             dynasm!(self.asm; .arch x64; cmp BYTE [r13 + CPL], 0; jne =>from);
             match mnemonic {
