@@ -345,3 +345,19 @@ fn a_push_of_memory_that_the_interpreter_makes_leaves_the_stack_to_the_next() {
         assert_eq!(compare_code(32, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
     }
 }
+
+/// Flags across them are still there, and RDTSCP says the same time and processor.
+#[test]
+fn rdtscp_and_pause_where_they_stand_agree_with_their_handlers() {
+    let mut code = vec![0x48, 0x83, 0xc3, 0x07]; // add rbx, 7
+    code.extend([0xf3, 0x90]); // pause
+    code.extend([0x73, 0x03, 0x48, 0xff, 0xc6]); // jnc over inc rsi
+    code.extend([0x48, 0x29, 0xde]); // sub rsi, rbx
+    code.extend([0x0f, 0x01, 0xf9]); // rdtscp
+    code.extend([0x7f, 0x03, 0x48, 0x01, 0xc7]); // jg over add rdi, rax
+    code.extend([0x48, 0x01, 0xcf]); // add rdi, rcx
+    code.extend([0x48, 0x01, 0xd7, 0xeb, 0xe3]); // add rdi, rdx; jmp to the start
+    for seed in 0..20 {
+        assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}

@@ -1,6 +1,6 @@
 //! FYL2X and FYL2XP1.
 
-use super::wide::{Wide, inverse_odds, series};
+use super::wide::{Wide, inverse_odds, multiply_high, series};
 use crate::softfloat::mul::mul_unpacked;
 use crate::softfloat::{Class, Env, F80, Flags, Format, Out, Unpacked, nan};
 
@@ -81,13 +81,96 @@ pub fn y_log2_plus_one(y: F80, x: F80, env: &Env) -> Out<F80> {
     logarithm.times(Wide::from_unpacked(&y)).finish(env, flags)
 }
 
+/// Reciprocals of numbers from about 0.7 to 1.42 in steps of 1 / 128, in units of 1 / 256, and minus their logarithms to base 2 with
+/// 127 fraction bits. That of both steps next to 1 is 1.
+const COARSE: [(u16, i128); 92] = {
+    let mut table = [(256, 0); 92];
+    let mut step = 0;
+    while step < 92 {
+        let middle = 2 * (step + FIRST_STEP) + 1;
+        let reciprocal =
+            if middle == 255 || middle == 257 { 256 } else { (2 * 256 * 128 + middle / 2) / middle };
+        table[step] = (reciprocal as u16, log2_of_ratio(256, reciprocal as i128));
+        step += 1;
+    }
+    table
+};
+
+/// The step of the least number.
+const FIRST_STEP: usize = 90;
+
+/// Minus logarithms to base 2 of 1 - n / 8192, likewise, from n = -[`FINE_STEPS`] on.
+const FINE: [i128; 2 * FINE_STEPS + 1] = {
+    let mut table = [0; 2 * FINE_STEPS + 1];
+    let mut n = 0;
+    while n < table.len() {
+        table[n] = log2_of_ratio(8192, 8192 + FINE_STEPS as i128 - n as i128);
+        n += 1;
+    }
+    table
+};
+
+const FINE_STEPS: usize = 80;
+
+/// Coefficients of log2(1 + x) / x, for -x.
+const LOG2_SERIES: [u128; 9] = {
+    let mut table = [Wide::LOG2_E.significand; 9];
+    let mut n = 1;
+    while n < 9 {
+        table[n] /= n as u128 + 1;
+        n += 1;
+    }
+    table
+};
+
+/// log2(a / b) with 127 fraction bits, for small numbers near each other: 2 atanh((a - b) / (a + b)) times log2(e).
+const fn log2_of_ratio(a: i128, b: i128) -> i128 {
+    let s = ((a - b).unsigned_abs() << 110) / (a + b) as u128;
+    let s = (s << 18) + (((((a - b).unsigned_abs() << 110) % (a + b) as u128) << 18) / (a + b) as u128);
+    let square = multiply_high(s, s);
+    let mut sum = 0;
+    let mut term = SERIES.len();
+    while term > 0 {
+        term -= 1;
+        sum = SERIES[term] + multiply_high(sum, square);
+    }
+    let logarithm = (multiply_high(multiply_high(s, sum), Wide::LOG2_E.significand) << 2) as i128;
+    if a < b { -logarithm } else { logarithm }
+}
+
 /// Logarithm to base 2 of a positive number other than a power of two.
 fn log2_wide(x: Wide) -> Wide {
     let above = x.significand > SQRT_2;
     let power = x.exponent + i32::from(above);
-    let m = Wide { exponent: -i32::from(above), ..x };
-    let ratio = m.minus(Wide::ONE).over(m.plus(Wide::ONE));
-    let fraction = two_atanh(ratio).times(Wide::LOG2_E);
+    // From 0.7 to 1.42 with 127 fraction bits, of which those from the 65th on are clear.
+    let m = x.significand >> u8::from(above);
+    let (reciprocal, coarse) = COARSE[(m >> 120) as usize - FIRST_STEP];
+    // Near 1, exactly.
+    let near = (m >> 8) * u128::from(reciprocal);
+    let off = near.wrapping_sub(1 << 127) as i128;
+    let step = (off + (1 << 113)) >> 114;
+    let rest = off - step * (near >> 13) as i128;
+    let fine = FINE[(step + FINE_STEPS as i128) as usize];
+    let (negative, magnitude) = (rest < 0, rest.unsigned_abs());
+    // The terms from the fifth on need 64 bits only.
+    let (wide, narrow) = LOG2_SERIES.split_at(5);
+    let x64 = (rest >> 63) as i64;
+    let low = narrow
+        .iter()
+        .rev()
+        .fold(0, |sum: i64, c| (c >> 65) as i64 - ((i128::from(sum) * i128::from(x64)) >> 64) as i64);
+    let mut sum = (low as u128) << 65;
+    for c in wide.iter().rev() {
+        let product = multiply_high(sum, magnitude << 1);
+        sum = if negative { c + product } else { c - product };
+    }
+    let fraction = if step == 0 && coarse == 0 {
+        Wide::from_fixed(negative, magnitude, 0).times(Wide::from_fixed(false, sum, 0))
+    } else {
+        let product = (multiply_high(magnitude << 8, sum) >> 7) as i128;
+        let total = coarse + fine + if negative { -product } else { product };
+        Wide::from_fixed(total < 0, total.unsigned_abs(), 0)
+    };
     if power == 0 {
         return fraction;
     }
@@ -99,4 +182,40 @@ fn log2_wide(x: Wide) -> Wide {
 fn two_atanh(s: Wide) -> Wide {
     let sum = series(&SERIES, s.times(s).fraction());
     s.times(Wide::from_fixed(false, sum, 0)).scaled(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By one series for all, as [`log2_wide`] does not.
+    fn by_one_series(m: Wide) -> Wide {
+        two_atanh(m.minus(Wide::ONE).over(m.plus(Wide::ONE))).times(Wide::LOG2_E)
+    }
+
+    #[test]
+    fn logarithms_by_tables_agree_with_one_series() {
+        let mut significand = 0x9e37_79b9_7f4a_7c15u64;
+        for n in 0..200_000u32 {
+            significand = significand.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(n.into());
+            // Everywhere, and in the neighbourhood of 1.
+            let near_one = (significand >> 12) >> (n % 40);
+            let (exponent, bits) = match n % 3 {
+                0 => (0, near_one),
+                1 => (-1, !near_one),
+                _ => (-i32::from(significand > (SQRT_2 >> 64) as u64), significand),
+            };
+            let m = Wide { sign: false, exponent, significand: u128::from(bits | 1 << 63) << 64 };
+            if m.significand == 1 << 127
+                || exponent == 0 && m.significand > SQRT_2
+                || exponent == -1 && m.significand < SQRT_2
+            {
+                continue;
+            }
+            let (fast, slow) = (log2_wide(m), by_one_series(m));
+            let difference = fast.minus(slow);
+            let agree = difference.significand == 0 || difference.exponent <= slow.exponent - 108;
+            assert!(agree && fast.sign == slow.sign, "{m:x?}: {fast:x?} and {slow:x?}");
+        }
+    }
 }

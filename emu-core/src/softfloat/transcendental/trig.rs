@@ -1,6 +1,6 @@
 //! FSIN, FCOS, FSINCOS and FPTAN.
 
-use super::wide::{Wide, alternating_series, inverse_factorials};
+use super::wide::{Wide, alternating_series, inverse_factorials, multiply_high, short_alternating_series};
 use crate::softfloat::{Class, Env, F80, Flags, Format, Out, Unpacked, nan};
 
 /// Half of the 66-bit pi, in units of 2^-65. SDM vol. 1, "Approximation of Pi".
@@ -8,6 +8,28 @@ const HALF_PI: u128 = 0xc_90fd_aa22_168c_234c >> 2;
 
 const SINE: [u128; 17] = inverse_factorials(1, 2);
 const COSINE: [u128; 17] = inverse_factorials(0, 2);
+
+/// Sine and cosine of k / 64 from k = 1, with 128 fraction bits.
+const SIXTY_FOURTHS: [(u128, u128); 50] = sixty_fourths();
+
+const fn sixty_fourths() -> [(u128, u128); 50] {
+    let mut table = [(0, 0); 50];
+    let mut k = 1;
+    while k <= 50 {
+        let x = (k as u128) << 122;
+        let square = multiply_high(x, x);
+        let (mut sine, mut cosine) = (0, 0);
+        let mut term = SINE.len();
+        while term > 0 {
+            term -= 1;
+            sine = SINE[term] - multiply_high(sine, square);
+            cosine = COSINE[term] - multiply_high(cosine, square);
+        }
+        table[k - 1] = (multiply_high(x, sine) << 1, cosine << 1);
+        k += 1;
+    }
+    table
+}
 
 /// Below this exponent the second term of every series is less than a quarter unit in the last place.
 const TINY: i32 = -33;
@@ -42,8 +64,10 @@ pub fn sine_and_cosine(a: F80, env: &Env) -> Option<(Out<F80>, Out<F80>)> {
     if a.class != Class::Normal || a.exponent >= 63 {
         return sine_of(&a, env).zip(cosine_of(&a, env));
     }
-    let reduced = reduce(&a);
-    Some((sine_wide(&a, reduced).finish(env, Flags::NONE), cosine_wide(reduced).finish(env, Flags::NONE)))
+    let (quadrant, x) = reduce(&a);
+    let both = small::<true, true>(x);
+    let (sine, cosine) = (sine_of_quadrant(&a, quadrant, both), cosine_of_quadrant(quadrant, both));
+    Some((sine.finish(env, Flags::NONE), cosine.finish(env, Flags::NONE)))
 }
 
 fn evaluate(a: &Unpacked, env: &Env, of_zero: F80, function: fn(&Unpacked) -> Wide) -> Option<Out<F80>> {
@@ -68,41 +92,77 @@ fn reduce(a: &Unpacked) -> (u8, Wide) {
         return (0, magnitude);
     }
     let angle = u128::from(a.significand) << (a.exponent + 2);
-    let turns = angle / HALF_PI;
-    let rest = angle - turns * HALF_PI;
+    let (turns, rest) = match a.exponent {
+        ..32 => few_turns(a, angle),
+        _ => (angle / HALF_PI, angle % HALF_PI),
+    };
     let past_middle = 2 * rest > HALF_PI;
     let rest = if past_middle { HALF_PI - rest } else { rest };
     ((turns as u8).wrapping_add(u8::from(past_middle)) & 3, Wide::from_fixed(past_middle, rest, 62))
 }
 
-/// Sine of an angle of at most a quarter of pi.
-fn small_sine(x: Wide) -> Wide {
-    if x.exponent < TINY {
-        return x.just_below();
-    }
-    x.times(Wide::from_fixed(false, alternating_series(&SINE, x.times(x).fraction()), 0))
+/// Quotient and remainder by half of pi of an angle below 2^32, without a division.
+fn few_turns(a: &Unpacked, angle: u128) -> (u128, u128) {
+    /// 2 / pi, a little less than that, with 64 fraction bits.
+    const TURN: u64 = 0xa2f9_836e_4e44_1529;
+    let turns = (u128::from(a.significand) * u128::from(TURN)) >> (126 - a.exponent) >> 1;
+    let rest = angle - turns * HALF_PI;
+    if rest >= HALF_PI { (turns + 1, rest - HALF_PI) } else { (turns, rest) }
 }
 
-/// Cosine of an angle of at most a quarter of pi.
-fn small_cosine(x: Wide) -> Wide {
+/// Sine and cosine of an angle of at most a quarter of pi, of which the caller wants one or both.
+#[inline(always)]
+fn small<const S: bool, const C: bool>(x: Wide) -> (Wide, Wide) {
     if x.exponent < TINY {
-        return Wide::ONE.just_below();
+        return (x.just_below(), Wide::ONE.just_below());
     }
-    Wide::from_fixed(false, alternating_series(&COSINE, x.times(x).fraction()), 0)
+    let angle = x.fraction();
+    let known = (angle >> 122) as usize;
+    if known == 0 {
+        let square = x.times(x).fraction();
+        let sine = if S { x.times(Wide::from_fixed(false, alternating_series(&SINE, square), 0)) } else { x };
+        let cosine = if C { Wide::from_fixed(false, alternating_series(&COSINE, square), 0) } else { x };
+        return (sine, cosine);
+    }
+    // Of the sum of a known angle and a rest below 1 / 64.
+    let (known_sine, known_cosine) = SIXTY_FOURTHS[known - 1];
+    let rest = angle & (1 << 122) - 1;
+    let square = multiply_high(rest, rest);
+    let sine = multiply_high(rest, short_alternating_series::<5>(&SINE[..7], square));
+    let cosine = short_alternating_series::<5>(&COSINE[..8], square);
+    let of_sum = multiply_high(known_sine, cosine) + multiply_high(known_cosine, sine);
+    let cosine_of_sum = multiply_high(known_cosine, cosine) - multiply_high(known_sine, sine);
+    (Wide::from_fixed(x.sign, of_sum, 0), Wide::from_fixed(false, cosine_of_sum, 0))
 }
 
 fn sine_wide(a: &Unpacked, (quadrant, x): (u8, Wide)) -> Wide {
-    let value = if quadrant & 1 == 0 { small_sine(x) } else { small_cosine(x) };
-    let negative = value.sign ^ (quadrant & 2 != 0) ^ a.sign;
-    value.with_sign(negative)
+    sine_of_quadrant(
+        a,
+        quadrant,
+        if quadrant & 1 == 0 { small::<true, false>(x) } else { small::<false, true>(x) },
+    )
 }
 
 fn cosine_wide((quadrant, x): (u8, Wide)) -> Wide {
+    cosine_of_quadrant(
+        quadrant,
+        if quadrant & 1 == 0 { small::<false, true>(x) } else { small::<true, false>(x) },
+    )
+}
+
+/// The sine of an angle of which sine and cosine of the rest in its quadrant are known.
+fn sine_of_quadrant(a: &Unpacked, quadrant: u8, (sine, cosine): (Wide, Wide)) -> Wide {
+    let value = if quadrant & 1 == 0 { sine } else { cosine };
+    value.with_sign(value.sign ^ (quadrant & 2 != 0) ^ a.sign)
+}
+
+/// The cosine, likewise.
+fn cosine_of_quadrant(quadrant: u8, (sine, cosine): (Wide, Wide)) -> Wide {
     match quadrant {
-        0 => small_cosine(x),
-        1 => small_sine(x).negated(),
-        2 => small_cosine(x).with_sign(true),
-        _ => small_sine(x),
+        0 => cosine,
+        1 => sine.negated(),
+        2 => cosine.with_sign(true),
+        _ => sine,
     }
 }
 
@@ -110,10 +170,65 @@ fn tangent_wide(a: &Unpacked) -> Wide {
     let (quadrant, x) = reduce(a);
     let value = match (quadrant & 1, x.exponent < TINY) {
         (0, true) => x, // x + x^3 / 3
-        (0, false) => small_sine(x).over(small_cosine(x)),
+        (0, false) => {
+            let (sine, cosine) = small::<true, true>(x);
+            sine.over(cosine)
+        }
         // The cotangent: 1 / x - x / 3 - x^3 / 45
         (_, true) => Wide::ONE.over(x).minus(x.over(Wide::from_fixed(false, 3, 127))).negated(),
-        (_, false) => small_cosine(x).over(small_sine(x)).negated(),
+        (_, false) => {
+            let (sine, cosine) = small::<true, true>(x);
+            cosine.over(sine).negated()
+        }
     };
     value.with_sign(value.sign ^ a.sign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_with_known_angles_agree_with_one_series() {
+        let mut bits = 0x9e37_79b9_7f4a_7c15u64;
+        for n in 0..200_000u32 {
+            bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(n.into());
+            let x = Wide::from_fixed(false, u128::from(bits >> (n % 12)) << 64, -1);
+            if x.exponent < TINY || x.significand > Wide::PI.significand && x.exponent == -1 {
+                continue;
+            }
+            let (sine, cosine) = small::<true, true>(x);
+            let square = x.times(x).fraction();
+            let one_series = x.times(Wide::from_fixed(false, alternating_series(&SINE, square), 0));
+            for (fast, slow) in [
+                (sine, one_series),
+                (cosine, Wide::from_fixed(false, alternating_series(&COSINE, square), 0)),
+            ] {
+                let difference = fast.minus(slow);
+                let agree = difference.significand == 0 || difference.exponent <= slow.exponent - 117;
+                assert!(agree, "{x:x?}: {fast:x?} and {slow:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_turns_are_those_of_a_division() {
+        let mut met = 0;
+        for exponent in -1..32 {
+            for part in 0..128 {
+                let turns = (part << exponent.max(0)) / 64;
+                for beside in -2..=2 {
+                    let significand = ((turns * HALF_PI) as i128 >> (exponent + 2)) + beside;
+                    let Ok(significand @ 0x8000_0000_0000_0000..) = u64::try_from(significand) else {
+                        continue;
+                    };
+                    let a = Unpacked { significand, exponent, ..F80::zero(false).unpack() };
+                    let angle = u128::from(significand) << (exponent + 2);
+                    assert_eq!(few_turns(&a, angle), (angle / HALF_PI, angle % HALF_PI), "{a:x?}");
+                    met += 1;
+                }
+            }
+        }
+        assert!(met > 5000, "{met}");
+    }
 }

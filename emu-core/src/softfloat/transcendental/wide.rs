@@ -126,7 +126,7 @@ impl Wide {
 }
 
 /// Upper half of the 256-bit product.
-pub fn multiply_high(a: u128, b: u128) -> u128 {
+pub const fn multiply_high(a: u128, b: u128) -> u128 {
     const LOW: u128 = u64::MAX as u128;
     let (a1, a0, b1, b0) = (a >> 64, a & LOW, b >> 64, b & LOW);
     let middle = ((a0 * b0) >> 64) + ((a1 * b0) & LOW) + ((a0 * b1) & LOW);
@@ -164,14 +164,21 @@ pub fn series(coefficients: &[u128], x: u128) -> u128 {
 /// The terms that need all 128 bits, and those for which 64 are enough as the power of x before them is small.
 /// Smaller ones are left out.
 fn split(coefficients: &[u128], x: u128) -> (&[u128], &[u128]) {
-    /// Bits that 64-bit terms may lack at their end of the sum, and those that no sum needs.
-    const NARROW: usize = 40;
+    /// Bits that 64-bit terms lack at the end of the sum, and those that no sum needs.
+    const NARROW: usize = 57;
     const NONE: usize = 104;
     let zeros = (x.leading_zeros() as usize).max(1);
     let count = coefficients.len();
     let end = if x >> 127 == 0 { count.min(NONE / zeros + 2) } else { count };
     let narrow = if x >> 127 == 0 { end.min(NARROW.div_ceil(zeros)) } else { end };
     (&coefficients[..narrow], &coefficients[narrow..end])
+}
+
+/// As [`alternating_series`], of an x below 2^-12 and with as many terms as there are: those from `WIDE` on need 64 bits only.
+pub fn short_alternating_series<const WIDE: usize>(coefficients: &[u128], x: u128) -> u128 {
+    let (first, rest) = coefficients.split_at(WIDE);
+    let low = rest.iter().rev().fold(0, |sum, c| (c >> 64) as u64 - multiply_high_64(sum, (x >> 64) as u64));
+    first.iter().rev().fold(u128::from(low) << 64, |sum, c| c - multiply_high(sum, x))
 }
 
 fn multiply_high_64(a: u64, b: u64) -> u64 {
