@@ -7,6 +7,7 @@
 //!
 //! Assumes and keeps what [`crate::groups`] does.
 
+use emu_core::cpu::RSP;
 use emu_core::mem::PAGE_SIZE;
 use iced_x86::Register;
 
@@ -33,6 +34,10 @@ pub struct Run {
     pub base: Option<u8>,
     /// Index register and scale.
     pub index: Option<(u8, u32)>,
+    /// The base stays the same, and so is part of the distance to the page.
+    pub folds_base: bool,
+    /// The same of the index.
+    pub folds_index: bool,
     /// Addresses count from the page that code comes from.
     pub page: bool,
     /// FS or GS, whose base is added.
@@ -45,6 +50,8 @@ pub struct Run {
     pub stride: i64,
     /// It is written.
     pub write: bool,
+    /// Conditional jumps of the round before its first access.
+    branches: usize,
     /// This distance has to be a multiple of that size.
     pub aligned: Option<(i64, i64)>,
 }
@@ -85,9 +92,11 @@ impl Loop {
         let (accesses, held) = accesses(&block, mode);
         let mut found: Vec<(Key, Run)> = Vec::new();
         let mut others = Vec::new();
+        let mut members = Vec::new();
         for access in accesses {
             match place(&access, &block, &held, &mut found) {
                 Some(number) => {
+                    members.push((number, access.index, access.stack));
                     *access.way(&mut block) = Way::Member { group: number as u8 };
                     let run = &found[number].1;
                     block[access.index].aligned = !access.stack
@@ -98,6 +107,9 @@ impl Loop {
                 }
                 None => others.push(access),
             }
+        }
+        if mode.size() == 64 {
+            fold(&block, &members, &mut found);
         }
         merge_some(&mut block, &others, found.len());
         let recent = remember(&mut block, &others, &held, &found, mode);
@@ -140,6 +152,27 @@ fn remember(
     pages
 }
 
+/// Finds the registers of runs that no instruction of the loop writes, and that all accesses name.
+fn fold(block: &[Guest], members: &[(usize, usize, bool)], found: &mut [(Key, Run)]) {
+    let stack = block
+        .iter()
+        .any(|guest| matches!(guest.kind, Kind::Push | Kind::PushMemory | Kind::Pop | Kind::Leave));
+    let written = block.iter().fold(u32::from(stack) << RSP, |all, guest| all | guest.written);
+    let stays = |number: u8| written >> number & 1 == 0;
+    for (number, (_, run)) in found.iter_mut().enumerate() {
+        let all = |names: &dyn Fn(&Guest) -> bool| {
+            members.iter().all(|&(of, index, stack)| of != number || !stack && names(&block[index]))
+        };
+        let is =
+            |register: Register, number: u8| register.is_gpr() && register.number() == usize::from(number);
+        run.folds_base =
+            run.base.is_some_and(|base| stays(base) && all(&|guest| is(guest.insn.memory_base(), base)));
+        run.folds_index = run
+            .index
+            .is_some_and(|(index, _)| stays(index) && all(&|guest| is(guest.insn.memory_index(), index)));
+    }
+}
+
 /// The number of the run that an access joins or founds.
 fn place(
     access: &Access,
@@ -173,14 +206,16 @@ fn place(
         .then_some((access.at, access.size))
         .filter(|(_, size)| stride % size == 0);
     let write = access.want == Want::Write;
+    let branches = block[..access.index].iter().filter(|guest| guest.kind == Kind::Branch).count();
     let joins = |(other, run): &(Key, Run)| {
         *other == key
             && run.high.max(end) - run.low.min(access.at) <= WIDEST
             // A right that nobody may need is not asked for, as the fast copy would never start.
-            && run.write == write
+            && (run.write || !write || run.branches == branches)
     };
     if let Some(number) = found.iter().position(joins) {
         let run = &mut found[number].1;
+        run.write |= write;
         (run.low, run.high) = (run.low.min(access.at), run.high.max(end));
         run.aligned = run.aligned.or(aligned);
         return Some(number);
@@ -189,8 +224,20 @@ fn place(
         return None;
     }
     let page = key.base == Base::Page;
-    let run =
-        Run { base, index, page, segment: key.segment, low: access.at, high: end, stride, write, aligned };
+    let run = Run {
+        base,
+        index,
+        folds_base: false,
+        folds_index: false,
+        page,
+        segment: key.segment,
+        low: access.at,
+        high: end,
+        stride,
+        write,
+        branches,
+        aligned,
+    };
     found.push((key, run));
     Some(found.len() - 1)
 }
@@ -205,12 +252,15 @@ mod tests {
             let run = Run {
                 base: None,
                 index: None,
+                folds_base: false,
+                folds_index: false,
                 page: false,
                 segment: Register::None,
                 low: 0,
                 high: 1,
                 stride,
                 write: false,
+                branches: 0,
                 aligned: None,
             };
             let (factor, shift) = run.division();

@@ -203,6 +203,19 @@ impl<'a> Emitter<'a> {
             dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
         }
         self.add_segment_base(run.segment);
+        if let Some(base) = run.base.filter(|_| run.folds_base) {
+            let base = self.in_register(base, R14);
+            dynasm!(self.asm; .arch x64; add r13, Rq(base));
+        }
+        if let Some((index, scale)) = run.index.filter(|_| run.folds_index) {
+            let index = self.in_register(index, R14);
+            match scale {
+                1 => dynasm!(self.asm; .arch x64; add r13, Rq(index)),
+                2 => dynasm!(self.asm; .arch x64; lea r13, [r13 + Rq(index) * 2]),
+                4 => dynasm!(self.asm; .arch x64; lea r13, [r13 + Rq(index) * 4]),
+                _ => dynasm!(self.asm; .arch x64; lea r13, [r13 + Rq(index) * 8]),
+            }
+        }
         let slot = DISTANCES + 8 * number as i32;
         dynasm!(self.asm; .arch x64; mov [rsp + slot], r13);
         if run.stride != 0 {

@@ -140,7 +140,7 @@ impl Emitter<'_> {
         if pinned.is_none() && !loaded {
             dynasm!(self.asm; .arch x64; mov r13, [rsp + slot]);
         }
-        let (base, index, scale, displacement) = match address {
+        let (mut base, mut index, scale, displacement) = match address {
             Address::Stack(base, distance) => (Some(base), None, 1, i64::from(distance)),
             Address::Operand(insn) => {
                 let part = |register: Register| register.is_gpr().then(|| Self::number(register));
@@ -149,6 +149,13 @@ impl Emitter<'_> {
                 (part(insn.memory_base()), part(insn.memory_index()), scale, displacement)
             }
         };
+        if self.in_fast
+            && let Some(run) = self.fast.and_then(|fast| fast.runs.get(usize::from(group)))
+        {
+            // What stays the same is part of the distance.
+            base = base.filter(|_| !run.folds_base);
+            index = index.filter(|_| !run.folds_index);
+        }
         let start = pinned.unwrap_or(Register::R13);
         let mut place = Spot { base: start, index: Register::None, scale: 1, displacement };
         for (number, scale) in [(base, 1), (index, scale)] {

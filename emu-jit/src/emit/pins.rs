@@ -38,7 +38,7 @@ impl Pins {
                     _ => return Self::default(),
                 }
             }
-            plain &= guest.access.is_none() || one_register(guest);
+            plain &= guest.access.is_none() || one_register(guest, fast);
         }
         let most = |without: Option<u8>| {
             let others =
@@ -75,10 +75,13 @@ impl Pins {
 }
 
 /// Does the address of its operand need no more than one register beside the distance?
-fn one_register(guest: &Guest) -> bool {
-    let registers = [guest.insn.memory_base(), guest.insn.memory_index()];
-    registers.iter().filter(|register| register.is_gpr()).count() == 1
-        && registers
-            .iter()
-            .all(|&register| !register.is_gpr() || Emitter::pinned(register.number() as u8).is_some())
+fn one_register(guest: &Guest, fast: &Loop) -> bool {
+    let Way::Member { group } = guest.operand else { return false };
+    let Some(run) = fast.runs.get(usize::from(group)) else { return false };
+    let mut registers =
+        [(guest.insn.memory_base(), run.folds_base), (guest.insn.memory_index(), run.folds_index)]
+            .into_iter()
+            .filter(|(register, folded)| register.is_gpr() && !folded);
+    let Some((only, _)) = registers.next() else { return true };
+    registers.next().is_none() && Emitter::pinned(only.number() as u8).is_some()
 }
