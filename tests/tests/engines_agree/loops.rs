@@ -124,7 +124,13 @@ fn advance(names: &Names, random: &mut Random) -> Instruction {
     let register = if random.below(5) == 0 { names.index() } else { names.pointer(random) };
     let by = pick(random, &[1, 2, 4, 8, 16, 16, 24, 32, 64, 120, -1, -8, -16, -32]);
     let code = |wide, narrow| if names.wide { wide } else { narrow };
-    match random.below(4) {
+    match random.below(5) {
+        // Several registers then count from the same place.
+        4 => Instruction::with2(
+            code(C::Lea_r64_m, C::Lea_r32_m),
+            register,
+            MemoryOperand::with_base_displ(names.pointer(random), by.into()),
+        ),
         0 => Instruction::with2(code(C::Sub_rm64_imm8, C::Sub_rm32_imm8), register, by),
         1 => Instruction::with1(code(C::Inc_rm64, C::Inc_rm32), register),
         2 => Instruction::with2(

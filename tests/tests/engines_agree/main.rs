@@ -361,3 +361,20 @@ fn rdtscp_and_pause_where_they_stand_agree_with_their_handlers() {
         assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
     }
 }
+
+/// A loop that reads and writes its own page, and with it the number in an instruction that is called after each walk.
+#[test]
+fn a_loop_that_reads_and_then_writes_its_own_page_is_seen_to_change_code() {
+    let mut code = vec![0; 0x200];
+    code[..7].copy_from_slice(&[0x48, 0x8d, 0x1d, 0x39, 0, 0, 0]); // lea rbx, [rip to 40h]
+    code[7..12].copy_from_slice(&[0xb9, 0x40, 0, 0, 0]); // mov ecx, 64
+    code[12..20].copy_from_slice(&[0x8a, 0x03, 0x02, 0x83, 0, 1, 0, 0]); // mov al, [rbx]; add al, [rbx + 100h]
+    code[20..26].copy_from_slice(&[0x88, 0x03, 0x48, 0x83, 0xc3, 0x01]); // mov [rbx], al; add rbx, 1
+    code[26..30].copy_from_slice(&[0xff, 0xc9, 0x75, 0xee]); // dec ecx; jnz to the first load
+    code[30..40].copy_from_slice(&[0xe8, 0x3d, 0, 0, 0, 0x48, 0x01, 0xc2, 0xeb, 0xd8]); // call 60h; add rdx, rax; again
+    code[0x60..0x66].copy_from_slice(&[0xb8, 0, 0, 0, 0, 0xc3]); // mov eax, 0; ret
+    code[0x161..0x165].copy_from_slice(&[1, 2, 3, 4]);
+    for seed in 0..20 {
+        assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}
