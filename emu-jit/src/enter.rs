@@ -11,6 +11,7 @@ use emu_core::interp::op::{Op, WRITES_RIP};
 use emu_core::mem::PAGE_SIZE;
 
 use crate::frame::{Exchange, StackFrame};
+use crate::functions;
 use crate::mode::Mode;
 use crate::thunks::Callees;
 
@@ -88,6 +89,7 @@ pub fn callees() -> Callees {
         flags: flags as *const () as usize,
         settle_carry: settle_carry as *const () as usize,
         bring_in: bring_in as *const () as usize,
+        function: functions::compute as *const () as usize,
     }
 }
 

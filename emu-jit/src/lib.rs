@@ -19,6 +19,7 @@ pub mod effects;
 pub mod emit;
 pub mod enter;
 pub mod frame;
+pub mod functions;
 pub mod groups;
 pub mod jumps;
 pub mod loops;

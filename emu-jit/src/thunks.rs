@@ -19,8 +19,8 @@ use crate::frame::{
     SPILL, STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE,
     X87_SEGMENT, X87_USED,
 };
-use crate::jumps;
 use crate::pages::{CLEARED, UNKNOWN};
+use crate::{functions, jumps};
 
 const REGS: i32 = offset_of!(Cpu, regs) as i32;
 const VECTORS: i32 = (offset_of!(Cpu, fpu) + offset_of!(Fpu, vectors)) as i32;
@@ -82,6 +82,9 @@ pub struct Thunks {
     pub window_read: usize,
     /// The same by the table for writes.
     pub window_write: usize,
+    /// Computes the x87 function (see [`crate::functions`]) that R13D has the number of, while the x87 state stays in the host's unit. Sets the
+    /// host's zero flag where that cannot be, and nothing has changed. Changes R13, R14 and the host's flags.
+    pub function: usize,
     /// Copies the window back to where it came from. Changes R13, R14 and the host's flags.
     pub window_back: usize,
     /// The host has BMI2.
@@ -99,6 +102,8 @@ pub struct Callees {
     pub settle_carry: usize,
     /// Fills the translation cache.
     pub bring_in: usize,
+    /// Computes a function of the x87 unit.
+    pub function: usize,
 }
 
 /// Token: R13 was the next RIP and nothing is to be linked.
@@ -235,6 +240,8 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     emit_window(&mut asm, TLB_WRITE);
     let window_back = base + asm.offset().0;
     emit_window_back(&mut asm);
+    let function = base + asm.offset().0;
+    emit_function(&mut asm, callees.function);
     let bytes = asm.finalize().expect("thunks refer to labels that exist");
     code.push(&bytes);
     Thunks {
@@ -251,6 +258,7 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
         window_read,
         window_write,
         window_back,
+        function,
         bmi2: is_x86_feature_detected!("bmi2"),
     }
 }
@@ -551,6 +559,59 @@ fn emit_x87_out(asm: &mut Assembler) {
         );
     }
     dynasm!(asm; .arch x64; ret);
+}
+
+/// Changes R13, R14 and the host's flags. Vector registers, which functions may change, must be in the processor.
+fn emit_function(asm: &mut Assembler, callee: usize) {
+    // RAX, RCX, RDX, RSI, RDI and R8 to R11, those that functions change, and the return address.
+    const ABOVE: i32 = 10 * 8;
+    const SAVED: [u8; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+    dynasm!(asm
+        ; .arch x64
+        ; cmp BYTE [rsp + 8 + VECTORS_IN], 0
+        ; jne >declines
+        ; cmp BYTE [rsp + 8 + X87_IN], 0
+        ; je >ends
+    );
+    for register in SAVED {
+        dynasm!(asm; .arch x64; push Rq(register));
+    }
+    dynasm!(asm
+        ; .arch x64
+        ; mov r14, [rsp + ABOVE + EXCHANGE]
+        ; add r14, X87_AREA
+        ; fxsave64 [r14]
+        ; mov rdi, r14
+        ; mov esi, r13d
+        ; mov rax, QWORD callee as i64
+        ; call rax
+        ; test eax, eax
+        ; jz >restore
+        ; fstp st0
+        ; test r13d, functions::TAKES_TWO as i32
+        ; jz >taken
+        ; fstp st0
+        ; taken:
+        ; test r13d, functions::GIVES_TWO as i32
+        ; jz >given
+        ; fld TWORD [r14 + functions::FIRST]
+        ; given:
+        ; fld TWORD [r14 + functions::LAST]
+        ; fadd QWORD [r14 + functions::MORE]
+        ; or r13d, 1
+        ; restore:
+    );
+    for register in SAVED.into_iter().rev() {
+        dynasm!(asm; .arch x64; pop Rq(register));
+    }
+    dynasm!(asm
+        ; .arch x64
+        ; ret
+        ; declines:
+        ; xor r13d, r13d
+        ; ends:
+        ; ret
+    );
 }
 
 /// Changes R13, R14 and the host's flags.

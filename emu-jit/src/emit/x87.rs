@@ -5,10 +5,10 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 
 use iced_x86::Instruction;
 
-use super::{Emitter, Failed, R14};
-use crate::analysis::Guest;
+use super::{Cold, Emitter, Failed, R14};
+use crate::analysis::{Guest, Kind};
 use crate::frame::{X87_DATA, X87_IP, X87_OPCODE, X87_SEGMENT, X87_SLOTS};
-use crate::x87;
+use crate::{functions, x87};
 
 /// In the frame's words for opcode and segment: there is one.
 pub const NOTED: u16 = 1 << 15;
@@ -45,6 +45,28 @@ impl Emitter<'_> {
             ; cmp r14d, 0x3f
             ; jne =>miss
         );
+    }
+
+    /// A transcendental function of the unit, without its handler where that can be. False for other instructions and modes. All
+    /// state has to be in the frame.
+    pub(super) fn x87_function(&mut self, index: usize) -> bool {
+        let guest = &self.block[index];
+        let Some(function) = functions::number(guest.insn.mnemonic()) else { return false };
+        if guest.kind != Kind::CallOut || !self.mode.x87() {
+            return false;
+        }
+        let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r13d, function as i32
+            ; call extern self.thunks.function
+            ; jz =>from
+        );
+        self.note(guest, None);
+        self.note_to_frame();
+        self.cold.push(Cold::CallOut { from, back, index, state: self.state, window: None });
+        dynasm!(self.asm; .arch x64; =>back);
+        true
     }
 
     /// Notes an instruction; `slot` has the address of its memory operand.

@@ -384,3 +384,49 @@ fn a_loop_that_reads_and_then_writes_its_own_page_is_seen_to_change_code() {
         assert_eq!(compare_code(64, page.clone(), WALK_DATA, true, seed), None, "seed {seed}");
     }
 }
+
+/// The functions of the x87 unit, one after the other with what they make of their flags and registers: full and empty stacks,
+/// results that are exact, out of range or not numbers, and other control words come by on the way.
+#[test]
+fn x87_functions_leave_what_their_handlers_leave() {
+    let functions: [&[u8]; 8] = [
+        &[0xd9, 0xfe], // fsin
+        &[0xd9, 0xff], // fcos
+        &[0xd9, 0xf0], // f2xm1
+        &[0xd9, 0xfb], // fsincos
+        &[0xd9, 0xf2], // fptan
+        &[0xd9, 0xf3], // fpatan
+        &[0xd9, 0xf1], // fyl2x
+        &[0xd9, 0xf9], // fyl2xp1
+    ];
+    let between: [&[u8]; 9] = [
+        &[0xdf, 0xe0, 0x48, 0x01, 0xc6], // fnstsw ax; add rsi, rax
+        &[0xdd, 0x1b],                   // fstp qword [rbx]
+        &[0xdb, 0x3b],                   // fstp tbyte [rbx]
+        &[0xdd, 0x03],                   // fld qword [rbx]
+        &[0xdb, 0x2b],                   // fld tbyte [rbx]
+        &[0xd9, 0xe8, 0xd8, 0xf9],       // fld1; fdivr st0, st1
+        &[0xd9, 0xee],                   // fldz
+        &[0xd9, 0xeb],                   // fldpi
+        &[0xdb, 0xe3],                   // fninit
+    ];
+    let mut random = Random::new(17);
+    for seed in 0..setting("EMU_PROGRAMS", 300) {
+        let mut code = vec![0xdb, 0xe3, 0xd9, 0xeb, 0xd9, 0xe8]; // fninit; fldpi; fld1
+        for _ in 0..24 {
+            let part = if random.below(3) == 0 { &between[..] } else { &functions[..] };
+            code.extend(part[random.below(part.len() as u64) as usize]);
+            if random.below(12) == 0 {
+                // fnstcw [rbx]; xor word [rbx], a rounding or a precision; fldcw [rbx]
+                let bit = 1u16 << (8 + random.below(4));
+                code.extend([0xd9, 0x3b, 0x66, 0x81, 0x33]);
+                code.extend(bit.to_le_bytes());
+                code.extend([0xd9, 0x2b]);
+            }
+        }
+        let back = -(code.len() as i32 + 5 - 6);
+        code.push(0xe9); // jmp behind the start
+        code.extend(back.to_le_bytes());
+        assert_eq!(compare_code(64, code, WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}

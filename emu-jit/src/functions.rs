@@ -1,0 +1,117 @@
+//! The transcendental functions of the x87 unit. Software computes them, for the same results on every host, while the rest
+//! of the guest's x87 state stays in the host's unit: a thunk saves the state for this module to look at, takes the operands
+//! off the stack, and loads the results.
+//!
+//! A last result is not loaded as it is, but as the number next to it toward zero, or itself, and something to add: the
+//! addition rounds to the result and leaves PE and C1 as the function would. That holds where the control word asks for
+//! 64-bit precision, to the nearest, with all exceptions masked, and the result is inexact and far from the ends of the format.
+//! Anything else is declined, and left to the instruction's handler.
+
+use emu_core::softfloat::{self, Env, F80, Flags, Out};
+use iced_x86::Mnemonic as M;
+
+use crate::frame::X87Area;
+
+/// Bit of a function's number: it takes two operands.
+pub const TAKES_TWO: u32 = 1 << 8;
+/// Bit of a function's number: it has two results.
+pub const GIVES_TWO: u32 = 1 << 9;
+
+/// Offset in the area of the result to push first, where there are two; software may use the area from 464 on.
+pub const FIRST: i32 = 464;
+/// Offset of the number to push last.
+pub const LAST: i32 = 480;
+/// Offset of what to add to it, in double precision.
+pub const MORE: i32 = 496;
+
+const C2: u16 = 1 << 10;
+
+/// The number of an instruction's function.
+pub fn number(mnemonic: M) -> Option<u32> {
+    Some(match mnemonic {
+        M::Fsin => 0,
+        M::Fcos => 1,
+        M::F2xm1 => 2,
+        M::Fsincos => 3 | GIVES_TWO,
+        M::Fptan => 4 | GIVES_TWO,
+        M::Fpatan => 5 | TAKES_TWO,
+        M::Fyl2x => 6 | TAKES_TWO,
+        M::Fyl2xp1 => 7 | TAKES_TWO,
+        _ => return None,
+    })
+}
+
+/// Computes a function of the operands in an area that FXSAVE wrote. 0 when it declines, and nothing has changed.
+pub extern "sysv64" fn compute(area: &mut X87Area, function: u32) -> u64 {
+    u64::from(try_to(area, function).is_some())
+}
+
+fn try_to(area: &mut X87Area, function: u32) -> Option<()> {
+    let word = |at: usize| u16::from_le_bytes([area.0[at], area.0[at + 1]]);
+    let (control, status, valid) = (word(0), word(2), area.0[4]);
+    // Rounding to the nearest, 64 bits, all exceptions masked.
+    if control & 0x0f3f != 0x033f || status & C2 != 0 {
+        return None;
+    }
+    let holds = |i: u16| valid >> ((status >> 11) + i & 7) & 1 != 0;
+    let register = |i: usize| {
+        let at = 32 + 16 * i;
+        let significand = area.0[at..at + 8].try_into().expect("eight bytes");
+        F80 { sign_exponent: word(at + 8), significand: u64::from_le_bytes(significand) }
+    };
+    if !holds(0) || function & TAKES_TWO != 0 && !holds(1) || function & GIVES_TWO != 0 && holds(7) {
+        return None;
+    }
+    let env = Env::from_control_word(control);
+    let (st0, st1) = (register(0), register(1));
+    let one = F80 { sign_exponent: 0x3fff, significand: 1 << 63 };
+    let (out, pushed) = match function & 0xff {
+        0 => (softfloat::sine(st0, &env)?, None),
+        1 => (softfloat::cosine(st0, &env)?, None),
+        2 => (softfloat::power_of_two_minus_one(st0, &env), None),
+        3 => {
+            let (sine, cosine) = softfloat::sine_and_cosine(st0, &env)?;
+            only_inexact(&cosine)?;
+            (sine, Some(cosine.value))
+        }
+        4 => (softfloat::tangent(st0, &env)?, Some(one)),
+        5 => (softfloat::arctangent(st1, st0, &env), None),
+        6 => (softfloat::y_log2(st1, st0, &env), None),
+        _ => (softfloat::y_log2_plus_one(st1, st0, &env), None),
+    };
+    only_inexact(&out)?;
+    let (last, more) = as_sum(pushed.unwrap_or(out.value), out.rounded_up)?;
+    let mut put = |at: i32, value: F80| {
+        let at = at as usize;
+        area.0[at..at + 8].copy_from_slice(&value.significand.to_le_bytes());
+        area.0[at + 8..at + 10].copy_from_slice(&value.sign_exponent.to_le_bytes());
+    };
+    put(FIRST, out.value);
+    put(LAST, last);
+    area.0[MORE as usize..][..8].copy_from_slice(&more.to_le_bytes());
+    Some(())
+}
+
+fn only_inexact(out: &Out<F80>) -> Option<()> {
+    (out.flags == Flags::PRECISION).then_some(())
+}
+
+/// Two numbers whose sum is rounded to `value`, up or down in magnitude.
+fn as_sum(value: F80, up: bool) -> Option<(F80, f64)> {
+    const BIAS: i32 = 0x3fff;
+    let exponent = i32::from(value.sign_exponent & 0x7fff) - BIAS;
+    if value.significand >> 63 == 0 || exponent.abs() > 900 {
+        return None;
+    }
+    let (first, ulps) = match (up, value.significand) {
+        (false, _) => (value, 0.25),
+        (true, 0x8000_0000_0000_0000) => {
+            (F80 { sign_exponent: value.sign_exponent - 1, significand: u64::MAX }, 0.75)
+        }
+        (true, significand) => (F80 { significand: significand - 1, ..value }, 0.75),
+    };
+    let ulp = i32::from(first.sign_exponent & 0x7fff) - BIAS - 63;
+    let ulp = f64::from_bits(((1023 + ulp) as u64) << 52);
+    let more = ulp * ulps;
+    Some((first, if value.sign_exponent >> 15 != 0 { -more } else { more }))
+}
