@@ -41,6 +41,13 @@ fn text_and_graphics_read_back_what_was_written() {
 }
 
 #[test]
+fn display_states_come_back_and_the_monitor_answers() {
+    if qemu_present("state") {
+        run_guest("state", &[]);
+    }
+}
+
+#[test]
 fn pci_clock_and_ports_answer() {
     if qemu_present("board") {
         run_guest("board", &STEADY);

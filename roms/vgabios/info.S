@@ -163,11 +163,11 @@ int10_1b:
 colours: .byte 16, 16, 16, 16, 4, 4, 2, 0, 0, 0, 0, 0, 0, 16, 16, 0, 16, 2, 16, 0
 pages:   .byte 8, 8, 8, 8, 1, 1, 1, 8, 0, 0, 0, 0, 0, 8, 4, 2, 2, 1, 1, 1
 
-/* The static table: modes 0-7, 0Dh-13h; 400 lines; 8 font blocks, 2 at a time. */
+/* The static table: modes 0-7, 0Dh-13h; 400 lines; 8 font blocks, 2 at a time; states are saved and restored. */
 abilities:
     .byte 0xFF, 0xE0, 0x0F
     .byte 0, 0, 0, 0
     .byte 0x04, 8, 2
-    .byte 0x00, 0x00
+    .byte 0x00, 0x02
     .word 0
     .byte 0, 0

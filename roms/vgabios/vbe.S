@@ -4,9 +4,10 @@
  * AL=01h mode CX to ES:DI            AL=06h line length: BL=0 CX pixels, 1 as it is, 2 CX bytes, 3 the most
  * AL=02h sets mode BX                AL=07h display start: BL=0, 80h set to CX, DX; 1 get
  * AL=03h BX = mode                   AL=08h DAC: BL=0 set to BH bits, 1 BH = bits
- *                                    AL=09h palette: BL=0, 80h from ES:DI, 1 to ES:DI; CX entries from DX on
+ * AL=04h state (state.S)             AL=09h palette: BL=0, 80h from ES:DI, 1 to ES:DI; CX entries from DX on
+ * AL=0Ah protected-mode interface (protected.S)      AL=10h power, 15h the monitor's EDID (monitor.S)
  * Out: AX = 004Fh, 014Fh when it cannot be done; unchanged where a function, or the adapter's extension, is not there.
- * Left out: 04h state, 0Ah protected-mode interface, 10h and up (power, DDC).
+ * Left out: 0Bh pixel clocks (VBE 3.0), 11h to 14h.
  */
 #include "common.inc"
 #include "vga.inc"
@@ -16,7 +17,7 @@
 
 int10_4f:
     movzx si, al
-    cmp si, 0x0A
+    cmp si, 0x16
     jae 1f
     shl si, 1
     cmp word ptr cs:[si + functions], 0
@@ -38,7 +39,8 @@ int10_4f:
 
 /* Each returns CF when it cannot be done. */
 functions:
-    .word controller, mode, set, get, 0, window, line_length, start, dac, palette
+    .word controller, mode, set, get, vbe_state, window, line_length, start, dac, palette, vbe_protected
+    .word 0, 0, 0, 0, 0, vbe_power, 0, 0, 0, 0, vbe_ddc
 
 controller:
     cmp dword ptr es:[di], 0x32454256   // "VBE2": the caller has room for 512 bytes

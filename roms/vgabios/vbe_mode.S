@@ -8,7 +8,7 @@
 #include "vbe.inc"
 
     .global dispi_get, dispi_set, vbe_present, vbe_off, find_mode, vbe_modes, vbe_mode_numbers
-    .global vbe_mode_info, vbe_set_mode, current_mode, bytes_of_pixel
+    .global vbe_mode_info, vbe_set_mode, current_mode, bytes_of_pixel, base_address
 
 /* In: AX = register. Out: AX = its value. */
 dispi_get:
@@ -161,7 +161,8 @@ vbe_mode_info:
     rep movs byte ptr es:[di], byte ptr cs:[si]
     pop di
     pop si
-3:  call frame_buffer
+3:  mov bl, 0x10                        // frame buffer
+    call base_address
     mov es:[di + 0x28], eax
     ret
 
@@ -171,9 +172,9 @@ fields_16: .byte 5, 11, 6, 5, 5, 0, 0, 0, 0
 fields_24: .byte 8, 16, 8, 8, 8, 0, 0, 0, 0
 fields_32: .byte 8, 16, 8, 8, 8, 0, 8, 24, 2
 
-/* Out: EAX = physical address of the linear frame buffer: the first base address of the adapter, or 0. The
- * configuration address register comes back as it was. Clobbers BX, CX, DX. */
-frame_buffer:
+/* In: BL = base address register of the adapter. Out: EAX = the physical address in it, or 0 when the adapter is not
+ * found. The configuration address register comes back as it was. Clobbers EBX, ECX, EDX. */
+base_address:
     mov dx, PCI_ADDRESS
     in eax, dx
     push eax
@@ -187,7 +188,8 @@ frame_buffer:
     jz 1b
     xor eax, eax
     jmp 3f
-2:  lea eax, [ecx + 0x10]
+2:  movzx eax, bl
+    add eax, ecx
     call config_read
     and al, 0xF0
 3:  mov ebx, eax

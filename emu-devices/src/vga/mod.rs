@@ -11,6 +11,7 @@
 mod attribute;
 mod crtc;
 mod dac;
+mod edid;
 mod graphics;
 mod memory;
 mod render;
@@ -51,7 +52,9 @@ const CRTC_FLIP_FLOP: u8 = 0x24;
 
 /// First and last legacy window address, as offsets from A0000h.
 const WINDOW_SIZE: u64 = 0x2_0000;
-/// Where the registers in memory (BAR 2) have the ports from 3C0h on, and the extension.
+/// The last byte of the monitor's EDID in the registers in memory (BAR 2), where no extension block follows.
+const LAST_OF_EDID: u64 = edid::SIZE as u64 - 1;
+/// Where the registers in memory have the ports from 3C0h on, and the extension.
 const REGISTERS_PORTS: u64 = 0x400;
 const REGISTERS_VBE: u64 = 0x500;
 
@@ -266,9 +269,10 @@ impl Vga {
         });
     }
 
-    /// Reads the registers in memory (BAR 2): ports 3C0h to 3DFh at 400h, the extension's at 500h.
+    /// Reads the registers in memory (BAR 2): the monitor's EDID, ports 3C0h to 3DFh at 400h, the extension's at 500h.
     pub fn registers_read(&mut self, offset: u64, size: u8, now: Tick) -> u64 {
         gather(size, |number| match offset.saturating_add(number) {
+            at @ 0..=LAST_OF_EDID => edid::EDID[at as usize],
             at @ REGISTERS_PORTS..0x420 => self.read_port(0x3c0 + (at - REGISTERS_PORTS) as u16, now),
             at @ REGISTERS_VBE..0x516 => {
                 let index = (at - REGISTERS_VBE) as u16;

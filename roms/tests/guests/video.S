@@ -442,10 +442,6 @@ vbe:
     mov bx, 1
     int 0x10
     EXPECT_EQUAL(dword ptr ds:[0x3000], 0x00C3B2A1, "... which the palette keeps")
-    mov ax, 0x4F0A
-    mov bl, 0
-    int 0x10
-    EXPECT_EQUAL(ax, 0x4F0A, "no protected-mode interface")
     mov ax, 0x4F02
     mov bx, 0x0003
     int 0x10

@@ -251,9 +251,9 @@ fn complaints(text: &str) -> BTreeSet<String> {
             let level: u32 = level.parse().unwrap_or(0);
             level & 7 <= 4 || ["Firmware Bug", "WARNING", "BUG:"].iter().any(|word| line.contains(word))
         })
-        .map(|(_, line)| {
-            let words = line.split_once("] ").map_or(line, |(_, words)| words).trim_end();
-            words.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect()
-        })
+        .map(|(_, line)| line.split_once("] ").map_or(line, |(_, words)| words).trim_end())
+        // The ports of VBE's protected-mode interface, which the driver prints one by one without a level.
+        .filter(|words| !words.chars().all(|c| c.is_ascii_hexdigit()))
+        .map(|words| words.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect())
         .collect()
 }

@@ -84,6 +84,18 @@ fn the_command_line_chooses_a_linear_mode() {
     check_for(&AMD64, OURS.append("vga=0x317"), &lines);
 }
 
+/// The same driver in 32 bits scrolls by VBE's protected-mode interface, where the VGA BIOS has one.
+#[test]
+#[ignore = "takes half a minute; the short ones take the same ways"]
+fn the_frame_buffer_scrolls_by_the_protected_mode_interface() {
+    let lines = [
+        "vesafb: protected mode interface info at c000:",
+        "vesafb: scrolling: ypan using protected mode interface",
+        "colour frame buffer device 128x48",
+    ];
+    check_for(&I686, OURS.append("vga=0x317 video=vesafb:ypan").restarts(), &lines);
+}
+
 #[test]
 #[ignore = "takes half a minute; the short ones take the same ways"]
 fn the_command_line_chooses_the_video_mode_on_both_engines() {
