@@ -99,13 +99,17 @@ impl Linter {
         if self.told.len() >= MOST || !self.told.insert((self.here, kind)) {
             return;
         }
-        let name = self.symbols.show(self.here);
-        let place = if name.is_empty() { String::new() } else { format!(" <{name}>") };
-        let text = what(self);
-        self.lines.push(format!("lint: at {:x}{place}, count {}: {text}", self.here, cpu.instructions()));
+        let (place, text) = (self.place(self.here), what(self));
+        self.lines.push(format!("lint: at {place}, count {}: {text}", cpu.instructions()));
         if self.told.len() == MOST {
             self.lines.push(format!("lint: {MOST} findings were told; no more are"));
         }
+    }
+
+    /// An address, with its name if it has one.
+    fn place(&self, linear: u64) -> String {
+        let name = self.symbols.show(linear);
+        if name.is_empty() { format!("{linear:x}") } else { format!("{linear:x} <{name}>") }
     }
 
     fn facts(&mut self, cpu: &Cpu, instruction: &Instruction<'_>) -> Flags {
@@ -187,9 +191,9 @@ impl Observer for Linter {
                 IntelFormatter::new().format(&instruction.decode(cpu), &mut text);
                 self.find(cpu, 0, |linter| {
                     format!(
-                        "{text} uses {}, which the instruction at {:x} left undefined",
+                        "{text} uses {}, which the instruction at {} left undefined",
                         names(used),
-                        linter.culprit
+                        linter.place(linter.culprit)
                     )
                 });
             }

@@ -195,3 +195,23 @@ fn a_handler_without_eoi_is_found() {
     // mov al, 0Bh; out 20h, al is OCW3, which reads the ISR.
     has(&lint(&[0xb0, 0x0b, 0xe6, 0x20, 0xcf]), &["at fe084", "no EOI"]);
 }
+
+#[test]
+fn symbols_name_where_lints_and_explained_faults_are() {
+    let scratch = Scratch::new("lint-symbols");
+    let map = scratch.write(
+        "System.map",
+        b"00000000000fe000 T multiply\n00000000000fe004 T judge\n00000000fffffff0 T reset_vector\n",
+    );
+    // mov al, 3; mul al; jz +0; jmp $: MUL leaves ZF undefined
+    let bios = scratch.bios(&[0xb0, 0x03, 0xf6, 0xe0, 0x74, 0x00, 0xeb, 0xfe]);
+    let lint = |symbols: &[&str]| {
+        let output = emu(&[&["--bios", &bios, "--max-insns", "100", "--lint", "flags"], symbols].concat());
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        stderr(&output)
+    };
+    has(&lint(&["--symbols", &map]), &["at fe004 <judge>", "uses ZF", "fe002 <multiply+0x2> left undefined"]);
+    assert!(!lint(&[]).contains('<'), "no names without symbols");
+    let text = said(&scratch, &TRIPLE_FAULT, 3, &["--explain", "--symbols", &map]);
+    has(&text, &["in judge+0x2", "fffffff0 <reset_vector> -> fe000 <multiply>"]);
+}

@@ -106,6 +106,56 @@ fn filters_leave_out_what_is_not_asked_for() {
     refused(&["--trace", "t", "--trace-range", "5-1"], 2, &["--trace-range"]);
 }
 
+#[test]
+fn a_port_that_is_written_starts_and_stops_recording() {
+    let scratch = Scratch::new("trace-ports");
+    // nop; out 80h, al; nop; nop; in al, 81h; out 81h, al; jmp to the first nop
+    let code = [0x90, 0xe6, 0x80, 0x90, 0x90, 0xe4, 0x81, 0xe6, 0x81, 0xeb, 0xf5];
+    let recorded = |more: &[&str]| -> Vec<u64> {
+        let trace = traced(&scratch, &code, 60, more);
+        let shown = text(&["trace", "show", &trace, "--brief"]);
+        let recorded = shown.lines().filter(|line| !line.contains('*'));
+        recorded.map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
+    };
+    // Instruction 0 is the jump at the reset vector; each round has seven. Reading port 81h ends nothing.
+    let both = recorded(&["--trace-start", "port:0x80", "--trace-stop", "port:0x81"]);
+    assert_eq!(both, [3, 4, 5, 6], "behind the write to 80h, up to the write to 81h");
+    assert_eq!(recorded(&["--trace-stop", "port:0x80"]), [0, 1, 2]);
+    assert_eq!(recorded(&["--trace-start", "port:0x81"])[0], 7);
+    assert!(recorded(&["--trace-start", "port:0x82"]).is_empty());
+    refused(&["--trace", "t", "--trace-start", "port:0x10000"], 2, &["--trace-start", "port:PORT"]);
+}
+
+#[test]
+fn a_trace_of_one_cr3_has_one_address_space() {
+    let scratch = Scratch::new("trace-cr3");
+    let record = |name: &str, more: &[&str]| {
+        let trace = scratch.name(name);
+        let output = emu_with_input(&[&["--trace", &trace], more].concat(), b"run primes 10; poweroff\n");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        trace
+    };
+    let whole = record("whole", &[]);
+    let user_mode = |trace: &str| text(&["trace", "grep", trace, "--cpl", "3"]);
+    let user = user_mode(&whole);
+    let count = user.lines().last().expect("the program ran").split_whitespace().next().unwrap().to_owned();
+    let value = text(&["trace", "last-value", &whole, "cr3", "--before", &count]);
+    let cr3 = value.split_whitespace().nth(2).expect("cr3 = VALUE").to_owned();
+    let part = record("part", &["--trace-cr3", &cr3]);
+    let steps = |trace: &str| {
+        let lines = text(&["trace", "show", trace, "--brief"]);
+        lines.lines().filter(|line| !line.contains('*')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (all, some) = (steps(&whole), steps(&part));
+    assert!(some.len() > 1000 && some.len() < all.len() / 2, "{} of {}", some.len(), all.len());
+    let instructions = |lines: &str| lines.lines().filter(|line| !line.contains('*')).count();
+    assert_eq!(instructions(&user_mode(&part)), instructions(&user), "the program is in it as a whole");
+    let shown = text(&["trace", "show", &part]);
+    let others = shown.lines().filter(|line| line.contains(" cr3=") && !line.contains(&cr3[2..])).count();
+    assert_eq!(others, 0, "{cr3} alone");
+    assert!(text(&["trace", "show", &record("none", &["--trace-cr3", "0x1234"])]).is_empty());
+}
+
 /// Boots the bundled kernel with some input; returns the run and its hash log.
 fn session(scratch: &Scratch, accel: &str, trace: Option<&str>) -> (Output, String) {
     let log = scratch.name("hashes");

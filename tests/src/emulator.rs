@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -58,6 +59,8 @@ fn build(folder: &Path) {
         Some(name) => name,
     };
     let target = folder.parent().expect("a profile's folder lies in the target folder");
+    // Told even where output is captured: this can take minutes, and would look like a test that hangs.
+    let _ = writeln!(std::io::stderr(), "emu is missing or older than its sources: building it");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "-p", "emu-cli", "--profile", profile, "--target-dir"])
         .arg(target)

@@ -52,8 +52,17 @@ impl Client {
     /// # Panics
     /// When the connection is gone.
     pub fn send(&mut self, body: &str) {
-        let sum = body.bytes().fold(0u8, u8::wrapping_add);
-        self.stream.write_all(format!("${body}#{sum:02x}").as_bytes()).expect("emu listens");
+        self.stream.write_all(framed(body).as_bytes()).expect("emu listens");
+    }
+
+    /// Sends many packets at once, without waiting for an answer; `\u{3}` alone is Ctrl-C.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub fn send_ahead(&mut self, bodies: &[&str]) {
+        let all: String =
+            bodies.iter().map(|&body| if body == "\u{3}" { body.into() } else { framed(body) }).collect();
+        self.stream.write_all(all.as_bytes()).expect("emu listens");
     }
 
     /// Sends the byte for Ctrl-C.
@@ -134,6 +143,11 @@ impl Client {
     pub fn memory(&mut self, address: u64, len: usize) -> Vec<u8> {
         unhex(&self.ask(&format!("m{address:x},{len:x}")))
     }
+}
+
+fn framed(body: &str) -> String {
+    let sum = body.bytes().fold(0u8, u8::wrapping_add);
+    format!("${body}#{sum:02x}")
 }
 
 /// Bytes of a hexadecimal text.

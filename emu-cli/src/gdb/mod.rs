@@ -160,9 +160,10 @@ impl Server {
                 Err(error) => return Exchange::Lost(error.to_string()),
             }
         }
-        if runs && self.ahead.back() == Some(&CTRL_C) {
+        if runs && let Some(at) = interrupt(&self.ahead) {
             // It overtakes packets that were sent ahead.
-            self.ahead.rotate_right(1);
+            self.ahead.remove(at);
+            self.ahead.push_front(CTRL_C);
         }
         while let Some(&byte) = self.ahead.front() {
             if byte == b'$' && matches!(client, Machine::Running(_)) {
@@ -270,6 +271,25 @@ fn feed(client: Machine, guest: &mut Guest, byte: u8) -> Result<Machine, Failure
     }
 }
 
+/// Where Ctrl-C lies among bytes that begin with a packet or between two; within packets the byte is data.
+fn interrupt(ahead: &VecDeque<u8>) -> Option<usize> {
+    /// Bytes of the sum behind `#`.
+    const SUM: usize = 2;
+    let (mut within, mut sum) = (false, 0);
+    ahead.iter().position(|&byte| {
+        if sum > 0 {
+            sum -= 1;
+        } else if within {
+            within = byte != b'#';
+            sum = if within { 0 } else { SUM };
+        } else {
+            within = byte == b'$';
+            return byte == CTRL_C;
+        }
+        false
+    })
+}
+
 /// The connection is gone without a word.
 fn lost(guest: &mut Guest, why: &str) {
     forget_points(guest);
@@ -317,4 +337,19 @@ fn reason(halt: &Halt) -> Reason {
 fn text(halt: &Halt) -> Option<String> {
     let (hit, point) = (halt.hit.as_ref()?, halt.point.as_ref()?);
     (point.owner == Owner::Monitor).then(|| format!("point {}: {}", point.number, debug::describe(hit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_c_is_found_between_packets_and_not_within() {
+        let find = |bytes: &[u8]| interrupt(&bytes.iter().copied().collect());
+        assert_eq!(find(b"$X0,1:\x03#00$p10#d1"), None);
+        assert_eq!(find(b"$p10#d1\x03$p10#d1"), Some(7));
+        assert_eq!(find(b"$p10#d\x03"), None, "a sum, if a wrong one");
+        assert_eq!(find(b"+\x03"), Some(1));
+        assert_eq!(find(b"$p10"), None);
+    }
 }

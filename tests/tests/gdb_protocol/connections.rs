@@ -105,3 +105,32 @@ fn ctrl_c_stops_a_running_and_a_sleeping_guest() {
         assert!(client.step().starts_with("T05"));
     }
 }
+
+#[test]
+fn packets_that_are_sent_ahead_are_answered_in_their_order() {
+    const STEPS: usize = 300;
+    for engine in ["interp", "jit"] {
+        let (_emulator, address) = start(&["--paused", "--accel", engine], LIMIT);
+        let mut client = Client::connect(&address);
+        let one_by_one: Vec<[String; 2]> = (0..STEPS).map(|_| [client.step(), client.ask("p10")]).collect();
+        let (_emulator, address) = start(&["--paused", "--accel", engine], LIMIT);
+        let mut client = Client::connect(&address);
+        client.send_ahead(&["vCont;s:p1.1;c", "p10"].repeat(STEPS));
+        for (number, [stop, pc]) in one_by_one.iter().enumerate() {
+            assert_eq!(&client.packet(), stop, "{engine}: step {number}");
+            assert_eq!(&client.packet(), pc, "{engine}: step {number}");
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_overtakes_packets_that_were_sent_ahead() {
+    let (mut emulator, address) = start(&["--paused"], LIMIT);
+    let mut client = Client::connect(&address);
+    client.send("vCont;c");
+    assert!(emulator.wait_for("emu$ "), "the guest idles in HLT by now");
+    client.send_ahead(&["p10", "\u{3}", "p11"]);
+    let stop = client.packet();
+    assert!(stop.starts_with("T02"), "{stop}");
+    assert_eq!([client.packet().len(), client.packet().len()], [16, 8], "$rip, then $eflags");
+}

@@ -130,6 +130,7 @@ fn patch(client: &mut Client, code: &str) {
 
 const PC: usize = 16;
 const RCX: usize = 2;
+const CS: usize = 18;
 
 #[test]
 fn each_iteration_of_a_repeated_instruction_is_a_step() {
@@ -188,6 +189,45 @@ fn ports_are_caught_and_watched_cells_also_by_physical_address() {
         assert!(stop.contains(&format!("awatch:{:x};", sp - 2)), "{stop}");
         assert_eq!(client.register(PC), 0x7c08);
     }
+}
+
+#[test]
+fn a_break_point_by_segment_and_offset_is_met_in_that_segment_alone() {
+    for engine in ENGINES {
+        let (_emulator, mut client) = at_boot_sector(engine);
+        // 7C00h: jmp 7C0h:0Fh; 7C0Fh: nop; jmp 0:7C0Fh, which goes on for ever with CS 0.
+        patch(&mut client, "ea0f00c0079090909090909090909090ea0f7c0000");
+        let reply = client.monitor("break 7c0:f");
+        assert!(reply.contains("instruction at 0x7c0f with CS 07c0"), "{reply}");
+        let reply = client.monitor("break 0:7c0f");
+        assert!(reply.contains("instruction at 0x7c0f with CS 0000"), "{reply}");
+        for selector in [0x7c0, 0, 0] {
+            assert!(client.ask("vCont;c").starts_with("T05"));
+            assert_eq!((client.register(PC), client.register(CS)), (0x7c0f, selector), "{engine}");
+        }
+        let points = client.monitor("points");
+        assert!(
+            points.contains("CS 07c0; met 1 times") && points.contains("CS 0000; met 2 times"),
+            "{points}"
+        );
+    }
+}
+
+#[test]
+fn a_screenshot_shows_the_screen_and_overwrites_nothing() {
+    let scratch = Scratch::new("gdb_screenshot");
+    let (_emulator, mut client) = at_boot_sector("jit");
+    let file = scratch.path("screen.png");
+    let name = file.to_str().expect("the name is text");
+    assert_eq!(client.monitor(&format!("screenshot {name}")), "720 by 400 pixels\n");
+    let picture = fs::read(&file).unwrap();
+    assert_eq!(picture[..8], *b"\x89PNG\r\n\x1a\n");
+    assert_eq!(picture[16..24], [0, 0, 720u16.to_be_bytes()[0], 720u16.to_be_bytes()[1], 0, 0, 1, 144]);
+    let again = client.monitor(&format!("screenshot {name}"));
+    assert!(again.contains("exists") && again.contains("expected a new file"), "{again}");
+    assert_eq!(fs::read(&file).unwrap(), picture);
+    assert!(client.monitor("screenshot").contains("expected a file"));
+    assert!(client.monitor("screenshot /nowhere/screen.png").contains("No such file"));
 }
 
 #[test]
