@@ -45,7 +45,11 @@ pub fn y_log2(y: F80, x: F80, env: &Env) -> Out<F80> {
         let flags = flags | out.flags | Flags::PRECISION | Flags::UNDERFLOW.when(tiny);
         return Out { flags, ..out };
     }
-    log2_wide(Wide::from_unpacked(&x)).times(Wide::from_unpacked(&y)).finish(env, flags)
+    let (x, y) = (Wide::from_unpacked(&x), Wide::from_unpacked(&y));
+    let (logarithm, bits) = log2_quick(x);
+    let product = logarithm.times(y);
+    let product = if product.rounds_with(bits - 1) { product } else { log2_wide(x).times(y) };
+    product.finish(env, flags)
 }
 
 /// FYL2XP1: y * log2(x + 1), meant for small x. SDM vol. 2, "FYL2XP1", table of results.
@@ -138,44 +142,97 @@ const fn log2_of_ratio(a: i128, b: i128) -> i128 {
     if a < b { -logarithm } else { logarithm }
 }
 
+/// A number taken apart: `power` and `known`, with 127 fraction bits, are parts of its logarithm to base 2, and the rest is that of
+/// 1 + `rest`, likewise, which is below 2^-12.
+struct Parts {
+    power: i32,
+    known: i128,
+    rest: i128,
+    /// Nothing is known but the power: the rest says all.
+    near_one: bool,
+}
+
+impl Parts {
+    fn of(x: Wide) -> Self {
+        let above = x.significand > SQRT_2;
+        // From 0.7 to 1.42 with 127 fraction bits, of which those from the 65th on are clear.
+        let m = x.significand >> u8::from(above);
+        let (reciprocal, coarse) = COARSE[(m >> 120) as usize - FIRST_STEP];
+        // Near 1, exactly.
+        let near = (m >> 8) * u128::from(reciprocal);
+        let off = near.wrapping_sub(1 << 127) as i128;
+        let step = (off + (1 << 113)) >> 114;
+        Self {
+            power: x.exponent + i32::from(above),
+            known: coarse + FINE[(step + FINE_STEPS as i128) as usize],
+            rest: off - step * (near >> 13) as i128,
+            near_one: step == 0 && coarse == 0,
+        }
+    }
+
+    /// The logarithm, of which the rest's is `fraction`.
+    fn whole(&self, fraction: Wide) -> Wide {
+        if self.power == 0 {
+            return fraction;
+        }
+        Wide::from_fixed(self.power < 0, u128::from(self.power.unsigned_abs()), 127).plus(fraction)
+    }
+}
+
 /// Logarithm to base 2 of a positive number other than a power of two.
 fn log2_wide(x: Wide) -> Wide {
-    let above = x.significand > SQRT_2;
-    let power = x.exponent + i32::from(above);
-    // From 0.7 to 1.42 with 127 fraction bits, of which those from the 65th on are clear.
-    let m = x.significand >> u8::from(above);
-    let (reciprocal, coarse) = COARSE[(m >> 120) as usize - FIRST_STEP];
-    // Near 1, exactly.
-    let near = (m >> 8) * u128::from(reciprocal);
-    let off = near.wrapping_sub(1 << 127) as i128;
-    let step = (off + (1 << 113)) >> 114;
-    let rest = off - step * (near >> 13) as i128;
-    let fine = FINE[(step + FINE_STEPS as i128) as usize];
-    let (negative, magnitude) = (rest < 0, rest.unsigned_abs());
+    let parts = Parts::of(x);
+    let (negative, magnitude) = (parts.rest < 0, parts.rest.unsigned_abs());
     // The terms from the fifth on need 64 bits only.
     let (wide, narrow) = LOG2_SERIES.split_at(5);
-    let x64 = (rest >> 63) as i64;
+    let short = (parts.rest >> 63) as i64;
     let low = narrow
         .iter()
         .rev()
-        .fold(0, |sum: i64, c| (c >> 65) as i64 - ((i128::from(sum) * i128::from(x64)) >> 64) as i64);
+        .fold(0, |sum: i64, c| (c >> 65) as i64 - ((i128::from(sum) * i128::from(short)) >> 64) as i64);
     let mut sum = (low as u128) << 65;
     for c in wide.iter().rev() {
         let product = multiply_high(sum, magnitude << 1);
         sum = if negative { c + product } else { c - product };
     }
-    let fraction = if step == 0 && coarse == 0 {
+    parts.whole(if parts.near_one {
         Wide::from_fixed(negative, magnitude, 0).times(Wide::from_fixed(false, sum, 0))
     } else {
         let product = (multiply_high(magnitude << 8, sum) >> 7) as i128;
-        let total = coarse + fine + if negative { -product } else { product };
+        let total = parts.known + if negative { -product } else { product };
         Wide::from_fixed(total < 0, total.unsigned_abs(), 0)
+    })
+}
+
+/// The same with 64-bit arithmetic for the small parts of it. Says to how many bits it is exact.
+fn log2_quick(x: Wide) -> (Wide, u32) {
+    /// Coefficients from the second on, with 62 fraction bits and 12 less for each further power.
+    const SERIES: [i64; 5] = {
+        let mut table = [0; 5];
+        let mut n = 0;
+        while n < 5 {
+            table[n] = (LOG2_SERIES[n + 1] >> (65 + 12 * n)) as i64;
+            n += 1;
+        }
+        table
     };
-    if power == 0 {
-        return fraction;
+    let times = |a: i64, b: i64| ((i128::from(a) * i128::from(b)) >> 63) as i64;
+    let parts = Parts::of(x);
+    let (negative, magnitude) = (parts.rest < 0, parts.rest.unsigned_abs());
+    // In units of 2^-75.
+    let short = (parts.rest >> 52) as i64;
+    let sum = SERIES[..4].iter().rev().fold(SERIES[4], |sum, c| c - times(sum, short));
+    if parts.near_one {
+        let sum = LOG2_SERIES[0].wrapping_add_signed(-(i128::from(times(sum, short)) << 53));
+        let fraction = Wide::from_fixed(negative, magnitude, 0).times(Wide::from_fixed(false, sum, 0));
+        return (parts.whole(fraction), 71);
     }
-    let integer = Wide::from_fixed(power < 0, u128::from(power.unsigned_abs()), 127);
-    integer.plus(fraction)
+    let first = (multiply_high(magnitude << 8, LOG2_SERIES[0]) >> 7) as i128;
+    let others = i128::from(times(sum, times(short, short))) << 41;
+    let total = parts.known + if negative { -first } else { first } - others;
+    let logarithm = parts.whole(Wide::from_fixed(total < 0, total.unsigned_abs(), 0));
+    // The error is below 2^-83.
+    (logarithm, (84 + logarithm.exponent.min(30)) as u32)
 }
 
 /// 2 atanh(s) = ln((1 + s) / (1 - s)) for a magnitude of at most 0.172.
@@ -195,7 +252,7 @@ mod tests {
 
     #[test]
     fn logarithms_by_tables_agree_with_one_series() {
-        let mut significand = 0x9e37_79b9_7f4a_7c15u64;
+        let (mut significand, mut quickly) = (0x9e37_79b9_7f4a_7c15u64, 0);
         for n in 0..200_000u32 {
             significand = significand.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(n.into());
             // Everywhere, and in the neighbourhood of 1.
@@ -212,10 +269,23 @@ mod tests {
             {
                 continue;
             }
-            let (fast, slow) = (log2_wide(m), by_one_series(m));
-            let difference = fast.minus(slow);
-            let agree = difference.significand == 0 || difference.exponent <= slow.exponent - 108;
-            assert!(agree && fast.sign == slow.sign, "{m:x?}: {fast:x?} and {slow:x?}");
+            let slow = by_one_series(m);
+            let (quick, bits) = log2_quick(m);
+            if quick.rounds_with(bits) {
+                let wide = log2_wide(m);
+                assert_eq!(
+                    (quick.exponent, quick.significand >> 63),
+                    (wide.exponent, wide.significand >> 63),
+                    "{m:x?}"
+                );
+                quickly += 1;
+            }
+            for (fast, bits) in [(log2_wide(m), 108), (quick, bits as i32)] {
+                let difference = fast.minus(slow);
+                let agree = difference.significand == 0 || difference.exponent <= slow.exponent - bits;
+                assert!(agree && fast.sign == slow.sign, "{m:x?}: {fast:x?} and {slow:x?}");
+            }
         }
+        assert!(quickly > 100_000, "{quickly}");
     }
 }

@@ -1,6 +1,8 @@
 //! FSIN, FCOS, FSINCOS and FPTAN.
 
-use super::wide::{Wide, alternating_series, inverse_factorials, multiply_high, short_alternating_series};
+use super::wide::{
+    Wide, alternating_series, inverse_factorials, multiply_high, multiply_high_64, short_alternating_series,
+};
 use crate::softfloat::{Class, Env, F80, Flags, Format, Out, Unpacked, nan};
 
 /// Half of the 66-bit pi, in units of 2^-65. SDM vol. 1, "Approximation of Pi".
@@ -9,14 +11,17 @@ const HALF_PI: u128 = 0xc_90fd_aa22_168c_234c >> 2;
 const SINE: [u128; 17] = inverse_factorials(1, 2);
 const COSINE: [u128; 17] = inverse_factorials(0, 2);
 
-/// Sine and cosine of k / 64 from k = 1, with 128 fraction bits.
-const SIXTY_FOURTHS: [(u128, u128); 50] = sixty_fourths();
+/// Bits of the angles whose sines and cosines are known.
+const KNOWN: u32 = 7;
 
-const fn sixty_fourths() -> [(u128, u128); 50] {
-    let mut table = [(0, 0); 50];
+/// Sine and cosine of k / 128 from k = 1, with 128 fraction bits.
+const KNOWN_ANGLES: [(u128, u128); 100] = known_angles();
+
+const fn known_angles() -> [(u128, u128); 100] {
+    let mut table = [(0, 0); 100];
     let mut k = 1;
-    while k <= 50 {
-        let x = (k as u128) << 122;
+    while k <= 100 {
+        let x = (k as u128) << (128 - KNOWN);
         let square = multiply_high(x, x);
         let (mut sine, mut cosine) = (0, 0);
         let mut term = SINE.len();
@@ -27,6 +32,21 @@ const fn sixty_fourths() -> [(u128, u128); 50] {
         }
         table[k - 1] = (multiply_high(x, sine) << 1, cosine << 1);
         k += 1;
+    }
+    table
+}
+
+/// Coefficients for [`quick`], as fractions of 64 bits: of 1 - sin(x) / x and of 1 - cos(x), both over x^2, with 2 [`KNOWN`] bits less for each
+/// further square.
+const QUICK_SINE: [u64; 4] = fractions([6, 120, 5040, 362_880]);
+const QUICK_COSINE: [u64; 4] = fractions([2, 24, 720, 40320]);
+
+const fn fractions(divisors: [u128; 4]) -> [u64; 4] {
+    let mut table = [0; 4];
+    let mut n = 0;
+    while n < 4 {
+        table[n] = ((1 << 64) / divisors[n] >> (2 * KNOWN * n as u32)) as u64;
+        n += 1;
     }
     table
 }
@@ -65,7 +85,7 @@ pub fn sine_and_cosine(a: F80, env: &Env) -> Option<(Out<F80>, Out<F80>)> {
         return sine_of(&a, env).zip(cosine_of(&a, env));
     }
     let (quadrant, x) = reduce(&a);
-    let both = small::<true, true>(x);
+    let both = both(x);
     let (sine, cosine) = (sine_of_quadrant(&a, quadrant, both), cosine_of_quadrant(quadrant, both));
     Some((sine.finish(env, Flags::NONE), cosine.finish(env, Flags::NONE)))
 }
@@ -110,23 +130,26 @@ fn few_turns(a: &Unpacked, angle: u128) -> (u128, u128) {
     if rest >= HALF_PI { (turns + 1, rest - HALF_PI) } else { (turns, rest) }
 }
 
-/// Sine and cosine of an angle of at most a quarter of pi, of which the caller wants one or both.
-#[inline(always)]
-fn small<const S: bool, const C: bool>(x: Wide) -> (Wide, Wide) {
+/// Sine and cosine of an angle of at most a quarter of pi, exact enough to be rounded to 64 bits.
+fn both(x: Wide) -> (Wide, Wide) {
+    quick(x).unwrap_or_else(|| precise(x))
+}
+
+/// The same with 108 bits and more.
+fn precise(x: Wide) -> (Wide, Wide) {
     if x.exponent < TINY {
         return (x.just_below(), Wide::ONE.just_below());
     }
     let angle = x.fraction();
-    let known = (angle >> 122) as usize;
+    let known = (angle >> (128 - KNOWN)) as usize;
     if known == 0 {
         let square = x.times(x).fraction();
-        let sine = if S { x.times(Wide::from_fixed(false, alternating_series(&SINE, square), 0)) } else { x };
-        let cosine = if C { Wide::from_fixed(false, alternating_series(&COSINE, square), 0) } else { x };
-        return (sine, cosine);
+        let sine = x.times(Wide::from_fixed(false, alternating_series(&SINE, square), 0));
+        return (sine, Wide::from_fixed(false, alternating_series(&COSINE, square), 0));
     }
-    // Of the sum of a known angle and a rest below 1 / 64.
-    let (known_sine, known_cosine) = SIXTY_FOURTHS[known - 1];
-    let rest = angle & (1 << 122) - 1;
+    // Of the sum of a known angle and a rest.
+    let (known_sine, known_cosine) = KNOWN_ANGLES[known - 1];
+    let rest = angle & (1 << (128 - KNOWN)) - 1;
     let square = multiply_high(rest, rest);
     let sine = multiply_high(rest, short_alternating_series::<5>(&SINE[..7], square));
     let cosine = short_alternating_series::<5>(&COSINE[..8], square);
@@ -135,19 +158,44 @@ fn small<const S: bool, const C: bool>(x: Wide) -> (Wide, Wide) {
     (Wide::from_fixed(x.sign, of_sum, 0), Wide::from_fixed(false, cosine_of_sum, 0))
 }
 
+/// The same where 64-bit arithmetic for the small parts of it is good enough: nearly always.
+fn quick(x: Wide) -> Option<(Wide, Wide)> {
+    /// The error is below 2^-[`BITS`].
+    const BITS: u32 = 74;
+    if x.exponent < -(KNOWN as i32) {
+        return None;
+    }
+    let angle = x.fraction();
+    let (known_sine, known_cosine) = KNOWN_ANGLES[(angle >> (128 - KNOWN)) as usize - 1];
+    let rest = angle & (1 << (128 - KNOWN)) - 1;
+    // Fractions in units of 2^-71, and then 2^-78.
+    let short = (rest >> (64 - KNOWN)) as u64;
+    let square = multiply_high_64(short, short);
+    let series = |c: &[u64; 4]| {
+        let sum = c[..3].iter().rev().fold(c[3], |sum, c| c - multiply_high_64(sum, square));
+        multiply_high_64(square, sum)
+    };
+    let (less_of_sine, less_of_cosine) = (series(&QUICK_SINE), series(&QUICK_COSINE));
+    let cubic = multiply_high_64(short, less_of_sine);
+    let (s, c) = ((known_sine >> 64) as u64, (known_cosine >> 64) as u64);
+    let third = |of: u64| u128::from(multiply_high_64(of, cubic)) << (64 - 3 * KNOWN);
+    let second = |of: u64| u128::from(multiply_high_64(of, less_of_cosine)) << (64 - 2 * KNOWN);
+    let sine = known_sine + multiply_high(known_cosine, rest) - third(c) - second(s);
+    let cosine = known_cosine - multiply_high(known_sine, rest) + third(s) - second(c);
+    let wide = |sign: bool, value: u128| {
+        let bits = BITS - value.leading_zeros();
+        let wide = Wide::from_fixed(sign, value, -1);
+        wide.rounds_with(bits).then_some(wide)
+    };
+    Some((wide(x.sign, sine)?, wide(false, cosine)?))
+}
+
 fn sine_wide(a: &Unpacked, (quadrant, x): (u8, Wide)) -> Wide {
-    sine_of_quadrant(
-        a,
-        quadrant,
-        if quadrant & 1 == 0 { small::<true, false>(x) } else { small::<false, true>(x) },
-    )
+    sine_of_quadrant(a, quadrant, both(x))
 }
 
 fn cosine_wide((quadrant, x): (u8, Wide)) -> Wide {
-    cosine_of_quadrant(
-        quadrant,
-        if quadrant & 1 == 0 { small::<false, true>(x) } else { small::<true, false>(x) },
-    )
+    cosine_of_quadrant(quadrant, both(x))
 }
 
 /// The sine of an angle of which sine and cosine of the rest in its quadrant are known.
@@ -171,13 +219,13 @@ fn tangent_wide(a: &Unpacked) -> Wide {
     let value = match (quadrant & 1, x.exponent < TINY) {
         (0, true) => x, // x + x^3 / 3
         (0, false) => {
-            let (sine, cosine) = small::<true, true>(x);
+            let (sine, cosine) = precise(x);
             sine.over(cosine)
         }
         // The cotangent: 1 / x - x / 3 - x^3 / 45
         (_, true) => Wide::ONE.over(x).minus(x.over(Wide::from_fixed(false, 3, 127))).negated(),
         (_, false) => {
-            let (sine, cosine) = small::<true, true>(x);
+            let (sine, cosine) = precise(x);
             cosine.over(sine).negated()
         }
     };
@@ -190,25 +238,35 @@ mod tests {
 
     #[test]
     fn sums_with_known_angles_agree_with_one_series() {
-        let mut bits = 0x9e37_79b9_7f4a_7c15u64;
+        let (mut bits, mut quickly, mut all) = (0x9e37_79b9_7f4a_7c15u64, 0, 0);
         for n in 0..200_000u32 {
             bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(n.into());
             let x = Wide::from_fixed(false, u128::from(bits >> (n % 12)) << 64, -1);
             if x.exponent < TINY || x.significand > Wide::PI.significand && x.exponent == -1 {
                 continue;
             }
-            let (sine, cosine) = small::<true, true>(x);
             let square = x.times(x).fraction();
-            let one_series = x.times(Wide::from_fixed(false, alternating_series(&SINE, square), 0));
-            for (fast, slow) in [
-                (sine, one_series),
-                (cosine, Wide::from_fixed(false, alternating_series(&COSINE, square), 0)),
-            ] {
-                let difference = fast.minus(slow);
-                let agree = difference.significand == 0 || difference.exponent <= slow.exponent - 117;
-                assert!(agree, "{x:x?}: {fast:x?} and {slow:x?}");
+            let sine = x.times(Wide::from_fixed(false, alternating_series(&SINE, square), 0));
+            let cosine = Wide::from_fixed(false, alternating_series(&COSINE, square), 0);
+            let near = |ours: Wide, series: Wide, exponent: i32| {
+                let difference = ours.minus(series);
+                difference.significand == 0 || difference.exponent < exponent
+            };
+            let (s, c) = precise(x);
+            assert!(near(s, sine, sine.exponent - 116) && near(c, cosine, -117), "{x:x?}: {s:x?} and {c:x?}");
+            all += 1;
+            if let Some((quick_s, quick_c)) = quick(x) {
+                quickly += 1;
+                // All that any mode of rounding looks at.
+                let rounded = |w: Wide| (w.exponent, w.significand >> 63);
+                assert_eq!((rounded(quick_s), rounded(quick_c)), (rounded(s), rounded(c)), "{x:x?}");
+                assert!(
+                    near(quick_s, sine, -74) && near(quick_c, cosine, -74),
+                    "{x:x?}: {quick_s:x?} and {quick_c:x?}"
+                );
             }
         }
+        assert!(quickly > all / 3, "{quickly} of {all}");
     }
 
     #[test]

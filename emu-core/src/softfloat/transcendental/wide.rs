@@ -118,6 +118,13 @@ impl Wide {
         }
     }
 
+    /// Does a value that lies within a part of 2^`bits` of this one, of 66 to 126, round to the same 64 bits as it in every mode?
+    pub fn rounds_with(&self, bits: u32) -> bool {
+        const HALF: u64 = 1 << 63;
+        let off = 1 << (128 - bits).min(62);
+        (self.significand as u64).wrapping_add(off) % HALF >= 2 * off
+    }
+
     /// Rounds an inexact result: the true value lies just above this truncated one.
     pub fn finish(self, env: &Env, flags: Flags) -> Out<F80> {
         let (high, low) = ((self.significand >> 64) as u64, self.significand as u64 | 1);
@@ -181,7 +188,8 @@ pub fn short_alternating_series<const WIDE: usize>(coefficients: &[u128], x: u12
     first.iter().rev().fold(u128::from(low) << 64, |sum, c| c - multiply_high(sum, x))
 }
 
-fn multiply_high_64(a: u64, b: u64) -> u64 {
+/// Upper half of the 128-bit product.
+pub fn multiply_high_64(a: u64, b: u64) -> u64 {
     ((u128::from(a) * u128::from(b)) >> 64) as u64
 }
 
