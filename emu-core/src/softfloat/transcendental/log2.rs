@@ -180,6 +180,7 @@ impl Parts {
 }
 
 /// Logarithm to base 2 of a positive number other than a power of two.
+#[inline(never)]
 fn log2_wide(x: Wide) -> Wide {
     let parts = Parts::of(x);
     let (negative, magnitude) = (parts.rest < 0, parts.rest.unsigned_abs());

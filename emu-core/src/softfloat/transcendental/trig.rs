@@ -131,11 +131,13 @@ fn few_turns(a: &Unpacked, angle: u128) -> (u128, u128) {
 }
 
 /// Sine and cosine of an angle of at most a quarter of pi, exact enough to be rounded to 64 bits.
+#[inline(always)]
 fn both(x: Wide) -> (Wide, Wide) {
     quick(x).unwrap_or_else(|| precise(x))
 }
 
 /// The same with 108 bits and more.
+#[cold]
 fn precise(x: Wide) -> (Wide, Wide) {
     if x.exponent < TINY {
         return (x.just_below(), Wide::ONE.just_below());
@@ -159,6 +161,7 @@ fn precise(x: Wide) -> (Wide, Wide) {
 }
 
 /// The same where 64-bit arithmetic for the small parts of it is good enough: nearly always.
+#[inline(always)]
 fn quick(x: Wide) -> Option<(Wide, Wide)> {
     /// The error is below 2^-[`BITS`].
     const BITS: u32 = 74;

@@ -36,6 +36,7 @@ impl Wide {
     }
 
     /// `value * 2^(exponent - 127)`, normalized.
+    #[inline]
     pub fn from_fixed(sign: bool, value: u128, exponent: i32) -> Self {
         let shift = value.leading_zeros();
         if value == 0 {
@@ -76,6 +77,7 @@ impl Wide {
     }
 
     /// Sum.
+    #[inline]
     pub fn plus(self, other: Self) -> Self {
         let (big, small) =
             if self.compare_magnitude(&other) == Ordering::Less { (other, self) } else { (self, other) };
@@ -99,6 +101,7 @@ impl Wide {
     }
 
     /// Product.
+    #[inline]
     pub fn times(self, other: Self) -> Self {
         let high = multiply_high(self.significand, other.significand);
         Self::from_fixed(self.sign != other.sign, high, self.exponent + other.exponent + 1)
@@ -126,6 +129,7 @@ impl Wide {
     }
 
     /// Rounds an inexact result: the true value lies just above this truncated one.
+    #[inline]
     pub fn finish(self, env: &Env, flags: Flags) -> Out<F80> {
         let (high, low) = ((self.significand >> 64) as u64, self.significand as u64 | 1);
         round_pack(self.sign, self.exponent, high, low, &env.extended(), flags)
