@@ -140,6 +140,8 @@ impl Emitter<'_> {
         let memory = guest.access.is_some();
         if memory {
             self.at_place(&mut insn);
+        } else if self.moved(&insn) {
+            return Ok(());
         }
         let mut lent: [Option<Lent>; 2] = [None; 2];
         for n in 0..insn.op_count() {
@@ -157,7 +159,8 @@ impl Emitter<'_> {
             };
             insn.set_op_register(n, sized(host, register.size()));
         }
-        for loan in lent.iter().flatten() {
+        let overwritten = overwrites(&insn).then(|| Self::number(guest.insn.op0_register()));
+        for loan in lent.iter().flatten().filter(|loan| Some(loan.guest) != overwritten) {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
             dynasm!(self.asm; .arch x64; mov Rq(scratch), [BYTE rsp + slot as i8]);
         }
@@ -167,6 +170,24 @@ impl Emitter<'_> {
             dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], Rq(scratch));
         }
         Ok(())
+    }
+
+    /// A MOV between general registers of 64 bits, one or both of which are in the frame.
+    fn moved(&mut self, insn: &Instruction) -> bool {
+        let whole = |n: u32| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_gpr64();
+        if insn.mnemonic() != M::Mov || !whole(0) || !whole(1) {
+            return false;
+        }
+        let (to, from) = (Self::number(insn.op0_register()), Self::number(insn.op1_register()));
+        match (Self::pinned(to), Self::pinned(from)) {
+            (Some(_), Some(_)) => return false,
+            (Some(to), None) => dynasm!(self.asm; .arch x64; mov Rq(to), [BYTE rsp + Self::high(from) as i8]),
+            (None, _) => {
+                let from = self.in_register(from, R14);
+                dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(to) as i8], Rq(from));
+            }
+        }
+        true
     }
 
     fn lend(
@@ -636,6 +657,17 @@ fn address_is_wide(insn: &Instruction) -> bool {
 }
 
 /// Is AH, BH, CH or DH an operand?
+/// Does it write all of the general register that is its first operand, whatever that holds, and not read it?
+fn overwrites(insn: &Instruction) -> bool {
+    let to = insn.op0_register();
+    to.is_gpr()
+        && to.size() >= 4
+        && matches!(insn.mnemonic(), M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movd | M::Movq | M::Pmovmskb)
+        && (1..insn.op_count()).all(|n| {
+            insn.op_kind(n) != OpKind::Register || insn.op_register(n).full_register() != to.full_register()
+        })
+}
+
 fn names_high_byte(insn: &Instruction) -> bool {
     (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Register && is_high_byte(insn.op_register(n)))
 }
