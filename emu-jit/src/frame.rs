@@ -168,6 +168,9 @@ pub const STACK: i32 = {
     if size % 16 == 8 { size } else { size + 8 }
 };
 
+// A load whose address differs from a recent store's by a multiple of 4096 waits for it on some processors.
+const _: () = assert!(STACK <= 4096);
+
 /// Bytes that are copied in and out, a multiple of 16.
 pub const COPIED: i32 = size_of::<Frame>() as i32;
 const _: () = assert!(COPIED % 16 == 0 && COPIED <= 256);

@@ -18,9 +18,9 @@ use crate::analysis::Want;
 use crate::frame::PAGES;
 
 /// Slots for accesses of up to [`SMALL`] bytes; the first is the stack's.
-const SMALL_SLOTS: usize = 64;
+const SMALL_SLOTS: usize = 60;
 /// Slots for accesses and stretches of up to [`BIG`] bytes.
-const BIG_SLOTS: usize = 16;
+const BIG_SLOTS: usize = 14;
 /// Slots for reads, and as many for writes.
 const SLOTS: usize = SMALL_SLOTS + BIG_SLOTS;
 /// Bytes that an access by a small slot may have.

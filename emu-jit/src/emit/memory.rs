@@ -268,12 +268,7 @@ impl Emitter<'_> {
     pub(super) fn offset_of(&mut self, address: Address<'_>, distance: i32) -> Result<(), Failed> {
         match address {
             Address::Operand(insn) if distance == 0 => self.effective_address(insn),
-            Address::Operand(insn) => {
-                let mut insn = *insn;
-                let moved = (insn.memory_displacement64() as i64).wrapping_add(distance.into());
-                insn.set_memory_displacement64(moved as u64);
-                self.effective_address(&insn)
-            }
+            Address::Operand(insn) => self.effective_address(&moved(insn, distance)),
             Address::Stack(number, more) => {
                 let register = self.in_register(number, R13);
                 let distance = more + distance;
@@ -472,3 +467,11 @@ fn address_width(insn: &Instruction) -> u32 {
 
 const _: () = assert!(offset_of!(emu_core::mmu::tlb::Entry, tag) == 0);
 const _: () = assert!(offset_of!(emu_core::mmu::tlb::Entry, host) == 8);
+
+/// The instruction with another displacement.
+pub(super) fn moved(insn: &Instruction, distance: i32) -> Instruction {
+    let mut insn = *insn;
+    let moved = (insn.memory_displacement64() as i64).wrapping_add(distance.into());
+    insn.set_memory_displacement64(moved as u64);
+    insn
+}

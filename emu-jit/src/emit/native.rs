@@ -662,7 +662,10 @@ fn overwrites(insn: &Instruction) -> bool {
     let to = insn.op0_register();
     to.is_gpr()
         && to.size() >= 4
-        && matches!(insn.mnemonic(), M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movd | M::Movq | M::Pmovmskb)
+        && matches!(
+            insn.mnemonic(),
+            M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movd | M::Movq | M::Pmovmskb
+        )
         && (1..insn.op_count()).all(|n| {
             insn.op_kind(n) != OpKind::Register || insn.op_register(n).full_register() != to.full_register()
         })

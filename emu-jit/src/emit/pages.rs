@@ -1,9 +1,9 @@
 //! Memory accesses by way of the page that they met last, see [`crate::pages`].
 
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
-use iced_x86::Register;
+use iced_x86::{Instruction, Register};
 
-use super::memory::{Address, Spot};
+use super::memory::{Address, Spot, moved};
 use super::{Cold, Emitter, Failed};
 use crate::analysis::Want;
 use crate::frame::WITHIN;
@@ -67,11 +67,16 @@ impl Emitter<'_> {
     ) -> Result<(), Failed> {
         match self.plain(address, -below) {
             Some((base, displacement)) => self.sum_to_r14(base, displacement),
-            None => {
-                self.offset_of(address, -below)?;
-                self.segment(address.segment(), 1, want, miss);
-                dynasm!(self.asm; .arch x64; mov r14, r13);
-            }
+            None => match address {
+                Address::Operand(insn) if self.mode.size() == 64 && !has_base(insn) => {
+                    self.effective_address_to(&moved(insn, -below), Register::R14)?;
+                }
+                _ => {
+                    self.offset_of(address, -below)?;
+                    self.segment(address.segment(), 1, want, miss);
+                    dynasm!(self.asm; .arch x64; mov r14, r13);
+                }
+            },
         }
         self.check_slot(slot, size, want, miss, false);
         dynasm!(self.asm; .arch x64; mov r13, [rsp + slot.distance()]);
@@ -95,9 +100,8 @@ impl Emitter<'_> {
         match address {
             Address::Stack(base, distance) => Some((Self::pinned(base)?, distance + more)),
             Address::Operand(insn) => {
-                let plain = insn.memory_base().is_gpr64()
-                    && insn.memory_index() == Register::None
-                    && !matches!(insn.memory_segment(), Register::FS | Register::GS);
+                let plain =
+                    insn.memory_base().is_gpr64() && insn.memory_index() == Register::None && !has_base(insn);
                 let base = plain.then(|| Self::pinned(Self::number(insn.memory_base())))??;
                 let number = i32::try_from(insn.memory_displacement64() as i64).ok()?;
                 Some((base, number.checked_add(more)?))
@@ -144,4 +148,9 @@ impl Emitter<'_> {
         }
         dynasm!(self.asm; .arch x64; mov QWORD [rsp + slot.limit()], slot.full());
     }
+}
+
+/// Is the base of FS or GS added to its address?
+fn has_base(insn: &Instruction) -> bool {
+    matches!(insn.memory_segment(), Register::FS | Register::GS)
 }
