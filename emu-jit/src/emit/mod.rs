@@ -11,6 +11,7 @@ mod memory;
 mod native;
 mod pages;
 mod pins;
+mod strings;
 mod system;
 mod window;
 mod x87;
@@ -385,7 +386,7 @@ impl<'a> Emitter<'a> {
     /// Has the interpreter's handler run an instruction, in the middle of the block.
     fn call_out(&mut self, index: usize) {
         self.state_to_frame();
-        if !self.system(index) && !self.x87_function(index) {
+        if !self.system(index) && !self.x87_function(index) && !self.repeated(index) {
             self.call_handler(index);
         }
         self.state = State::default();

@@ -17,7 +17,7 @@ use crate::frame::{CPU, GS_BASE, SPILL};
 const _: () = assert!(size_of::<Option<Box<System>>>() == size_of::<usize>());
 
 const CPL: i32 = offset_of!(Cpu, cpl) as i32;
-const SYSTEM_FLAGS: i32 = (offset_of!(Cpu, flags) + Flags::SYSTEM) as i32;
+pub(super) const SYSTEM_FLAGS: i32 = (offset_of!(Cpu, flags) + Flags::SYSTEM) as i32;
 const BASE_OF_GS: i32 = (offset_of!(Cpu, seg) + GS * size_of::<Segment>() + offset_of!(Segment, base)) as i32;
 const PROCESSORS: i32 = offset_of!(Cpu, processors) as i32;
 const CR4: i32 = offset_of!(Cpu, cr4) as i32;
