@@ -21,7 +21,7 @@ fn text(args: &[&str]) -> String {
 fn traced(scratch: &Scratch, code: &[u8], count: u64, more: &[&str]) -> String {
     let (bios, trace) = (scratch.bios(code), scratch.name("trace"));
     let count = count.to_string();
-    let mut args = vec!["--bios", &bios, "--max-insns", &count, "--trace", &trace];
+    let mut args = vec!["--bios", &bios, "--max-insns", &count, "--timeout", "100", "--trace", &trace];
     args.extend(more);
     let output = emu(&args);
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
@@ -104,6 +104,53 @@ fn filters_leave_out_what_is_not_asked_for() {
     assert_eq!(counts(&["--trace-start", "at:0xfe00c"])[0], inc[0]);
     refused(&["--trace-start", "count:1"], 2, &["--trace"]);
     refused(&["--trace", "t", "--trace-range", "5-1"], 2, &["--trace-range"]);
+}
+
+#[test]
+fn vector_and_x87_registers_are_recorded() {
+    let scratch = Scratch::new("trace-vectors");
+    let code = [
+        0x0f, 0x20, 0xe0, 0x66, 0x0d, 0x00, 0x06, 0x00, 0x00, 0x0f, 0x22,
+        0xe0, // cr4 |= OSFXSR, OSXMMEXCPT
+        0x66, 0xb8, 0x44, 0x33, 0x22, 0x11, // mov eax, 11223344h
+        0x66, 0x0f, 0x6e, 0xc8, // movd xmm1, eax
+        0x66, 0x0f, 0x70, 0xd1, 0x00, // pshufd xmm2, xmm1, 0
+        0x0f, 0x2e, 0xd1, // ucomiss xmm2, xmm1
+        0xdb, 0xe3, // fninit
+        0xd9, 0xe8, // fld1
+        0xd8, 0xc0, // fadd st, st(0)
+        0x66, 0x0f, 0xef, 0xd2, // pxor xmm2, xmm2
+        0xeb, 0xfe, // jmp $
+    ];
+    let trace = traced(&scratch, &code, 30, &[]);
+    let shown = text(&["trace", "show", &trace]);
+    let behind = |part: &str| {
+        let at =
+            shown.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {shown}"));
+        shown.lines().nth(at + 1).unwrap().trim_start().to_owned()
+    };
+    assert_eq!(behind("movd xmm1"), "* xmm1=00000000000000000000000011223344");
+    assert_eq!(behind("pshufd xmm2"), "* xmm2=11223344112233441122334411223344");
+    assert!(!behind("ucomiss").starts_with('*'), "nothing changed: {shown}");
+    assert_eq!(behind("fld1"), "* st0=3fff8000000000000000 fctrl=037f fstat=3800 fvalid=80");
+    assert!(behind("fadd").starts_with("* st0=40008000000000000000 "), "{shown}");
+    assert_eq!(behind("pxor"), "* xmm2=00000000000000000000000000000000");
+    let value = text(&["trace", "last-value", &trace, "xmm2"]);
+    assert!(value.starts_with("xmm2 = 0x0\n") && value.contains("pxor"), "{value}");
+    let count = value.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let value = text(&["trace", "last-value", &trace, "xmm2", "--before", &count]);
+    assert!(value.starts_with("xmm2 = 0x11223344112233441122334411223344\n"), "{value}");
+    assert!(text(&["trace", "last-value", &trace, "st0"]).contains("fadd"));
+    let found = text(&["trace", "grep", &trace, "--value", "0x1122334411223344"]);
+    assert!(found.contains("pshufd") && found.lines().count() == 2, "{found}");
+    let json = text(&["trace", "export", "--format", "json", &trace]);
+    assert!(json.contains("st0=3fff8000000000000000"), "{json}");
+    let whole = scratch.name("whole");
+    fs::rename(&trace, &whole).unwrap();
+    let without = traced(&scratch, &code, 30, &["--trace-no-vectors"]);
+    assert!(!text(&["trace", "show", &without]).contains("* xmm"), "left out");
+    let output = emu(&["trace", "diff", &whole, &without]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
 }
 
 #[test]

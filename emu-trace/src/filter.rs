@@ -32,6 +32,8 @@ pub struct Filter {
     pub sample: Option<(u64, u64)>,
     /// Leave accesses to memory out.
     pub no_memory: bool,
+    /// Leave vector and x87 registers out.
+    pub no_vectors: bool,
 }
 
 /// Bits of CR3 that name an address space.

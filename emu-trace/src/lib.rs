@@ -2,6 +2,7 @@
 //!
 //! * [`record`] looks on while a machine runs ([`emu_core::observe`]) and hands words to
 //! * [`write`](mod@write), a thread of its own, which turns them into [`chunk`]s;
+//! * [`wide`] is about vector and x87 registers;
 //! * [`read`] walks through a file, or a part of it;
 //! * [`model`] and [`op`] are what both ends know and guess. docs/trace-format.md describes the file.
 
@@ -15,4 +16,5 @@ pub mod op;
 pub mod raw;
 pub mod read;
 pub mod record;
+pub mod wide;
 pub mod write;

@@ -118,7 +118,7 @@ pub mod event {
     pub const CONTROL: u8 = 6;
     /// Instructions in between were not recorded.
     pub const GAP: u8 = 7;
-    /// A vector register changed: number, low and high half of 128 bits.
+    /// Vector and x87 registers changed, by the instruction before: number and words of each, see [`crate::wide`].
     pub const VECTOR: u8 = 8;
     /// The trace ends here: all that follows in the stream of steps.
     pub const END: u8 = 9;

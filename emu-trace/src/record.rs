@@ -14,6 +14,7 @@ use crate::effects::{bits, effects};
 use crate::filter::{Filter, Trigger};
 use crate::model::{REGISTERS, State, event, field};
 use crate::raw::{self, access};
+use crate::wide::{self, Wide};
 use crate::write::Writer;
 
 /// Numbers of blocks of code without a serial that are remembered.
@@ -34,6 +35,7 @@ const CLOSED: usize = usize::MAX;
 #[derive(Clone, Debug, Default)]
 struct Last {
     state: State,
+    wide: Wide,
     /// It was never seen, or instructions were left out since.
     stale: bool,
     known: bool,
@@ -59,6 +61,8 @@ pub struct Recorder {
     open: usize,
     /// What its instruction may change.
     effects: u32,
+    /// The same of vector and x87 registers.
+    wide: u32,
     /// Accesses of the open record.
     accesses: u64,
     open_rip: u64,
@@ -74,8 +78,8 @@ pub struct Recorder {
     blocks: Vec<Numbered>,
     loose: HashMap<(u64, u64, u128), Numbered>,
     block: Numbered,
-    /// What each instruction may change, by number; as many as there are numbers.
-    known: Vec<u32>,
+    /// What each instruction may change, by number, and the same of vector and x87 registers; as many as there are numbers.
+    known: Vec<(u32, u32)>,
     /// [`Cpu::fetch_generation`] and CPL when the fields were looked at.
     context: (u64, u8),
     /// Physical page of each frame, and the version of the map that this is from.
@@ -102,6 +106,7 @@ impl Recorder {
             words: Vec::with_capacity(raw::FULL + raw::FULL / 8),
             open: CLOSED,
             effects: 0,
+            wide: 0,
             accesses: 0,
             open_rip: 0,
             within: Vec::new(),
@@ -112,7 +117,7 @@ impl Recorder {
             blocks: Vec::new(),
             loose: HashMap::new(),
             block: Numbered::default(),
-            known: vec![0],
+            known: vec![(0, 0)],
             context: (u64::MAX, 0),
             frames: Vec::new(),
             map: u64::MAX,
@@ -211,6 +216,9 @@ impl Recorder {
         if !self.within.is_empty() {
             self.tell_within();
         }
+        if self.wide != 0 {
+            self.tell_wide(cpu, self.wide);
+        }
         if self.words.len() >= raw::FULL {
             self.send();
         }
@@ -223,6 +231,15 @@ impl Recorder {
         }
     }
 
+    /// Tells what changed of vector and x87 registers, of those that may have.
+    fn tell_wide(&mut self, cpu: &Cpu, mask: u32) {
+        let mut data = Vec::new();
+        self.cpus[self.current].wide.changes(cpu, mask, &mut data);
+        if !data.is_empty() {
+            self.note(event::VECTOR, &data);
+        }
+    }
+
     /// Begins the record of the instruction of this number, or of a delivery.
     #[inline]
     fn open(&mut self, cpu: &Cpu, id: u32) {
@@ -230,7 +247,8 @@ impl Recorder {
         self.accesses = 0;
         self.open_rip = cpu.regs[RIP];
         let resumed = self.cpus[self.current].state.flags as u32 & bits::FLAGS;
-        self.effects = self.known.get(id as usize).map_or(bits::ALL, |effects| effects | resumed);
+        let (effects, wide) = self.known.get(id as usize).copied().unwrap_or((bits::ALL, 0));
+        (self.effects, self.wide) = (effects | resumed, wide);
         self.words.extend([u64::from(id) << 32, 0]);
     }
 
@@ -278,6 +296,9 @@ impl Recorder {
                 self.note(event::GAP, &[]);
             }
             self.note(event::SYNC, &data);
+            if !self.filter.no_vectors {
+                self.tell_wide(cpu, wide::bits::ALL);
+            }
         }
         let last = &mut self.cpus[number];
         let count = cpu.instructions();
@@ -392,7 +413,7 @@ impl Recorder {
         let count = block.ops.len();
         let ip = cpu.regs[RIP];
         let numbered = Numbered { linear: block.linear, first: self.known.len() as u32, count: count as u32 };
-        self.known.extend(all_effects(&bytes, block, code_size));
+        self.known.extend(all_effects(&bytes, block, code_size, !self.filter.no_vectors));
         let mut packed: Vec<u8> = block.ops.iter().map(|op| op.length).collect();
         packed.extend(&bytes);
         let words: Vec<u64> = packed
@@ -459,14 +480,15 @@ impl Recorder {
     }
 }
 
-/// What each instruction of a block may change.
-fn all_effects(bytes: &[u8], block: &Block<'_>, code_size: u32) -> Vec<u32> {
+/// What each instruction of a block may change; of vector and x87 registers only where they are wanted.
+fn all_effects(bytes: &[u8], block: &Block<'_>, code_size: u32, vectors: bool) -> Vec<(u32, u32)> {
     let mut factory = InstructionInfoFactory::new();
     let of = |op: &Op| {
         let start = usize::from(op.start());
         let slice = &bytes[start..start + usize::from(op.length)];
         let insn = Decoder::new(code_size, slice, DecoderOptions::NONE).decode();
-        effects(&insn, &mut factory)
+        let wide = if vectors { wide::written(&insn, &mut factory) } else { 0 };
+        (effects(&insn, &mut factory), wide)
     };
     block.ops.iter().map(of).collect()
 }

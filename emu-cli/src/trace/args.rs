@@ -44,6 +44,10 @@ pub struct TraceArgs {
     /// Leave memory accesses out
     #[arg(long, requires = "trace")]
     pub trace_no_memory: bool,
+
+    /// Leave changes of vector and x87 registers out
+    #[arg(long, requires = "trace")]
+    pub trace_no_vectors: bool,
 }
 
 impl TraceArgs {
@@ -58,6 +62,7 @@ impl TraceArgs {
             stop: self.trace_stop,
             sample: self.trace_sample,
             no_memory: self.trace_no_memory,
+            no_vectors: self.trace_no_vectors,
         }
     }
 }
@@ -218,7 +223,7 @@ pub struct GrepArgs {
     /// Instructions that write these linear addresses
     #[arg(long, value_name = "RANGE", value_parser = range)]
     pub writes: Option<RangeInclusive<u64>>,
-    /// Instructions that move this value to or from memory, or into a register
+    /// Instructions that move this value to or from memory, or into a register (of a vector: one of its quadwords)
     #[arg(long, value_name = "VALUE", value_parser = number)]
     pub value: Option<u64>,
     /// Instructions of this privilege level
@@ -261,7 +266,7 @@ pub struct LastValueArgs {
     /// The trace
     #[command(flatten)]
     pub part: Part,
-    /// The register: rax, rflags, cr3, fs.base, ...
+    /// The register: rax, rflags, cr3, fs.base, xmm0, ymm0h (bits 255:128), st0, fstat, mxcsr, ...
     #[arg(value_name = "REGISTER")]
     pub register: String,
     /// Before this count [default: at the end]

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use emu_trace::chunk::written_bit;
 use emu_trace::model::{Access, State, event, field};
 use emu_trace::read::{Executed, Item, Trace};
+use emu_trace::wide;
 
 use super::args::{GrepArgs, LastValueArgs, Part, PartArgs, ShowArgs, WhoWroteArgs};
 use super::symbols::Symbols;
@@ -62,12 +63,29 @@ pub fn grep(args: &GrepArgs) -> Result<()> {
         usage!("grep: expected something to look for, such as --text or --writes");
     }
     let mut count = 0;
+    // An instruction that is sought if its vector registers, which are told behind it, have the value.
+    let mut perhaps = None;
     walk(&args.part, |item| {
         match &item {
             Item::Instruction(executed) => {
                 count = executed.before.count;
+                perhaps = None;
                 if code && matches(args, &mut text, executed) {
-                    writeln!(out, "{}", text.line(&item))?;
+                    if args.value.is_none_or(|value| has_value(executed, value)) {
+                        writeln!(out, "{}", text.line(&item))?;
+                    } else {
+                        perhaps = Some(text.line(&item));
+                    }
+                }
+            }
+            Item::Event(seen) if seen.kind == event::VECTOR => {
+                let value = args.value.map(u128::from);
+                let found = wide::changes(&seen.data).iter().any(|change| {
+                    let low = change.value & u128::from(u64::MAX);
+                    value == Some(low) || value == Some(change.value >> 64) && change.size == 16
+                });
+                if let Some(line) = perhaps.take().filter(|_| found) {
+                    writeln!(out, "{line}\n{}", text.line(&item))?;
                 }
             }
             Item::Event(seen) if events => {
@@ -93,6 +111,14 @@ fn touches(access: &Access, range: &std::ops::RangeInclusive<u64>) -> bool {
     access.linear <= *range.end() && last >= *range.start()
 }
 
+/// Does it move this value to or from memory, or into a general register?
+fn has_value(executed: &Executed<'_>, value: u64) -> bool {
+    let step = executed.step;
+    step.accesses.iter().any(|access| access.value == value)
+        || (0..NAMES.len()).any(|n| step.mask >> n & 1 != 0 && step.regs[n] == value)
+}
+
+/// Everything that is asked for but the value.
 fn matches(args: &GrepArgs, text: &mut Text, executed: &Executed<'_>) -> bool {
     let step = executed.step;
     let any = |write: bool, range| step.accesses.iter().any(|a| a.write == write && touches(a, range));
@@ -100,10 +126,6 @@ fn matches(args: &GrepArgs, text: &mut Text, executed: &Executed<'_>) -> bool {
         && args.cpl.is_none_or(|level| executed.before.fields[field::CPL] == level)
         && args.reads.as_ref().is_none_or(|range| any(false, range))
         && args.writes.as_ref().is_none_or(|range| any(true, range))
-        && args.value.is_none_or(|value| {
-            step.accesses.iter().any(|access| access.value == value)
-                || (0..NAMES.len()).any(|n| step.mask >> n & 1 != 0 && step.regs[n] == value)
-        })
         && args
             .symbol
             .as_ref()
@@ -192,8 +214,14 @@ fn register(name: &str) -> Option<Value> {
 /// # Errors
 /// What the files ran into.
 pub fn last_value(args: &LastValueArgs) -> Result<bool> {
+    if wide::is_name(&args.register.to_ascii_lowercase()) {
+        return last_wide(args);
+    }
     let Some(value) = register(&args.register) else {
-        usage!("last-value: {}: expected a register, such as rax, rflags, cr3 or fs.base", args.register);
+        usage!(
+            "last-value: {}: expected a register, such as rax, rflags, cr3, fs.base, xmm0 or st0",
+            args.register
+        );
     };
     let mut text = text(&args.part, false)?;
     let mut out = Out::open(None)?;
@@ -229,6 +257,42 @@ pub fn last_value(args: &LastValueArgs) -> Result<bool> {
         }
         if let Some((value, line)) = found {
             writeln!(out, "{} = {value:#x}\n{line}", args.register)?;
+            out.flush()?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The same for vector and x87 registers, whose changes are told behind the instruction.
+fn last_wide(args: &LastValueArgs) -> Result<bool> {
+    let name = args.register.to_ascii_lowercase();
+    let mut text = text(&args.part, false)?;
+    let mut out = Out::open(None)?;
+    let mut trace = open(&args.part.file)?;
+    let before = args.before.or(args.part.to.map(|to| to.saturating_add(1))).unwrap_or(u64::MAX);
+    for number in (0..trace.chunks.len()).rev() {
+        if trace.chunks[number].header.first >= before {
+            continue;
+        }
+        let Some(mut chunk) = chunk(&mut trace, number, &args.part.file)? else { continue };
+        let (mut line, mut found) = (String::new(), None);
+        while let Some(item) = chunk.item() {
+            match &item {
+                Item::Instruction(executed) if executed.before.count >= before => break,
+                Item::Event(seen) if seen.kind == event::VECTOR => {
+                    let changes = wide::changes(&seen.data);
+                    if let Some(change) = changes.into_iter().find(|change| change.name == name) {
+                        found = Some((change.value, format!("{line}\n{}", text.line(&item))));
+                    }
+                }
+                // Only the line before an event is wanted, but which one that is shows too late.
+                Item::Instruction(_) | Item::Delivery(..) => line = text.line(&item),
+                Item::Event(_) => {}
+            }
+        }
+        if let Some((value, lines)) = found {
+            writeln!(out, "{} = {value:#x}\n{}", args.register, lines.trim_start_matches('\n'))?;
             out.flush()?;
             return Ok(true);
         }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use emu_core::cpu::fault::mnemonic;
 use emu_trace::model::{Event, REGISTERS, Step, event, field};
 use emu_trace::read::{Executed, Item};
+use emu_trace::wide;
 use iced_x86::{Formatter, GasFormatter, IntelFormatter};
 
 use super::args::Syntax;
@@ -166,6 +167,14 @@ pub fn describe(event: &Event) -> String {
         }
         event::CONTROL if data(0) < 16 => format!("cr{} <- {:x}", data(0), data(1)),
         event::CONTROL => format!("msr {:#x} <- {:x}", data(0) - 16, data(1)),
+        event::VECTOR => {
+            let changes = wide::changes(&event.data);
+            let texts: Vec<String> = changes
+                .iter()
+                .map(|change| format!("{}={:0width$x}", change.name, change.value, width = 2 * change.size))
+                .collect();
+            texts.join(" ")
+        }
         event::GAP => "instructions here were not recorded".into(),
         kind => format!("event {kind}"),
     }
