@@ -10,6 +10,7 @@
 pub mod fuzz;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
+pub mod last_page;
 pub mod listing;
 pub mod qemu;
 pub mod random;

@@ -6,6 +6,8 @@ use std::fmt;
 use emu_core::cpu::{CS, Cpu, RIP};
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 
+use crate::last_page::LastPage;
+
 /// More bytes than any instruction has.
 const LONGEST: usize = 15;
 
@@ -27,11 +29,29 @@ pub struct Place {
 impl Place {
     /// The next instruction of `cpu`, whose count is `count`. Nothing about the machine changes.
     pub fn of(cpu: &Cpu, count: u64) -> Self {
+        Self::seen_by(&mut LastPage::default(), cpu, count)
+    }
+
+    /// The same, for whoever looks at one after the other.
+    pub fn seen_by(page: &mut LastPage, cpu: &Cpu, count: u64) -> Self {
         let (rip, bits) = (cpu.regs[RIP], cpu.code_size());
         let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
         let mut place = Self { count, cs: cpu.seg[CS].selector, rip, bits, ..Self::default() };
-        place.length = cpu.peek_linear(linear, &mut place.bytes) as u8;
+        place.length = page.read(cpu, linear, &mut place.bytes) as u8;
         place
+    }
+
+    /// Its opcode behind the prefixes of all modes, up to two bytes, and whether a repeat prefix (F2h, F3h) is among
+    /// those. Of code that is not in memory it is zeros.
+    pub fn opcode(&self) -> ([u8; 2], bool) {
+        let bytes = &self.bytes[..usize::from(self.length)];
+        let prefix = |byte: &u8| {
+            let rex = self.bits == 64 && byte & 0xf0 == 0x40;
+            rex || matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+        };
+        let count = bytes.iter().take_while(|byte| prefix(byte)).count();
+        let byte = |n: usize| bytes.get(count + n).copied().unwrap_or(0);
+        ([byte(0), byte(1)], bytes[..count].iter().any(|byte| byte & 0xfe == 0xf2))
     }
 
     /// The instruction; an invalid one when its bytes could not be read.

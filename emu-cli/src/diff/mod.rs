@@ -3,6 +3,7 @@
 mod engines;
 mod fuzz;
 mod host;
+mod overlay;
 mod programs;
 mod progress;
 mod qemu;

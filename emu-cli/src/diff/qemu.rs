@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,8 +27,6 @@ use crate::say::say;
 
 /// The built-in list of known differences.
 const KNOWN: &str = include_str!("../../../emu-diff/data/qemu-known.txt");
-/// Bytes of the log that are read at once.
-const BUFFER: usize = 1 << 18;
 /// How long QEMU gets to write more once its log is read; it fills its pipe in some milliseconds.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Instructions between two looks at the clock and the guest's console.
@@ -101,7 +99,7 @@ pub fn lockstep(
     machine.set_model(parts.cpu);
     let (mut qemu, log) = Qemu::start(recipe, program, vectors)?;
     let log = Batches { log, drained: true };
-    let mut lockstep = Lockstep::new(BufReader::with_capacity(BUFFER, log), machine, known);
+    let mut lockstep = Lockstep::new(log, machine, known);
     lockstep.no_reboot = recipe.args.no_reboot;
 
     let started = Instant::now();

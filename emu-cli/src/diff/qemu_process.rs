@@ -15,6 +15,7 @@ use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::overlay;
 use super::recipe::Recipe;
 use crate::outcome::usage;
 use crate::say::report;
@@ -220,15 +221,16 @@ fn options(
     let bios = recipe.bios.as_deref().unwrap_or(emu_roms::BIOS);
     command.arg("-bios").arg(in_memory(bios, files)?);
     let rom = in_memory(recipe.vga_bios.as_deref().unwrap_or(emu_roms::VGA_BIOS), files)?;
-    command.arg("-global").arg(format!("VGA.romfile={rom}"));
+    // An option of the card by itself would take the card away.
+    command.args(["-vga", "std"]).arg("-global").arg(format!("VGA.romfile={rom}"));
     let nothing = args.kernel.is_none() && args.cdrom.is_none() && args.drives.is_empty();
     if nothing {
         let disk = in_memory(emu_guest::DISK_IMAGE, files)?;
-        command.arg("-drive").arg(format!("file={disk},format=raw,if=ide,index=0,snapshot=on"));
+        command.arg("-drive").arg(format!("file={disk},format=raw,if=ide,index=0"));
     }
     for (spec, place) in args.drives.iter().zip(recipe.places()) {
-        let file = escaped(&spec.file);
-        command.arg("-drive").arg(format!("file={file},format=raw,if=ide,index={place},snapshot=on"));
+        let overlay = in_memory(&over(&spec.file)?, files)?;
+        command.arg("-drive").arg(format!("file={overlay},format=qcow2,if=ide,index={place}"));
     }
     if let Some(disc) = &args.cdrom {
         command.arg("-cdrom").arg(disc);
@@ -252,7 +254,10 @@ fn options(
     Ok(())
 }
 
-/// A name within an option: commas are written twice.
-fn escaped(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
+/// An overlay over a disk image of the user, which is never written.
+fn over(path: &Path) -> Result<Vec<u8>> {
+    let name = || format!("--drive {}", path.display());
+    let path = path.canonicalize().with_context(name)?;
+    let size = path.metadata().with_context(name)?.len();
+    overlay::over(&path, size).with_context(|| format!("{}: expected a shorter path", name()))
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use emu_core::bus::{Access, Bus, NEVER, Request, Signals, Tick};
 
-use super::log::Read;
+use super::log::Answer;
 
 /// Time that passes on the board when the guest looks at a disk: more than any command takes.
 const LEAP: Tick = 50_000_000;
@@ -37,7 +37,7 @@ pub struct Taken {
 pub struct Follower {
     inner: Box<dyn Bus>,
     /// What the reference read in the instructions that run now, oldest first.
-    pub reads: VecDeque<Read>,
+    pub reads: VecDeque<Answer>,
     /// Reads taken over, by port (below 10000h) or physical address.
     pub taken: BTreeMap<u64, Taken>,
     /// Reads that the reference's log did not show; our own board answered.
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_wide_read_is_put_together_from_bytes_in_any_order_of_ports() {
         let mut board = Follower::new(Box::new(Ones));
-        let read = |address, value| Read { address, value, size: 1 };
+        let read = |address, value| Answer { address, value, size: 1 };
         board.reads = [read(0x61, 9), read(0x70, 0x34), read(0x71, 0x12)].into();
         assert_eq!(board.take_over(0x70, 2, 0xffff), 0x1234);
         assert_eq!(board.take_over(0x61, 1, 9), 9);

@@ -5,17 +5,18 @@
 //! taken over as well, so that they do not show later.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::Read;
 
 use emu_core::cpu::interrupt::Source;
 use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, RSP, Rights, SS, TR, eflags};
 use emu_core::machine::{Machine, Stop};
-use iced_x86::{FlowControl, Instruction, Mnemonic as M};
+use iced_x86::{FlowControl, Mnemonic as M};
 
 use super::conditions::{Conditions, Happened, index_mask, mode, operands};
 use super::follow::Follower;
 use super::known::{Known, explain};
 use super::log::{Log, LogError, Step};
+use crate::last_page::LastPage;
 use crate::listing::{Place, Recent};
 use crate::state::{Difference, State, Vectors};
 use crate::undefined::undefined_flags;
@@ -110,6 +111,8 @@ pub struct Lockstep<'a, R> {
     /// What was counted so far.
     pub counts: Counts,
     recent: Recent,
+    /// The pages of code and stack.
+    pages: [LastPage; 2],
     started: bool,
     /// What lay below the stack pointer before the instruction, and where; 0 for nowhere.
     kept: [u8; KEPT],
@@ -122,7 +125,7 @@ pub struct Lockstep<'a, R> {
     pub no_reboot: bool,
 }
 
-impl<'a, R: BufRead> Lockstep<'a, R> {
+impl<'a, R: Read> Lockstep<'a, R> {
     /// Compares `machine`, which has not run yet and whose board is a [`Follower`], with a log.
     pub fn new(log: R, machine: Machine, known: &'a [Known]) -> Self {
         let recent = Recent::new(LISTED);
@@ -132,6 +135,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             known,
             counts: Counts::default(),
             recent,
+            pages: [LastPage::default(); 2],
             started: false,
             kept: [0; KEPT],
             below: 0,
@@ -152,18 +156,17 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
             self.started = true;
             adopt(self.machine.cpu_mut(), &step);
         }
-        let place = Place::of(self.machine.cpu(), self.counts.compared);
+        let place = Place::seen_by(&mut self.pages[0], self.machine.cpu(), self.counts.compared);
         self.recent.push(place);
-        let insn = place.instruction();
         let next = self.log.peek()?.cloned();
-        if next.as_ref().is_some_and(|next| announced_again(&insn, &step, next)) {
+        if next.as_ref().is_some_and(|next| announced_again(&place, &step, next)) {
             self.again += 1;
             return Ok(if self.again < MOST_AGAIN { Next::Same } else { Next::End(STANDS_STILL.into()) });
         }
         self.again = 0;
         let (mut note, mut reset) = (None, false);
         self.raised = None;
-        let done = next.as_ref().is_some_and(|next| self.take_over(&insn, &step, next));
+        let done = next.as_ref().is_some_and(|next| self.take_over(&place, &step, next));
         if !done {
             self.keep_stack();
             match self.run(&step) {
@@ -197,9 +200,8 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         if reset {
             adopt_reset(self.machine.cpu_mut(), &next);
         }
-        self.follow_repeat(&insn, &place, &step, &next);
-        let undefined = undefined_flags(&insn, step.state.regs[RCX] as u8);
-        self.adopt_flags(undefined, &next);
+        self.follow_repeat(&place, &step, &next);
+        self.adopt_flags(&place, &step, &next);
         for &vector in &step.interrupts {
             *self.counts.interrupts.entry(vector).or_default() += 1;
             let cpu = self.machine.cpu_mut();
@@ -216,7 +218,7 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         let cpu = self.machine.cpu();
         let top = cpu.seg[SS].base.wrapping_add(cpu.regs[RSP] & cpu.stack_mask) & cpu.linear_mask;
         self.below = top.wrapping_sub(self.kept.len() as u64) & cpu.linear_mask;
-        if cpu.peek_linear(self.below, &mut self.kept) < self.kept.len() {
+        if self.pages[1].read(cpu, self.below, &mut self.kept) < self.kept.len() {
             self.below = 0;
         }
     }
@@ -251,7 +253,12 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
     }
 
     /// Does an instruction whose result the processor does not decide; false when it is to be run as any other.
-    fn take_over(&mut self, insn: &Instruction, step: &Step, next: &Step) -> bool {
+    fn take_over(&mut self, place: &Place, step: &Step, next: &Step) -> bool {
+        // 0F 01 is RDTSCP among others, 0F C7 RDRAND and RDSEED.
+        if !matches!(place.opcode().0, [0x0f, 0x01 | 0x30..=0x33 | 0xa2 | 0xc7]) {
+            return false;
+        }
+        let insn = &place.instruction();
         let (mnemonic, cpu) = (insn.mnemonic(), self.machine.cpu_mut());
         let random = matches!(mnemonic, M::Rdrand | M::Rdseed);
         let destination = if random { insn.op0_register().full_register().number() } else { 0 };
@@ -296,7 +303,11 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
     }
 
     /// QEMU looks at the count of a repeated instruction once more when it is zero, and interrupts find it there.
-    fn follow_repeat(&mut self, insn: &Instruction, place: &Place, step: &Step, next: &Step) {
+    fn follow_repeat(&mut self, place: &Place, step: &Step, next: &Step) {
+        if !place.opcode().1 {
+            return;
+        }
+        let insn = &place.instruction();
         if !(insn.has_rep_prefix() || insn.has_repne_prefix()) || !insn.is_string_instruction() {
             return;
         }
@@ -323,10 +334,14 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
         }
     }
 
-    fn adopt_flags(&mut self, undefined: u64, next: &Step) {
+    fn adopt_flags(&mut self, place: &Place, step: &Step, next: &Step) {
         let cpu = self.machine.cpu_mut();
-        let ours = cpu.flags.get();
-        if undefined & (ours ^ next.state.flags) != 0 {
+        let different = (cpu.flags.get() ^ next.state.flags) & eflags::OSZAPC;
+        if different == 0 {
+            return;
+        }
+        let undefined = undefined_flags(&place.instruction(), step.state.regs[RCX] as u8);
+        if undefined & different != 0 {
             cpu.flags.set_some(undefined, next.state.flags);
             self.counts.undefined += 1;
         }
@@ -407,13 +422,13 @@ impl<'a, R: BufRead> Lockstep<'a, R> {
 
 /// Did nothing happen, so that the step is only announced again? QEMU does so where a data breakpoint is met: it gives
 /// up the instruction and does it again by itself. A jump to itself is no such thing.
-fn announced_again(insn: &Instruction, step: &Step, next: &Step) -> bool {
-    insn.flow_control() == FlowControl::Next
-        && next.state == step.state
+fn announced_again(place: &Place, step: &Step, next: &Step) -> bool {
+    next.state == step.state
         && step.exceptions.is_empty()
         && step.interrupts.is_empty()
         && step.reads.is_empty()
         && !step.management
+        && place.instruction().flow_control() == FlowControl::Next
 }
 
 /// What differs in the error codes, when both machines delivered the same exception.

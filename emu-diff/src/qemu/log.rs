@@ -6,15 +6,16 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufRead};
+use std::io::{self, Read};
 
 use emu_core::cpu::{CS, Rights};
 
+use super::lines::Lines;
 use crate::state::{SegmentState, State, Vectors};
 
 /// A read of a port or of a chip's register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Read {
+pub struct Answer {
     /// Port number or physical address.
     pub address: u64,
     /// The value, in `size` bytes.
@@ -35,7 +36,7 @@ pub struct Step {
     /// Only the lower halves of the vector registers are known.
     pub narrow_vectors: bool,
     /// What it read from ports and chips.
-    pub reads: VecDeque<Read>,
+    pub reads: VecDeque<Answer>,
     /// Exceptions and software interrupts: vector and error code.
     pub exceptions: Vec<(u8, u16)>,
     /// Vectors of external interrupts that were taken after it.
@@ -76,10 +77,11 @@ impl From<io::Error> for LogError {
 /// Reads the log.
 #[derive(Debug)]
 pub struct Log<R> {
-    from: R,
-    line: Vec<u8>,
-    /// The line that ended the last dump, still to be looked at.
-    held: bool,
+    lines: Lines<R>,
+    /// The lines of the last dump, by which those that did not change are known again.
+    last: Vec<Vec<u8>>,
+    /// The registers in it.
+    registers: Step,
     steps: VecDeque<Step>,
     ended: bool,
     /// An interrupt is about to be delivered.
@@ -89,10 +91,17 @@ pub struct Log<R> {
 /// Steps that are read ahead: the last may still be taken back, and the one before may still get an interrupt.
 const AHEAD: usize = 3;
 
-impl<R: BufRead> Log<R> {
+impl<R: Read> Log<R> {
     /// A log from its beginning.
     pub fn new(from: R) -> Self {
-        Self { from, line: Vec::new(), held: false, steps: VecDeque::new(), ended: false, servicing: false }
+        Self {
+            lines: Lines::new(from),
+            last: Vec::new(),
+            registers: Step { narrow_vectors: true, ..Step::default() },
+            steps: VecDeque::new(),
+            ended: false,
+            servicing: false,
+        }
     }
 
     /// The next step, and the one after it if there is one.
@@ -115,26 +124,22 @@ impl<R: BufRead> Log<R> {
 
     fn fill(&mut self) -> Result<(), LogError> {
         while self.steps.len() < AHEAD && !self.ended {
-            if !self.held {
-                self.line.clear();
-                if self.from.read_until(b'\n', &mut self.line)? == 0 {
-                    self.ended = true;
-                    break;
-                }
+            match self.lines.find()? {
+                Some(_) => self.take_line()?,
+                None => self.ended = true,
             }
-            self.held = false;
-            self.take_line()?;
         }
         Ok(())
     }
 
     fn take_line(&mut self) -> Result<(), LogError> {
-        let line = trimmed(&self.line);
+        let line = self.lines.found();
         if line.starts_with(b"Trace ") {
+            self.lines.take();
             return self.take_step();
         }
         if let Some(rest) = line.strip_prefix(b"memory_region_ops_read ") {
-            let read = read_of(rest).ok_or_else(|| self.unknown())?;
+            let read = read_of(rest).ok_or_else(|| unknown(line))?;
             if let Some(step) = self.steps.back_mut() {
                 step.reads.push_back(read);
             }
@@ -155,7 +160,8 @@ impl<R: BufRead> Log<R> {
             if let Some(step) = self.steps.back_mut() {
                 step.management = true;
             }
-        } else if let Some(at) = find(line, b": v=")
+        } else if line.first() == Some(&b' ')
+            && let Some(at) = find(line, b": v=")
             && line[..at].iter().all(|byte| byte.is_ascii_digit() || *byte == b' ')
         {
             let (vector, rest) = hex(&line[at + 4..]);
@@ -168,105 +174,123 @@ impl<R: BufRead> Log<R> {
             }
         }
         // Everything else is the registers of an exception, or of no interest.
+        self.lines.take();
         Ok(())
     }
 
-    fn unknown(&self) -> LogError {
-        LogError::Line(String::from_utf8_lossy(trimmed(&self.line)).into_owned())
-    }
-
-    /// Reads the registers behind a line `Trace`.
+    /// Reads the registers behind a line `Trace`. Most lines are as they were a step before.
     fn take_step(&mut self) -> Result<(), LogError> {
-        let mut step = Step::default();
         let mut complete = false;
-        let mut ymm = false;
-        loop {
-            self.line.clear();
-            if self.from.read_until(b'\n', &mut self.line)? == 0 {
+        for n in 0.. {
+            if let Some(last) = self.last.get(n)
+                && self.lines.take_equal(last)?
+            {
+                complete |= last.starts_with(b"EFE");
+                continue;
+            }
+            let Some(whole) = self.lines.find()? else {
                 self.ended = true;
+                break;
+            };
+            let line = self.lines.found();
+            if !put_line(line, &mut self.registers) {
                 if !complete {
-                    return Err(LogError::CutShort);
+                    return Err(unknown(line));
                 }
                 break;
             }
-            let line = trimmed(&self.line);
-            match line.first_chunk::<3>() {
-                Some(b"EAX") => {
-                    step.narrow = true;
-                    four(line, 4, 13, &mut step.state.regs[..4]);
-                    swap_bdc(&mut step.state.regs[..4]);
+            complete |= whole && line.starts_with(b"EFE");
+            // In another mode other lines come.
+            let last = match self.last.get_mut(n).filter(|last| last.first_chunk::<3>() == line.first_chunk()) {
+                Some(last) => last,
+                None => {
+                    self.last.truncate(n);
+                    self.last.push(Vec::new());
+                    &mut self.last[n]
                 }
-                Some(b"ESI") => put_index_registers(line, 4, 13, &mut step.state.regs),
-                Some(b"EIP") => put_ip(line, 8, &mut step.state),
-                Some(b"RAX") => {
-                    four(line, 4, 21, &mut step.state.regs[..4]);
-                    swap_bdc(&mut step.state.regs[..4]);
-                }
-                Some(b"RSI") => put_index_registers(line, 4, 21, &mut step.state.regs),
-                Some(b"R8 ") => four(line, 4, 21, &mut step.state.regs[8..12]),
-                Some(b"R12") => four(line, 4, 21, &mut step.state.regs[12..16]),
-                Some(b"RIP") => put_ip(line, 16, &mut step.state),
-                Some(b"ES ") => step.state.seg[0] = segment(line),
-                Some(b"CS ") => step.state.seg[CS] = segment(line),
-                Some(b"SS ") => step.state.seg[2] = segment(line),
-                Some(b"DS ") => step.state.seg[3] = segment(line),
-                Some(b"FS ") => step.state.seg[4] = segment(line),
-                Some(b"GS ") => step.state.seg[5] = segment(line),
-                Some(b"LDT") => step.state.seg[6] = segment(line),
-                Some(b"TR ") => step.state.seg[7] = segment(line),
-                Some(b"GDT") => step.state.gdtr = table(line),
-                Some(b"IDT") => step.state.idtr = table(line),
-                Some(b"CR0") => {
-                    let s = &mut step.state;
-                    assignments(line, [&mut s.cr0, &mut s.cr2, &mut s.cr3, &mut s.cr4]);
-                }
-                Some(b"DR0") => assignments(line, step.state.dr[..4].iter_mut()),
-                Some(b"DR6") => assignments(line, step.state.dr[6..].iter_mut()),
-                Some(b"CCS" | b"CCD") => {}
-                Some(b"EFE") => {
-                    named(line, b"EFER=", &mut step.state.efer);
-                    complete = self.line.ends_with(b"\n");
-                }
-                Some(b"FCW") => {
-                    let v = step.vectors.get_or_insert_default();
-                    let (mut number, mut mxcsr) = (0, 0);
-                    for (name, to) in [(&b"FCW="[..], &mut v.control), (b"FSW=", &mut v.status)] {
-                        named(line, name, &mut number);
-                        *to = number as u16;
-                    }
-                    named(line, b"FTW=", &mut number);
-                    v.valid = number as u8;
-                    named(line, b"MXCSR=", &mut mxcsr);
-                    v.mxcsr = mxcsr as u32;
-                }
-                Some(b"FPR") => {
-                    if let Some(v) = &mut step.vectors {
-                        for part in line.split(|byte| *byte == b'F').filter(|part| part.len() > 4) {
-                            let n = usize::from(part[2] - b'0') & 7;
-                            let (significand, rest) = hex(&part[4..]);
-                            v.x87[n] = (significand, hex(rest.strip_prefix(b" ").unwrap_or(rest)).0 as u16);
-                        }
-                    }
-                }
-                Some(b"XMM" | b"YMM") => {
-                    ymm |= line[0] == b'Y';
-                    if let Some(v) = &mut step.vectors {
-                        vectors(line, v);
-                    }
-                }
-                _ => {
-                    self.held = true;
-                    break;
+            };
+            last.clear();
+            last.extend_from_slice(line);
+            self.lines.take();
+        }
+        if !complete {
+            return Err(LogError::CutShort);
+        }
+        self.steps.push_back(self.registers.clone());
+        Ok(())
+    }
+}
+
+fn unknown(line: &[u8]) -> LogError {
+    LogError::Line(String::from_utf8_lossy(line).into_owned())
+}
+
+/// Takes what a line of a dump says; false when it is none.
+fn put_line(line: &[u8], step: &mut Step) -> bool {
+    let s = &mut step.state;
+    match line.first_chunk::<3>() {
+        Some(b"EAX") => {
+            step.narrow = true;
+            s.regs[8..].fill(0);
+            four(line, 4, 13, &mut s.regs[..4]);
+            swap_bdc(&mut s.regs[..4]);
+        }
+        Some(b"ESI") => put_index_registers(line, 4, 13, &mut s.regs),
+        Some(b"EIP") => put_ip(line, 8, s),
+        Some(b"RAX") => {
+            step.narrow = false;
+            four(line, 4, 21, &mut s.regs[..4]);
+            swap_bdc(&mut s.regs[..4]);
+        }
+        Some(b"RSI") => put_index_registers(line, 4, 21, &mut s.regs),
+        Some(b"R8 ") => four(line, 4, 21, &mut s.regs[8..12]),
+        Some(b"R12") => four(line, 4, 21, &mut s.regs[12..16]),
+        Some(b"RIP") => put_ip(line, 16, s),
+        Some(b"ES ") => s.seg[0] = segment(line),
+        Some(b"CS ") => s.seg[CS] = segment(line),
+        Some(b"SS ") => s.seg[2] = segment(line),
+        Some(b"DS ") => s.seg[3] = segment(line),
+        Some(b"FS ") => s.seg[4] = segment(line),
+        Some(b"GS ") => s.seg[5] = segment(line),
+        Some(b"LDT") => s.seg[6] = segment(line),
+        Some(b"TR ") => s.seg[7] = segment(line),
+        Some(b"GDT") => s.gdtr = table(line),
+        Some(b"IDT") => s.idtr = table(line),
+        Some(b"CR0") => assignments(line, [&mut s.cr0, &mut s.cr2, &mut s.cr3, &mut s.cr4]),
+        Some(b"DR0") => assignments(line, s.dr[..4].iter_mut()),
+        Some(b"DR6") => assignments(line, s.dr[6..].iter_mut()),
+        Some(b"CCS" | b"CCD") => {}
+        Some(b"EFE") => named(line, b"EFER=", &mut s.efer),
+        Some(b"FCW") => {
+            let v = step.vectors.get_or_insert_default();
+            let (mut number, mut mxcsr) = (0, 0);
+            for (name, to) in [(&b"FCW="[..], &mut v.control), (b"FSW=", &mut v.status)] {
+                named(line, name, &mut number);
+                *to = number as u16;
+            }
+            named(line, b"FTW=", &mut number);
+            v.valid = number as u8;
+            named(line, b"MXCSR=", &mut mxcsr);
+            v.mxcsr = mxcsr as u32;
+        }
+        Some(b"FPR") => {
+            if let Some(v) = &mut step.vectors {
+                for part in line.split(|byte| *byte == b'F').filter(|part| part.len() > 4) {
+                    let n = usize::from(part[2].wrapping_sub(b'0')) & 7;
+                    let (significand, rest) = hex(&part[4..]);
+                    v.x87[n] = (significand, hex(rest.strip_prefix(b" ").unwrap_or(rest)).0 as u16);
                 }
             }
         }
-        if !complete {
-            return Err(if self.ended { LogError::CutShort } else { self.unknown() });
+        Some(b"XMM" | b"YMM") => {
+            step.narrow_vectors = line[0] == b'X';
+            if let Some(v) = &mut step.vectors {
+                vectors(line, v);
+            }
         }
-        step.narrow_vectors = !ymm;
-        self.steps.push_back(step);
-        Ok(())
+        _ => return false,
     }
+    true
 }
 
 /// QEMU prints RAX, RBX, RCX, RDX; the encoding order is RAX, RCX, RDX, RBX.
@@ -288,10 +312,6 @@ fn put_ip(line: &[u8], digits: usize, state: &mut State) {
     // `EFL=00000002 [-------] CPL=0`
     let cpl = line.iter().rposition(|byte| *byte == b'[').map_or(0, |flags| at(line, flags + 14));
     state.cpl = cpl as u8;
-}
-
-fn trimmed(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\n").unwrap_or(line)
 }
 
 fn find(line: &[u8], what: &[u8]) -> Option<usize> {
@@ -385,10 +405,10 @@ fn vectors(line: &[u8], v: &mut Vectors) {
 }
 
 /// `cpu 0 mr 0x55b74f5575e0 addr 0x1f7 value 0x50 size 1 name 'ide'`
-fn read_of(line: &[u8]) -> Option<Read> {
+fn read_of(line: &[u8]) -> Option<Answer> {
     let field = |name: &[u8]| find(line, name).map(|place| &line[place + name.len()..]);
     let size = field(b" size ")?.first()?.checked_sub(b'0')?;
-    Some(Read { address: hex(field(b" addr 0x")?).0, value: hex(field(b" value 0x")?).0, size })
+    Some(Answer { address: hex(field(b" addr 0x")?).0, value: hex(field(b" value 0x")?).0, size })
 }
 
 #[cfg(test)]
@@ -443,7 +463,7 @@ XMM00=00000000000000aa 00000000000000bb XMM01=0000000000000000 00000000000000cc
         assert_eq!((step.state.rip, step.state.seg[CS].base), (0xfff0, 0xffff_0000));
         assert_eq!((step.state.gdtr, step.state.dr[7]), ((0xf6180, 0x37), 0x400));
         assert!(step.narrow);
-        assert_eq!(step.reads, [Read { address: 0x1f7, value: 0x50, size: 1 }]);
+        assert_eq!(step.reads, [Answer { address: 0x1f7, value: 0x50, size: 1 }]);
         assert_eq!((step.interrupts, step.exceptions), (vec![8], vec![]));
         assert!(log.peek().unwrap().is_some());
         assert!(log.take().unwrap().is_some());

@@ -5,6 +5,7 @@
 pub mod conditions;
 pub mod follow;
 pub mod known;
+mod lines;
 pub mod lockstep;
 pub mod log;
 pub mod target;
