@@ -136,6 +136,10 @@ pub struct DiffRunArgs {
     #[arg(long)]
     pub r#continue: bool,
 
+    /// With qemu: compare after each block that QEMU translates, instead of after each instruction
+    #[arg(long)]
+    pub blocks: bool,
+
     /// With qemu: compare x87 and vector registers as well (slower)
     #[arg(long)]
     pub vectors: bool,

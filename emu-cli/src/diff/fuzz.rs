@@ -17,6 +17,7 @@ use emu_diff::vector::Vector;
 use iced_x86::OpKind;
 use serde::Serialize;
 
+use super::qemu_process::Depth;
 use super::recipe::{EngineKind, Recipe};
 use super::{engines, host, programs, progress, qemu};
 use crate::args::{Accel, Against, Bits, Cli, FuzzArgs};
@@ -125,14 +126,19 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
         match args.against {
             Against::Qemu => {
                 let known = qemu::known_differences(args.known.as_deref())?;
-                let run =
-                    qemu::lockstep(&recipe, &known, args.qemu.as_deref(), false, &mut |found, first, _| {
+                let run = qemu::lockstep(
+                    &recipe,
+                    &known,
+                    args.qemu.as_deref(),
+                    Depth::default(),
+                    &mut |found, first, _| {
                         if first {
                             report.differences.push(difference(bits, seed, found));
                         }
                         true
-                    })?
-                    .without_trouble()?;
+                    },
+                )?
+                .without_trouble()?;
                 for (reason, times) in run.counts.known {
                     *report.known.entry(reason).or_default() += times;
                 }

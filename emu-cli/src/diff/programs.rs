@@ -11,6 +11,7 @@ use emu_diff::random::Random;
 
 use super::fuzz::{self, Difference, Report};
 use super::qemu;
+use super::qemu_process::Depth;
 use crate::args::FuzzArgs;
 use crate::say::say;
 
@@ -73,10 +74,16 @@ pub(super) fn against_qemu(
         let mut recipe = fuzz::recipe(image.bytes)?;
         recipe.args.max_insns = Some(BOOT + LONGEST * image.instructions);
         let mut case = Case { seed, bits, number: None, differed: false, traces: Vec::new() };
-        let run = qemu::lockstep(&recipe, &[], args.qemu.as_deref(), false, &mut |found, _, machine| {
-            case.look(found, machine, known, findings);
-            true
-        })?;
+        let run = qemu::lockstep(
+            &recipe,
+            &[],
+            args.qemu.as_deref(),
+            Depth::default(),
+            &mut |found, _, machine| {
+                case.look(found, machine, known, findings);
+                true
+            },
+        )?;
         if run.why.starts_with("debug exit") {
             return Ok(end);
         }

@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, TimeSource};
+use emu_diff::qemu::blocks::Answers;
 use emu_diff::qemu::follow::{Follower, Taken};
 use emu_diff::qemu::known::{self, Known};
 use emu_diff::qemu::lockstep::{Counts, Found, Lockstep, Next};
 use emu_diff::qemu::log::LogError;
+use emu_diff::qemu::survey;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::progress;
-use super::qemu_process::Qemu;
+use super::qemu_process::{Depth, Qemu};
 use super::recipe::Recipe;
 use crate::args::DiffRunArgs;
 use crate::machine::board;
@@ -57,6 +59,8 @@ pub struct Run {
     pub machine: Machine,
     version: String,
     seconds: f64,
+    /// Blocks were compared.
+    blocks: bool,
 }
 
 /// Compares, and tells about it.
@@ -66,7 +70,8 @@ pub struct Run {
 pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
     let known = known_differences(args.known.as_deref())?;
     let mut number = 0;
-    let run = lockstep(recipe, &known, args.qemu.as_deref(), args.vectors, &mut |found, first, _| {
+    let depth = Depth { blocks: args.blocks, vectors: args.vectors };
+    let run = lockstep(recipe, &known, args.qemu.as_deref(), depth, &mut |found, first, _| {
         if first {
             number += 1;
             tell(found, number);
@@ -87,7 +92,7 @@ pub fn lockstep(
     recipe: &Recipe,
     known: &[Known],
     program: Option<&Path>,
-    vectors: bool,
+    depth: Depth,
     found: &mut dyn FnMut(&Found, bool, &Machine) -> bool,
 ) -> Result<Run> {
     let mut parts = recipe.parts()?;
@@ -97,9 +102,10 @@ pub fn lockstep(
     let engine = Box::new(Interpreter::default());
     let mut machine = Machine::new(mem, Box::new(follower), engine, TimeSource::Virtual);
     machine.set_model(parts.cpu);
-    let (mut qemu, log) = Qemu::start(recipe, program, vectors)?;
-    let log = Batches { log, drained: true };
-    let mut lockstep = Lockstep::new(log, machine, known);
+    let answers = if depth.blocks { survey(recipe, program)? } else { Answers::new() };
+    let (mut qemu, log) = Qemu::start(recipe, program, depth)?;
+    let mut lockstep = Lockstep::new(Batches::of(log), machine, known);
+    lockstep.answers = answers;
     lockstep.no_reboot = recipe.args.no_reboot;
 
     let started = Instant::now();
@@ -109,11 +115,11 @@ pub fn lockstep(
     let mut typed = false;
     let mut trouble_met = None;
     let why = loop {
-        let count = lockstep.counts.compared;
+        let count = lockstep.counts.instructions;
         if end.is_some_and(|end| count >= end) {
             break "--max-insns was reached".to_owned();
         }
-        if count.is_multiple_of(LOOK) {
+        if lockstep.counts.compared.is_multiple_of(LOOK) {
             bar.set_position(count);
             if !typed && lockstep.machine.with_bus(|board: &mut Follower, _| board.listening) {
                 typed = true;
@@ -123,7 +129,7 @@ pub fn lockstep(
                 break "--timeout was reached".to_owned();
             }
         }
-        match lockstep.step() {
+        match if depth.blocks { lockstep.step_block() } else { lockstep.step() } {
             Ok(Next::Same) => {}
             Ok(Next::Different(what)) => {
                 let first = groups.add(&what);
@@ -169,6 +175,23 @@ pub fn lockstep(
         machine: lockstep.machine,
         version: qemu.version.clone(),
         seconds: started.elapsed().as_secs_f64(),
+        blocks: depth.blocks,
+    })
+}
+
+/// What CPUID gives on QEMU's model of the processor.
+fn survey(recipe: &Recipe, program: Option<&Path>) -> Result<Answers> {
+    let mut recipe = recipe.clone();
+    let args = &mut recipe.args;
+    (args.kernel, args.initrd, args.append, args.cdrom) = (None, None, None, None);
+    args.drives.clear();
+    args.debug_exit = Some(survey::EXIT_PORT);
+    recipe.bios = Some(survey::image());
+    recipe.input.clear();
+    let (mut qemu, log) = Qemu::start(&recipe, program, Depth::default())?;
+    survey::answers(Batches::of(log)).map_err(|error| {
+        let trouble = qemu.finish().map_or(String::new(), |trouble| format!("; {trouble}"));
+        anyhow!("what CPUID gives on QEMU: {error}{trouble}")
     })
 }
 
@@ -177,6 +200,12 @@ struct Batches {
     log: File,
     /// The last read took all there was.
     drained: bool,
+}
+
+impl Batches {
+    fn of(log: File) -> Self {
+        Self { log, drained: true }
+    }
 }
 
 impl Read for Batches {
@@ -272,11 +301,15 @@ impl Run {
 
     /// Tells what was compared and what was taken over.
     fn tell(&self) {
-        let Self { counts, taken, own, groups, why, console, version, seconds, .. } = self;
+        let Self { counts, taken, own, groups, why, console, version, seconds, blocks, .. } = self;
         let rate = counts.compared as f64 / seconds.max(1e-9);
+        let what = if *blocks {
+            format!("{} blocks ({} instructions)", counts.compared, counts.instructions)
+        } else {
+            format!("{} instructions", counts.compared)
+        };
         say!(
-            "emu diff: {} instructions compared with QEMU {version} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",
-            counts.compared,
+            "emu diff: {what} compared with QEMU {version} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",
             groups.all.len()
         );
         if !console.is_empty() {

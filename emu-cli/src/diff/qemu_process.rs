@@ -31,6 +31,15 @@ const PIPE_SIZE: usize = 1 << 20;
 /// What QEMU's `max` has and we lack.
 const LACKING: &str = "-mpx,-svm,-3dnow,-3dnowext,-sse4a,-clzero,-xsaveerptr,-wbnoinvd";
 
+/// How much its log says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Depth {
+    /// Registers before each block instead of before each instruction.
+    pub blocks: bool,
+    /// x87 and vector registers.
+    pub vectors: bool,
+}
+
 /// A running QEMU.
 pub struct Qemu {
     /// Its version, as it says it.
@@ -48,16 +57,16 @@ impl Qemu {
     ///
     /// # Errors
     /// When it is missing, or does not start.
-    pub fn start(recipe: &Recipe, program: Option<&Path>, vectors: bool) -> Result<(Self, File)> {
+    pub fn start(recipe: &Recipe, program: Option<&Path>, depth: Depth) -> Result<(Self, File)> {
         let program = program.map_or_else(|| PathBuf::from(PROGRAM), Path::to_owned);
         let version = version(&program)?;
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("a pipe for the log of QEMU")?;
         let _ = fcntl_setpipe_size(&read, PIPE_SIZE);
         let mut files = Vec::new();
         let mut command = die_with_us(&program);
-        options(&mut command, recipe, version.0, &mut files)?;
+        options(&mut command, recipe, version.0, depth.blocks, &mut files)?;
         let mut log = "exec,cpu,nochain,int,trace:memory_region_ops_read".to_owned();
-        if vectors {
+        if depth.vectors {
             log += ",fpu";
         }
         command.arg("-d").arg(log).arg("-D").arg(name_of(&write));
@@ -186,6 +195,7 @@ fn options(
     command: &mut Command,
     recipe: &Recipe,
     version: (u32, u32),
+    blocks: bool,
     files: &mut Vec<OwnedFd>,
 ) -> Result<()> {
     let args = &recipe.args;
@@ -204,11 +214,11 @@ fn options(
         "-no-user-config",
     ]);
     let accel = "tcg,thread=single";
-    if version >= RENAMED {
-        command.arg("-accel").arg(format!("{accel},one-insn-per-tb=on"));
-    } else {
-        command.args(["-accel", accel, "-singlestep"]);
-    }
+    match (blocks, version >= RENAMED) {
+        (true, _) => command.args(["-accel", accel]),
+        (false, true) => command.arg("-accel").arg(format!("{accel},one-insn-per-tb=on")),
+        (false, false) => command.args(["-accel", accel, "-singlestep"]),
+    };
     command.args(["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-serial", "stdio"]);
     // Firmware that reads fw_cfg by DMA would put into memory what the log does not show.
     command.args(["-global", "fw_cfg_io.dma_enabled=off", "-global", "apic-common.vapic=off"]);

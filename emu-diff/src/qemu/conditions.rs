@@ -70,7 +70,9 @@ pub fn mode(state: &State) -> &'static str {
 pub struct Happened<'a> {
     /// The instruction.
     pub place: &'a Place,
-    /// State before it, and what happened on QEMU's side.
+    /// State before it.
+    pub before: &'a State,
+    /// What happened on QEMU's side.
     pub step: &'a Step,
     /// Our state after it and QEMU's.
     pub after: [&'a State; 2],
@@ -86,9 +88,9 @@ impl Happened<'_> {
     /// What holds of it. `cpu` is ours after the instruction.
     pub fn conditions(&self, cpu: &Cpu) -> Conditions {
         let insn = self.place.instruction();
-        let task = self.after.iter().any(|after| after.seg[TR].selector != self.before().seg[TR].selector);
+        let task = self.after.iter().any(|after| after.seg[TR].selector != self.before.seg[TR].selector);
         let mut conditions = Conditions {
-            mode: mode(self.before()),
+            mode: mode(self.before),
             bits: operand_bits(&insn),
             raised: self.raised,
             task,
@@ -102,12 +104,8 @@ impl Happened<'_> {
         conditions
     }
 
-    fn before(&self) -> &State {
-        &self.step.state
-    }
-
     fn holds(&self, name: &str, insn: &Instruction, task: bool, cpu: &Cpu) -> bool {
-        let (before, step) = (self.before(), self.step);
+        let (before, step) = (self.before, self.step);
         let bytes = self.place.bytes();
         let registers =
             |wanted: fn(Register) -> bool| (0..insn.op_count()).map(|n| insn.op_register(n)).any(wanted);

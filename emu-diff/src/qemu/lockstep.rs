@@ -12,6 +12,7 @@ use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, RSP, Rights, SS, 
 use emu_core::machine::{Machine, Stop};
 use iced_x86::{FlowControl, Mnemonic as M};
 
+use super::blocks::Answers;
 use super::conditions::{Conditions, Happened, index_mask, mode, operands};
 use super::follow::Follower;
 use super::known::{Known, explain};
@@ -30,7 +31,9 @@ const NOT_COMPARED: u64 = eflags::RF;
 
 /// Announcements of one step that are waited through.
 const MOST_AGAIN: u32 = 1000;
-/// Why the comparison ends then.
+/// Why the comparison ends when nothing more comes.
+pub(super) const LOG_ENDS: &str = "QEMU's log ends";
+/// Why the comparison ends after those.
 pub const STANDS_STILL: &str = "the reference does one instruction again and again";
 
 /// A difference, with all that one wants to know.
@@ -77,8 +80,10 @@ impl Found {
 /// What was counted.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// Instructions compared.
+    /// Comparisons: of instructions, or of blocks.
     pub compared: u64,
+    /// Instructions that our machine ran.
+    pub instructions: u64,
     /// Results taken over, by instruction.
     pub taken: BTreeMap<String, u64>,
     /// External interrupts, by vector.
@@ -89,6 +94,18 @@ pub struct Counts {
     pub refused: BTreeMap<u32, u64>,
     /// Known differences, by reason.
     pub known: BTreeMap<String, u64>,
+}
+
+/// How one instruction of ours ended.
+pub(super) enum Ran {
+    /// As any other.
+    Fine,
+    /// The machine was reset.
+    Reset,
+    /// It cannot be run.
+    Stuck(String),
+    /// Nothing comes behind it.
+    End(String),
 }
 
 /// How the comparison goes on after a step.
@@ -104,25 +121,29 @@ pub enum Next {
 
 /// The comparison.
 pub struct Lockstep<'a, R> {
-    log: Log<R>,
+    pub(super) log: Log<R>,
     /// Our machine; its board is a [`Follower`].
     pub machine: Machine,
     known: &'a [Known],
     /// What was counted so far.
     pub counts: Counts,
-    recent: Recent,
+    pub(super) recent: Recent,
     /// The pages of code and stack.
-    pages: [LastPage; 2],
+    pub(super) pages: [LastPage; 2],
     started: bool,
     /// What lay below the stack pointer before the instruction, and where; 0 for nowhere.
     kept: [u8; KEPT],
     below: u64,
     /// The exception that our machine delivered in this step: vector and error code.
-    raised: Option<(u8, u16)>,
+    pub(super) raised: Option<(u8, u16)>,
     /// How often the step that comes now was announced again.
-    again: u32,
+    pub(super) again: u32,
     /// A reset ends the comparison.
     pub no_reboot: bool,
+    /// What CPUID gives on the reference, for instructions whose results the log does not show.
+    pub answers: Answers,
+    /// The instructions of the block that runs, each with our state before it.
+    pub(super) block: Vec<(Place, State)>,
 }
 
 impl<'a, R: Read> Lockstep<'a, R> {
@@ -142,6 +163,8 @@ impl<'a, R: Read> Lockstep<'a, R> {
             raised: None,
             again: 0,
             no_reboot: false,
+            answers: Answers::new(),
+            block: Vec::new(),
         }
     }
 
@@ -150,12 +173,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     /// # Errors
     /// When the log cannot be read or understood.
     pub fn step(&mut self) -> Result<Next, LogError> {
-        let Some(step) = self.log.take()? else { return Ok(Next::End("QEMU's log ends".into())) };
-        if !self.started {
-            // Power-on: EDX tells the model, which is theirs.
-            self.started = true;
-            adopt(self.machine.cpu_mut(), &step);
-        }
+        let Some(step) = self.take()? else { return Ok(Next::End(LOG_ENDS.into())) };
         let place = Place::seen_by(&mut self.pages[0], self.machine.cpu(), self.counts.compared);
         self.recent.push(place);
         let next = self.log.peek()?.cloned();
@@ -164,29 +182,20 @@ impl<'a, R: Read> Lockstep<'a, R> {
             return Ok(if self.again < MOST_AGAIN { Next::Same } else { Next::End(STANDS_STILL.into()) });
         }
         self.again = 0;
-        let (mut note, mut reset) = (None, false);
-        self.raised = None;
-        let done = next.as_ref().is_some_and(|next| self.take_over(&place, &step, next));
-        if !done {
+        self.begin(&step);
+        let mut ran = Ran::Fine;
+        if !next.as_ref().is_some_and(|next| self.take_over(&place, &step, next)) {
             self.keep_stack();
-            match self.run(&step) {
-                Stop::Limit | Stop::Observed | Stop::Halted { .. } => {}
-                Stop::Reset | Stop::TripleFault(_) if self.no_reboot => {
-                    return Ok(Next::End("the guest reset itself".into()));
-                }
-                Stop::Reset | Stop::TripleFault(_) => {
-                    self.machine.reset();
-                    reset = true;
-                }
-                Stop::PowerOff => {
-                    self.counts.compared += 1;
-                    return Ok(Next::End("the guest switched itself off".into()));
-                }
-                Stop::DebugExit(value) => return Ok(Next::End(format!("debug exit with {value:#x}"))),
-                Stop::Unimplemented(what) => note = Some(what.to_string()),
-            }
+            ran = self.run_on();
         }
+        let (mut note, reset) = match ran {
+            Ran::End(why) => return Ok(Next::End(why)),
+            Ran::Fine => (None, false),
+            Ran::Reset => (None, true),
+            Ran::Stuck(note) => (Some(note), false),
+        };
         self.counts.compared += 1;
+        self.counts.instructions += 1;
         if let Some(next) = &next
             && !step.exceptions.is_empty()
             && step.interrupts.is_empty()
@@ -194,23 +203,51 @@ impl<'a, R: Read> Lockstep<'a, R> {
             && self.machine.rip() != next.state.rip
         {
             // QEMU announces an instruction once it has been fetched, so a fault of the fetch shows one step early.
-            self.run(&Step::default());
+            self.run();
         }
-        let Some(next) = next else { return Ok(Next::End("QEMU's log ends".into())) };
+        let Some(next) = next else { return Ok(Next::End(LOG_ENDS.into())) };
         if reset {
             adopt_reset(self.machine.cpu_mut(), &next);
         }
-        self.follow_repeat(&place, &step, &next);
-        self.adopt_flags(&place, &step, &next);
+        self.follow_repeat(&place, step.state.regs[RCX], &step, next.state.rip);
+        if self.flags_differ(&next) {
+            let undefined = undefined_flags(&place.instruction(), step.state.regs[RCX] as u8);
+            self.adopt_flags(undefined, &next);
+        }
+        self.deliver(&step, &mut note);
+        Ok(self.compare(&[(place, step.state.clone())], &step, &next, note))
+    }
+
+    /// The next step of the log, if there is one.
+    pub(super) fn take(&mut self) -> Result<Option<Step>, LogError> {
+        let Some(step) = self.log.take()? else { return Ok(None) };
+        if !self.started {
+            // Power-on: EDX tells the model, which is theirs.
+            self.started = true;
+            adopt(self.machine.cpu_mut(), &step);
+        }
+        Ok(Some(step))
+    }
+
+    /// Makes ready for what the reference did in a step.
+    pub(super) fn begin(&mut self, step: &Step) {
+        self.raised = None;
+        if !step.reads.is_empty() {
+            let reads = step.reads.clone();
+            self.machine.with_bus(|board: &mut Follower, _| board.reads = reads);
+        }
+    }
+
+    /// Takes the interrupts that the reference took after a step.
+    pub(super) fn deliver(&mut self, step: &Step, note: &mut Option<String>) {
         for &vector in &step.interrupts {
             *self.counts.interrupts.entry(vector).or_default() += 1;
             let cpu = self.machine.cpu_mut();
             cpu.halted = false;
             if let Err(fault) = cpu.deliver(vector, Source::External, None) {
-                note = Some(format!("our delivery of interrupt {vector:#x} faults: {fault:?}"));
+                *note = Some(format!("our delivery of interrupt {vector:#x} faults: {fault:?}"));
             }
         }
-        Ok(self.compare(place, &step, &next, note))
     }
 
     /// Keeps what lies below the stack pointer, where a fault that only we raise would leave its frame.
@@ -237,11 +274,26 @@ impl<'a, R: Read> Lockstep<'a, R> {
         cpu.note_memory_changes();
     }
 
-    fn run(&mut self, step: &Step) -> Stop {
-        if !step.reads.is_empty() {
-            let reads = step.reads.clone();
-            self.machine.with_bus(|board: &mut Follower, _| board.reads = reads);
+    /// Runs one instruction, and says how that ended.
+    pub(super) fn run_on(&mut self) -> Ran {
+        match self.run() {
+            Stop::Limit | Stop::Observed | Stop::Halted { .. } => Ran::Fine,
+            Stop::Reset | Stop::TripleFault(_) if self.no_reboot => Ran::End("the guest reset itself".into()),
+            Stop::Reset | Stop::TripleFault(_) => {
+                self.machine.reset();
+                Ran::Reset
+            }
+            Stop::PowerOff => {
+                self.counts.compared += 1;
+                self.counts.instructions += 1;
+                Ran::End("the guest switched itself off".into())
+            }
+            Stop::DebugExit(value) => Ran::End(format!("debug exit with {value:#x}")),
+            Stop::Unimplemented(what) => Ran::Stuck(what.to_string()),
         }
+    }
+
+    fn run(&mut self) -> Stop {
         let until = self.machine.instructions() + 1;
         let exceptions = self.machine.cpu().counters.exceptions;
         let stop = self.machine.run(until);
@@ -253,7 +305,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// Does an instruction whose result the processor does not decide; false when it is to be run as any other.
-    fn take_over(&mut self, place: &Place, step: &Step, next: &Step) -> bool {
+    pub(super) fn take_over(&mut self, place: &Place, step: &Step, next: &Step) -> bool {
         // 0F 01 is RDTSCP among others, 0F C7 RDRAND and RDSEED.
         if !matches!(place.opcode().0, [0x0f, 0x01 | 0x30..=0x33 | 0xa2 | 0xc7]) {
             return false;
@@ -270,10 +322,9 @@ impl<'a, R: Read> Lockstep<'a, R> {
             M::Wrmsr => &[],
             _ => return false,
         };
-        let done =
-            step.exceptions.is_empty() && (!step.interrupts.is_empty() || next.state.rip == insn.next_ip());
+        let target = step.interrupted_at.unwrap_or(next.state.rip);
         // After an interrupt the registers are still as the instruction left them.
-        if !done {
+        if !step.exceptions.is_empty() || target != insn.next_ip() {
             return false;
         }
         let what = match mnemonic {
@@ -303,7 +354,8 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// QEMU looks at the count of a repeated instruction once more when it is zero, and interrupts find it there.
-    fn follow_repeat(&mut self, place: &Place, step: &Step, next: &Step) {
+    /// `count` is RCX before the instruction, and `target` where the step leads.
+    pub(super) fn follow_repeat(&mut self, place: &Place, count: u64, step: &Step, target: u64) {
         if !place.opcode().1 {
             return;
         }
@@ -317,7 +369,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
         };
         let cpu = self.machine.cpu_mut();
         let left = cpu.regs[RIP] != place.rip;
-        let had_any = step.state.regs[RCX] & mask != 0;
+        let had_any = count & mask != 0;
         if !left || !had_any || cpu.regs[RCX] & mask != 0 || !step.exceptions.is_empty() {
             return;
         }
@@ -327,27 +379,33 @@ impl<'a, R: Read> Lockstep<'a, R> {
         );
         let equal = cpu.flags.get() & eflags::ZF != 0;
         let ended_by_flag = compares && equal != insn.has_rep_prefix();
-        if step.interrupts.is_empty() && next.state.rip == place.rip
-            || !step.interrupts.is_empty() && !ended_by_flag
+        if step.interrupts.is_empty() && target == place.rip || !step.interrupts.is_empty() && !ended_by_flag
         {
             cpu.regs[RIP] = place.rip;
         }
     }
 
-    fn adopt_flags(&mut self, place: &Place, step: &Step, next: &Step) {
+    pub(super) fn flags_differ(&self, next: &Step) -> bool {
+        (self.machine.cpu().flags.get() ^ next.state.flags) & eflags::OSZAPC != 0
+    }
+
+    /// Flags that the manual leaves undefined become the reference's.
+    pub(super) fn adopt_flags(&mut self, undefined: u64, next: &Step) {
         let cpu = self.machine.cpu_mut();
-        let different = (cpu.flags.get() ^ next.state.flags) & eflags::OSZAPC;
-        if different == 0 {
-            return;
-        }
-        let undefined = undefined_flags(&place.instruction(), step.state.regs[RCX] as u8);
-        if undefined & different != 0 {
+        if undefined & (cpu.flags.get() ^ next.state.flags) != 0 {
             cpu.flags.set_some(undefined, next.state.flags);
             self.counts.undefined += 1;
         }
     }
 
-    fn compare(&mut self, place: Place, step: &Step, next: &Step, note: Option<String>) -> Next {
+    /// Compares the states after a step, in which the instructions at `places` ran; each stands with our state before it.
+    pub(super) fn compare(
+        &mut self,
+        places: &[(Place, State)],
+        step: &Step,
+        next: &Step,
+        note: Option<String>,
+    ) -> Next {
         let cpu = self.machine.cpu();
         let ours = State::of(cpu);
         let theirs = comparable(&ours, next);
@@ -367,41 +425,48 @@ impl<'a, R: Read> Lockstep<'a, R> {
         if differences.is_empty() && note.is_none() {
             return Next::Same;
         }
-        let mnemonic = format!("{:?}", place.instruction().mnemonic()).to_lowercase();
-        let memory = operands(cpu, &place.instruction(), &step.state);
         let raised = [self.raised, step.exceptions.last().copied()];
-        let happened = Happened {
-            place: &place,
-            step,
-            after: [&ours, &theirs],
-            raised: raised.map(|raised| raised.map(|(vector, _)| vector)),
-            codes,
-            memory: &memory,
-        };
-        let conditions = happened.conditions(cpu);
         let ours_rip = ours.rip;
         let fault_differs = (ours.rip != theirs.rip || error_differs) && !step.exceptions.is_empty();
-        let known = explain(self.known, &mnemonic, &conditions, &differences);
-        let result = match known {
-            Some(entry) if note.is_none() => {
-                *self.counts.known.entry(entry.reason.clone()).or_default() += 1;
-                Next::Same
-            }
-            _ => Next::Different(Box::new(Found {
-                count: self.counts.compared - 1,
+        // Of a block any instruction may be the one that differs.
+        let mut result = Next::Same;
+        for (place, before) in places.iter().rev() {
+            let memory = operands(cpu, &place.instruction(), before);
+            let conditions = Happened {
                 place,
-                differences,
-                before: step.state.clone(),
-                memory,
-                ours,
-                theirs,
-                recent: self.recent.clone(),
-                exceptions: step.exceptions.clone(),
-                interrupts: step.interrupts.clone(),
-                conditions,
-                note,
-            })),
-        };
+                before,
+                step,
+                after: [&ours, &theirs],
+                raised: raised.map(|raised| raised.map(|(vector, _)| vector)),
+                codes,
+                memory: &memory,
+            }
+            .conditions(cpu);
+            let mnemonic = format!("{:?}", place.instruction().mnemonic()).to_lowercase();
+            if let Some(entry) = explain(self.known, &mnemonic, &conditions, &differences)
+                && note.is_none()
+            {
+                *self.counts.known.entry(entry.reason.clone()).or_default() += 1;
+                result = Next::Same;
+                break;
+            }
+            if matches!(result, Next::Same) {
+                result = Next::Different(Box::new(Found {
+                    count: self.counts.compared - 1,
+                    place: *place,
+                    differences: differences.clone(),
+                    before: step.state.clone(),
+                    memory,
+                    ours: ours.clone(),
+                    theirs: theirs.clone(),
+                    recent: self.recent.clone(),
+                    exceptions: step.exceptions.clone(),
+                    interrupts: step.interrupts.clone(),
+                    conditions,
+                    note: note.clone(),
+                }));
+            }
+        }
         if ours_rip != next.state.rip && step.exceptions.is_empty() && step.interrupts.is_empty() {
             self.restore_stack();
         }
@@ -422,7 +487,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
 
 /// Did nothing happen, so that the step is only announced again? QEMU does so where a data breakpoint is met: it gives
 /// up the instruction and does it again by itself. A jump to itself is no such thing.
-fn announced_again(place: &Place, step: &Step, next: &Step) -> bool {
+pub(super) fn announced_again(place: &Place, step: &Step, next: &Step) -> bool {
     next.state == step.state
         && step.exceptions.is_empty()
         && step.interrupts.is_empty()
@@ -447,7 +512,7 @@ fn has_error_code(vector: u8) -> bool {
 }
 
 /// The reference's state with our values where it is not known or means nothing.
-fn comparable(ours: &State, next: &Step) -> State {
+pub(super) fn comparable(ours: &State, next: &Step) -> State {
     let mut theirs = next.state.clone();
     if next.narrow {
         for (n, value) in theirs.regs.iter_mut().enumerate() {
@@ -496,7 +561,7 @@ fn comparable_vectors(ours: &Vectors, theirs: &Vectors, next: &Step) -> Vectors 
 }
 
 /// After a reset: the registers that tell the model.
-fn adopt_reset(cpu: &mut Cpu, next: &Step) {
+pub(super) fn adopt_reset(cpu: &mut Cpu, next: &Step) {
     cpu.regs[RDX] = next.state.regs[RDX];
     cpu.regs[RAX] = next.state.regs[RAX];
 }

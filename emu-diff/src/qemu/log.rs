@@ -41,6 +41,8 @@ pub struct Step {
     pub exceptions: Vec<(u8, u16)>,
     /// Vectors of external interrupts that were taken after it.
     pub interrupts: Vec<u8>,
+    /// Offset of the instruction before which the first of them was taken.
+    pub interrupted_at: Option<u64>,
     /// System management mode was entered after it.
     pub management: bool,
 }
@@ -136,6 +138,8 @@ impl<R: Read> Log<R> {
         let line = self.lines.found();
         if line.starts_with(b"Trace ") {
             self.lines.take();
+            // Of a delivery in real mode nothing else is told.
+            self.servicing = false;
             return self.take_step();
         }
         if let Some(rest) = line.strip_prefix(b"memory_region_ops_read ") {
@@ -149,12 +153,18 @@ impl<R: Read> Log<R> {
             if let Some(step) = self.steps.back_mut() {
                 step.interrupts.push(vector as u8);
             }
-        } else if line.starts_with(b"cpu_io_recompile: ") || line.starts_with(b"Stopped execution of TB") {
+        } else if line.starts_with(b"Stopped execution of TB")
+            || line.strip_prefix(b"cpu_io_recompile: rewound execution of TB to ").is_some_and(|to| {
+                // A block ends before an access to a chip, and goes on with another one.
+                self.steps.back().is_some_and(|step| hex(to).0 == linear(&step.state))
+            })
+        {
             // Announced and not run.
             if let Some(void) = self.steps.pop_back()
                 && let Some(step) = self.steps.back_mut()
             {
                 step.interrupts.extend(void.interrupts);
+                step.interrupted_at = step.interrupted_at.or(void.interrupted_at);
             }
         } else if line.starts_with(b"SMM: enter") {
             if let Some(step) = self.steps.back_mut() {
@@ -166,11 +176,15 @@ impl<R: Read> Log<R> {
         {
             let (vector, rest) = hex(&line[at + 4..]);
             let error = rest.strip_prefix(b" e=").map_or(0, |rest| hex(rest).0);
-            // The delivery of an interrupt is told like an exception.
-            if !std::mem::take(&mut self.servicing)
-                && let Some(step) = self.steps.back_mut()
-            {
-                step.exceptions.push((vector as u8, error as u16));
+            let servicing = std::mem::take(&mut self.servicing);
+            if let Some(step) = self.steps.back_mut() {
+                // The delivery of an interrupt is told like an exception.
+                if servicing {
+                    let offset = find(line, b" IP=").and_then(|ip| line.get(ip + 9..)).map(|ip| hex(ip).0);
+                    step.interrupted_at = step.interrupted_at.or(offset);
+                } else {
+                    step.exceptions.push((vector as u8, error as u16));
+                }
             }
         }
         // Everything else is the registers of an exception, or of no interest.
@@ -201,7 +215,8 @@ impl<R: Read> Log<R> {
             }
             complete |= whole && line.starts_with(b"EFE");
             // In another mode other lines come.
-            let last = match self.last.get_mut(n).filter(|last| last.first_chunk::<3>() == line.first_chunk()) {
+            let last = match self.last.get_mut(n).filter(|last| last.first_chunk::<3>() == line.first_chunk())
+            {
                 Some(last) => last,
                 None => {
                     self.last.truncate(n);
@@ -219,6 +234,13 @@ impl<R: Read> Log<R> {
         self.steps.push_back(self.registers.clone());
         Ok(())
     }
+}
+
+/// Linear address of the next instruction, as QEMU tells it.
+fn linear(state: &State) -> u64 {
+    let long = state.efer & 1 << 10 != 0 && state.seg[CS].rights & 0x2000 != 0;
+    let sum = state.seg[CS].base.wrapping_add(state.rip);
+    if long { sum } else { sum & 0xffff_ffff }
 }
 
 fn unknown(line: &[u8]) -> LogError {

@@ -1,0 +1,248 @@
+//! Our machine against QEMU's log, block by block: the log has the registers before each block that QEMU translated.
+//!
+//! Where a block ends is told by where the next one begins: our machine runs until it gets there. What is taken over is
+//! as in [`lockstep`](super::lockstep), but of an instruction in the middle of a block (CPUID, RDMSR) the log does not
+//! show what QEMU got; there [`Lockstep::answers`] helps.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use emu_core::cpu::control::{CR4_OSXSAVE, CR4_PKE};
+use emu_core::cpu::{CS, Cpu, RAX, RBX, RCX, RDX, RIP, RSP, eflags};
+use emu_core::decode::eflags as flags_of;
+use emu_core::mem::PAGE_SIZE;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic as M};
+
+use super::lockstep::{LOG_ENDS, Lockstep, Next, Ran, adopt_reset, announced_again, comparable};
+use super::log::{LogError, Step};
+use super::survey::WITH_SUBLEAVES;
+use crate::listing::Place;
+use crate::state::State;
+use crate::undefined::undefined_flags;
+
+/// More instructions than QEMU puts into a block.
+const LONGEST: usize = 600;
+/// Bytes that an interrupt pushes in real mode: FLAGS, CS and IP.
+const REAL_FRAME: u64 = 6;
+
+/// What CPUID gives for a leaf and a subleaf: EAX, EBX, ECX, EDX.
+pub type Answers = HashMap<(u32, u32), [u32; 4]>;
+
+impl<R: Read> Lockstep<'_, R> {
+    /// Compares one block.
+    ///
+    /// # Errors
+    /// When the log cannot be read or understood.
+    pub fn step_block(&mut self) -> Result<Next, LogError> {
+        let Some(step) = self.take()? else { return Ok(Next::End(LOG_ENDS.into())) };
+        let next = self.log.peek()?.cloned();
+        let first = Place::seen_by(&mut self.pages[0], self.machine.cpu(), self.counts.instructions);
+        if self.again == 0 && next.as_ref().is_some_and(|next| announced_again(&first, &step, next)) {
+            // It wrote to its own code; a loop that changes nothing would look the same, and does no harm.
+            self.again = 1;
+            return Ok(Next::Same);
+        }
+        self.again = 0;
+        let Some(next) = next else { return Ok(Next::End(LOG_ENDS.into())) };
+        let target = step.interrupted_at.unwrap_or(next.state.rip);
+        // Of an interrupt in real mode the log does not say where it came.
+        let untold = step.interrupted_at.is_none() && !step.interrupts.is_empty();
+        self.begin(&step);
+        let mut block = std::mem::take(&mut self.block);
+        block.clear();
+        let (mut note, mut reset, mut reached) = (None, false, false);
+        while block.len() < LONGEST {
+            let cpu = self.machine.cpu();
+            let (place, before) =
+                (Place::seen_by(&mut self.pages[0], cpu, self.counts.instructions), State::of(cpu));
+            let count = before.regs[RCX];
+            self.recent.push(place);
+            block.push((place, before));
+            let ran = if self.take_over(&place, &step, &next) || self.answer(&place) {
+                Ran::Fine
+            } else {
+                self.run_on()
+            };
+            match ran {
+                Ran::End(why) => return Ok(Next::End(why)),
+                Ran::Fine => {}
+                Ran::Reset => {
+                    adopt_reset(self.machine.cpu_mut(), &next);
+                    reset = true;
+                }
+                Ran::Stuck(what) => note = Some(what),
+            }
+            self.counts.instructions += 1;
+            self.follow_repeat(&place, count, &step, target);
+            reached = if untold {
+                self.may_be_interrupted(&place, &next)
+            } else {
+                self.machine.rip() == target && !self.goes_on(&block, &next)
+            };
+            if reset || note.is_some() || reached {
+                break;
+            }
+        }
+        self.counts.compared += 1;
+        if self.flags_differ(&next) {
+            self.adopt_flags(undefined_after(&block), &next);
+        }
+        self.deliver(&step, &mut note);
+        if note.is_none() && self.adopt_results(&block, &next) {
+            self.block = block;
+            return Ok(Next::Same);
+        }
+        let mut result = self.compare(&block, &step, &next, note);
+        self.block = block;
+        if let Next::Different(found) = &mut result
+            && !reached
+        {
+            found
+                .note
+                .get_or_insert_with(|| format!("QEMU's block ended at {target:#x}, where we do not come"));
+        }
+        Ok(result)
+    }
+
+    /// Is a block not over although its end is reached? Its last instruction may jump back into it, or repeat itself; then the
+    /// state tells whether that was done.
+    fn goes_on(&mut self, block: &[(Place, State)], next: &Step) -> bool {
+        if block.last().is_some_and(|(last, _)| last.instruction().flow_control() != FlowControl::Next) {
+            return false;
+        }
+        let cpu = self.machine.cpu();
+        let place = Place::seen_by(&mut self.pages[0], cpu, 0);
+        let repeats = place.opcode().1 && place.instruction().is_string_instruction();
+        if !repeats && !comes_back(cpu) {
+            return false;
+        }
+        let ours = State::of(cpu);
+        !same_but_flags(&ours, &comparable(&ours, next))
+    }
+
+    /// May an interrupt in real mode have led from here, behind the instruction at `last`, to the next state?
+    fn may_be_interrupted(&mut self, last: &Place, next: &Step) -> bool {
+        let cpu = self.machine.cpu();
+        let mut before = comparable(&State::of(cpu), next).regs;
+        before[RSP] = before[RSP] & !0xffff | before[RSP].wrapping_add(REAL_FRAME) & 0xffff;
+        let last = last.instruction();
+        let ends = last.flow_control() != FlowControl::Next
+            || matches!(last.mnemonic(), M::In | M::Out | M::Sti | M::Popf | M::Hlt);
+        let behind = Place::seen_by(&mut self.pages[0], cpu, 0).instruction().flow_control();
+        let jumps = matches!(behind, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);
+        before == cpu.regs[..16] && (ends || !jumps)
+    }
+
+    /// Does CPUID with what QEMU says, where that is known, and RDMSR of a register that we lack: QEMU has zeros.
+    fn answer(&mut self, place: &Place) -> bool {
+        let cpu = self.machine.cpu_mut();
+        let msr = cpu.regs[RCX] as u32;
+        if place.opcode().0 == [0x0f, 0x32] && cpu.cpl == 0 && cpu.read_msr(msr).is_err() {
+            (cpu.regs[RAX], cpu.regs[RDX]) = (0, 0);
+            cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(place.bytes().len() as u64);
+            *self.counts.taken.entry(format!("rdmsr {msr:#x}")).or_default() += 1;
+            return true;
+        }
+        if self.answers.is_empty() || place.opcode().0 != [0x0f, 0xa2] {
+            return false;
+        }
+        let cpu = self.machine.cpu_mut();
+        let leaf = (cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
+        let leaf = (leaf.0, if WITH_SUBLEAVES.contains(&leaf.0) { leaf.1 } else { 0 });
+        let answer = self.answers.get(&leaf);
+        let Some(&[eax, ebx, mut ecx, edx]) = answer.filter(|_| !depends_on_xcr0(leaf)) else { return false };
+        // Bits that show what the guest has switched on.
+        let shown = match leaf.0 {
+            1 => Some((27, cpu.cr4 & CR4_OSXSAVE != 0)),
+            7 => Some((4, cpu.cr4 & CR4_PKE != 0)),
+            _ => None,
+        };
+        if let Some((bit, on)) = shown {
+            ecx = ecx & !(1 << bit) | u32::from(on) << bit;
+        }
+        for (n, value) in [(RAX, eax), (RBX, ebx), (RCX, ecx), (RDX, edx)] {
+            cpu.regs[n] = value.into();
+        }
+        cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(place.bytes().len() as u64);
+        *self.counts.taken.entry(format!("cpuid {:#x}", leaf.0)).or_default() += 1;
+        true
+    }
+
+    /// What an instruction within the block got from elsewhere becomes the reference's, where only general registers and flags
+    /// show it: the result of RDMSR or CPUID, and undefined flags that PUSHF has stored.
+    fn adopt_results(&mut self, block: &[(Place, State)], next: &Step) -> bool {
+        let ours = State::of(self.machine.cpu());
+        let theirs = comparable(&ours, next);
+        if ours == theirs || !same_but_registers(&ours, &theirs) {
+            return false;
+        }
+        let mut why = None;
+        for (n, (place, before)) in block.iter().enumerate() {
+            why = match place.opcode().0 {
+                [0x0f, 0x32] => Some(format!("rdmsr {:#x}, within a block", before.regs[RCX] as u32)),
+                [0x0f, 0xa2] => Some("cpuid, within a block".into()),
+                [0x9c, _] if hidden_by(undefined_after(&block[..n]), &ours, &theirs) => {
+                    Some("undefined flags by pushf".into())
+                }
+                _ => continue,
+            };
+        }
+        let Some(why) = why else { return false };
+        *self.counts.taken.entry(why).or_default() += 1;
+        let cpu = self.machine.cpu_mut();
+        cpu.regs[..16].copy_from_slice(&theirs.regs);
+        cpu.set_flags(theirs.flags);
+        true
+    }
+}
+
+/// Does it give a size that depends on XCR0?
+fn depends_on_xcr0(leaf: (u32, u32)) -> bool {
+    matches!(leaf, (0xd, 0 | 1))
+}
+
+/// Does the next branch behind here, in this page, lead here?
+fn comes_back(cpu: &Cpu) -> bool {
+    let rip = cpu.regs[RIP];
+    let linear = cpu.seg[CS].base.wrapping_add(rip) & cpu.linear_mask;
+    let mut bytes = vec![0; (PAGE_SIZE - linear % PAGE_SIZE) as usize];
+    let length = cpu.peek_linear(linear, &mut bytes);
+    let mut decoder = Decoder::with_ip(cpu.code_size(), &bytes[..length], rip, DecoderOptions::NONE);
+    decoder.iter().find(|insn| insn.flow_control() != FlowControl::Next).is_some_and(|insn| {
+        matches!(insn.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
+            && insn.near_branch_target() == rip
+    })
+}
+
+/// Differ two states in no more than general registers and flags?
+fn same_but_registers(ours: &State, theirs: &State) -> bool {
+    let mut other = theirs.clone();
+    (other.regs, other.flags) = (ours.regs, ours.flags);
+    other == *ours
+}
+
+fn same_but_flags(ours: &State, theirs: &State) -> bool {
+    let mut other = theirs.clone();
+    other.flags = ours.flags;
+    other == *ours
+}
+
+/// Differ general registers in these bits only?
+fn hidden_by(bits: u64, ours: &State, theirs: &State) -> bool {
+    ours.regs.iter().zip(theirs.regs).all(|(ours, theirs)| (ours ^ theirs) & !bits == 0)
+}
+
+/// Flags that are undefined behind a block, of which each instruction stands with the state before it.
+fn undefined_after(block: &[(Place, State)]) -> u64 {
+    block.iter().fold(0, |undefined, (place, before)| {
+        let insn = place.instruction();
+        let new = undefined_flags(&insn, before.regs[RCX] as u8);
+        let shifts = matches!(
+            insn.mnemonic(),
+            M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
+        );
+        // A shift by zero leaves all as they are.
+        let written = if shifts && new == 0 { 0 } else { flags_of(insn.rflags_modified()) };
+        undefined & !written | new & eflags::OSZAPC
+    })
+}
