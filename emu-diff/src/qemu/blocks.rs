@@ -11,12 +11,12 @@ use emu_core::cpu::control::{CR4_OSXSAVE, CR4_PKE};
 use emu_core::cpu::{CS, Cpu, RAX, RBX, RCX, RDX, RIP, RSP, eflags};
 use emu_core::decode::eflags as flags_of;
 use emu_core::mem::PAGE_SIZE;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic as M};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic as M, Register};
 
-use super::lockstep::{LOG_ENDS, Lockstep, Next, Ran, adopt_reset, announced_again, comparable};
+use super::lockstep::{LISTED, LOG_ENDS, Lockstep, Next, Ran, adopt_reset, announced_again, comparable};
 use super::log::{LogError, Step};
 use super::survey::WITH_SUBLEAVES;
-use crate::listing::Place;
+use crate::listing::{Place, Recent};
 use crate::state::State;
 use crate::undefined::undefined_flags;
 
@@ -37,8 +37,11 @@ impl<R: Read> Lockstep<'_, R> {
         let Some(step) = self.take()? else { return Ok(Next::End(LOG_ENDS.into())) };
         let next = self.log.peek()?.cloned();
         let first = Place::seen_by(&mut self.pages[0], self.machine.cpu(), self.counts.instructions);
-        if self.again == 0 && next.as_ref().is_some_and(|next| announced_again(&first, &step, next)) {
-            // It wrote to its own code; a loop that changes nothing would look the same, and does no harm.
+        if self.again == 0
+            && next.as_ref().is_some_and(|next| announced_again(&first, &step, next))
+            && !comes_back(self.machine.cpu())
+        {
+            // It writes to its own code, and QEMU begins it anew.
             self.again = 1;
             return Ok(Next::Same);
         }
@@ -51,6 +54,7 @@ impl<R: Read> Lockstep<'_, R> {
         let mut block = std::mem::take(&mut self.block);
         block.clear();
         let (mut note, mut reset, mut reached) = (None, false, false);
+        let first_exception = self.machine.cpu().counters.exceptions;
         while block.len() < LONGEST {
             let cpu = self.machine.cpu();
             let (place, before) =
@@ -77,9 +81,11 @@ impl<R: Read> Lockstep<'_, R> {
             reached = if untold {
                 self.may_be_interrupted(&place, &next)
             } else {
-                self.machine.rip() == target && !self.goes_on(&block, &next)
+                self.machine.rip() == target && !self.goes_on(&block, &step, &next)
             };
-            if reset || note.is_some() || reached {
+            let exceptions = self.machine.cpu().counters.exceptions - first_exception;
+            let astray = exceptions > 0 && exceptions >= step.exceptions.len() as u64;
+            if reset || note.is_some() || reached || astray {
                 break;
             }
         }
@@ -93,21 +99,26 @@ impl<R: Read> Lockstep<'_, R> {
             return Ok(Next::Same);
         }
         let mut result = self.compare(&block, &step, &next, note);
-        self.block = block;
         if let Next::Different(found) = &mut result
             && !reached
         {
+            // Where it should have ended we do not know.
+            found.recent = Recent::new(LISTED);
+            block.iter().take(LISTED).for_each(|(place, _)| found.recent.push(*place));
             found
                 .note
                 .get_or_insert_with(|| format!("QEMU's block ended at {target:#x}, where we do not come"));
         }
+        self.block = block;
         Ok(result)
     }
 
     /// Is a block not over although its end is reached? Its last instruction may jump back into it, or repeat itself; then the
-    /// state tells whether that was done.
-    fn goes_on(&mut self, block: &[(Place, State)], next: &Step) -> bool {
-        if block.last().is_some_and(|(last, _)| last.instruction().flow_control() != FlowControl::Next) {
+    /// registers tell whether that was done, and where they do not, that blocks mostly end with a branch.
+    fn goes_on(&mut self, block: &[(Place, State)], step: &Step, next: &Step) -> bool {
+        let Some((last, _)) = block.last() else { return true };
+        let last = last.instruction();
+        if last.flow_control() != FlowControl::Next || step.rewound || block.len() == step.most {
             return false;
         }
         let cpu = self.machine.cpu();
@@ -116,8 +127,12 @@ impl<R: Read> Lockstep<'_, R> {
         if !repeats && !comes_back(cpu) {
             return false;
         }
+        // An interrupt that came behind the block has changed the rest.
         let ours = State::of(cpu);
-        !same_but_flags(&ours, &comparable(&ours, next))
+        let theirs = comparable(&ours, next);
+        let differ = (0..16).any(|n| n != RSP && ours.regs[n] != theirs.regs[n]);
+        let page_ends = ours.seg[CS].base.wrapping_add(ours.rip).is_multiple_of(PAGE_SIZE);
+        differ || !repeats && !page_ends && !ends_block(&last)
     }
 
     /// May an interrupt in real mode have led from here, behind the instruction at `last`, to the next state?
@@ -126,8 +141,7 @@ impl<R: Read> Lockstep<'_, R> {
         let mut before = comparable(&State::of(cpu), next).regs;
         before[RSP] = before[RSP] & !0xffff | before[RSP].wrapping_add(REAL_FRAME) & 0xffff;
         let last = last.instruction();
-        let ends = last.flow_control() != FlowControl::Next
-            || matches!(last.mnemonic(), M::In | M::Out | M::Sti | M::Popf | M::Hlt);
+        let ends = last.flow_control() != FlowControl::Next || ends_block(&last);
         let behind = Place::seen_by(&mut self.pages[0], cpu, 0).instruction().flow_control();
         let jumps = matches!(behind, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);
         before == cpu.regs[..16] && (ends || !jumps)
@@ -201,6 +215,38 @@ fn depends_on_xcr0(leaf: (u32, u32)) -> bool {
     matches!(leaf, (0xd, 0 | 1))
 }
 
+/// Does QEMU end a block behind such an instruction, although it is no branch?
+fn ends_block(insn: &Instruction) -> bool {
+    insn.is_privileged()
+        || matches!(
+            insn.op0_register(),
+            Register::SS | Register::DS | Register::ES | Register::FS | Register::GS
+        )
+        || matches!(
+            insn.mnemonic(),
+            M::In
+                | M::Out
+                | M::Insb
+                | M::Insw
+                | M::Insd
+                | M::Outsb
+                | M::Outsw
+                | M::Outsd
+                | M::Sti
+                | M::Popf
+                | M::Popfd
+                | M::Popfq
+                | M::Rdtsc
+                | M::Rdtscp
+                | M::Rdrand
+                | M::Rdseed
+                | M::Xsetbv
+                | M::Xrstor
+                | M::Fxrstor
+                | M::Pause
+        )
+}
+
 /// Does the next branch behind here, in this page, lead here?
 fn comes_back(cpu: &Cpu) -> bool {
     let rip = cpu.regs[RIP];
@@ -218,12 +264,6 @@ fn comes_back(cpu: &Cpu) -> bool {
 fn same_but_registers(ours: &State, theirs: &State) -> bool {
     let mut other = theirs.clone();
     (other.regs, other.flags) = (ours.regs, ours.flags);
-    other == *ours
-}
-
-fn same_but_flags(ours: &State, theirs: &State) -> bool {
-    let mut other = theirs.clone();
-    other.flags = ours.flags;
     other == *ours
 }
 

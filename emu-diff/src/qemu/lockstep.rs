@@ -23,7 +23,7 @@ use crate::state::{Difference, State, Vectors};
 use crate::undefined::undefined_flags;
 
 /// Instructions that are listed.
-const LISTED: usize = 20;
+pub(super) const LISTED: usize = 20;
 /// Bytes below the stack pointer that the frame of a fault takes at most, without a change of stacks.
 const KEPT: usize = 64;
 /// QEMU does not keep RF as hardware does.
@@ -428,7 +428,9 @@ impl<'a, R: Read> Lockstep<'a, R> {
         let raised = [self.raised, step.exceptions.last().copied()];
         let ours_rip = ours.rip;
         let fault_differs = (ours.rip != theirs.rip || error_differs) && !step.exceptions.is_empty();
-        // Of a block any instruction may be the one that differs.
+        // Of a block any instruction may be the one that differs, and flags behind it may follow from that.
+        let not_flags = |d: &&Difference| d.field != "rflags" || (d.ours ^ d.theirs) & !eflags::OSZAPC != 0;
+        let first: Vec<_> = differences.iter().filter(not_flags).cloned().collect();
         let mut result = Next::Same;
         for (place, before) in places.iter().rev() {
             let memory = operands(cpu, &place.instruction(), before);
@@ -443,7 +445,9 @@ impl<'a, R: Read> Lockstep<'a, R> {
             }
             .conditions(cpu);
             let mnemonic = format!("{:?}", place.instruction().mnemonic()).to_lowercase();
-            if let Some(entry) = explain(self.known, &mnemonic, &conditions, &differences)
+            let explained = |differences| explain(self.known, &mnemonic, &conditions, differences);
+            let in_block = places.len() > 1 && !first.is_empty();
+            if let Some(entry) = explained(&differences).or_else(|| explained(&first).filter(|_| in_block))
                 && note.is_none()
             {
                 *self.counts.known.entry(entry.reason.clone()).or_default() += 1;
@@ -473,7 +477,10 @@ impl<'a, R: Read> Lockstep<'a, R> {
         let cpu = self.machine.cpu_mut();
         if fault_differs {
             // They faulted and we did not, or not in this way: what lies on the stack is to be theirs.
-            adopt(cpu, step);
+            match &step.faulting {
+                Some(state) => adopt(cpu, &Step { state: (**state).clone(), vectors: None, ..step.clone() }),
+                None => adopt(cpu, step),
+            }
             // Of exceptions that led to each other the last one was delivered.
             if let Some(&(vector, error)) = step.exceptions.last() {
                 let error = has_error_code(vector).then_some(error);

@@ -39,12 +39,18 @@ pub struct Step {
     pub reads: VecDeque<Answer>,
     /// Exceptions and software interrupts: vector and error code.
     pub exceptions: Vec<(u8, u16)>,
+    /// Registers when the last of them was delivered, where the log has them.
+    pub faulting: Option<Box<State>>,
     /// Vectors of external interrupts that were taken after it.
     pub interrupts: Vec<u8>,
     /// Offset of the instruction before which the first of them was taken.
     pub interrupted_at: Option<u64>,
     /// System management mode was entered after it.
     pub management: bool,
+    /// A block that had to end after so many instructions; 0 for any other.
+    pub most: usize,
+    /// A block that ended before an access to a chip, which is done by a block of its own.
+    pub rewound: bool,
 }
 
 /// Why there is no next step.
@@ -137,6 +143,7 @@ impl<R: Read> Log<R> {
     fn take_line(&mut self) -> Result<(), LogError> {
         let line = self.lines.found();
         if line.starts_with(b"Trace ") {
+            self.registers.most = most_instructions(line);
             self.lines.take();
             // Of a delivery in real mode nothing else is told.
             self.servicing = false;
@@ -166,6 +173,10 @@ impl<R: Read> Log<R> {
                 step.interrupts.extend(void.interrupts);
                 step.interrupted_at = step.interrupted_at.or(void.interrupted_at);
             }
+        } else if line.starts_with(b"cpu_io_recompile: ") {
+            if let Some(step) = self.steps.back_mut() {
+                step.rewound = true;
+            }
         } else if line.starts_with(b"SMM: enter") {
             if let Some(step) = self.steps.back_mut() {
                 step.management = true;
@@ -182,10 +193,16 @@ impl<R: Read> Log<R> {
                 if servicing {
                     let offset = find(line, b" IP=").and_then(|ip| line.get(ip + 9..)).map(|ip| hex(ip).0);
                     step.interrupted_at = step.interrupted_at.or(offset);
+                    self.lines.take();
                 } else {
                     step.exceptions.push((vector as u8, error as u16));
+                    self.lines.take();
+                    step.faulting = registers_of(&mut self.lines)?;
                 }
+            } else {
+                self.lines.take();
             }
+            return Ok(());
         }
         // Everything else is the registers of an exception, or of no interest.
         self.lines.take();
@@ -234,6 +251,28 @@ impl<R: Read> Log<R> {
         self.steps.push_back(self.registers.clone());
         Ok(())
     }
+}
+
+/// How many instructions a block may have at most, by its line `Trace 0: 0x7f8d28000100 [cs_base/pc/flags/cflags]`; 0
+/// without such a limit.
+fn most_instructions(line: &[u8]) -> usize {
+    // HF_RF, HF_TF, HF_INHIBIT_IRQ: QEMU stops behind the next instruction.
+    const ONE: u64 = 0x1_0108;
+    const CF_COUNT_MASK: u64 = 0x1ff;
+    let mut fields = line.rsplit(|byte| *byte == b'/');
+    let mut field = || fields.next().map_or(0, |field| hex(field).0);
+    let (cflags, flags) = (field(), field());
+    if flags & ONE != 0 { 1 } else { (cflags & CF_COUNT_MASK) as usize }
+}
+
+/// The registers of a dump that may follow.
+fn registers_of<R: Read>(lines: &mut Lines<R>) -> io::Result<Option<Box<State>>> {
+    let (mut registers, mut any) = (Step::default(), false);
+    while lines.find()?.is_some() && put_line(lines.found(), &mut registers) {
+        any = true;
+        lines.take();
+    }
+    Ok(any.then(|| Box::new(registers.state)))
 }
 
 /// Linear address of the next instruction, as QEMU tells it.
