@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use emu_tests::emulator::emu;
@@ -206,37 +206,92 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 #[test]
-fn qemu_ends_with_the_comparison_that_is_killed() {
+fn qemu_ends_with_the_comparison_however_that_ends_and_leaves_no_file() {
     if !external::qemu() {
         return;
     }
-    let scratch = Scratch::new("diff_killed");
-    let mut command = emu(["diff", "run", "--against", "qemu"]);
-    // QEMU's own temporary file, if it is killed before it has unlinked it, goes with the folder.
-    let mut emulator =
-        command.env("TMPDIR", scratch.as_ref()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
-    let mut found = Vec::new();
-    while found.is_empty() {
-        found = children(emulator.id());
-        found.retain(|pid| {
-            let name = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&name).contains("-singlestep")
-        });
-        assert!(begun.elapsed() < LIMIT, "QEMU starts");
-        std::thread::sleep(Duration::from_millis(20));
+    for signal in ["INT", "TERM", "KILL"] {
+        let scratch = Scratch::new(&format!("diff_ended_by_{signal}"));
+        let disk = scratch.write("disk", &[0; 1 << 20]);
+        let temporary = scratch.path("temporary");
+        fs::create_dir(&temporary).unwrap();
+        let mut command = emu(["diff", "run", "--against", "qemu", "--drive", disk.to_str().unwrap()]);
+        command.env("TMPDIR", &temporary).stderr(Stdio::null()).stdin(Stdio::null());
+        let mut emulator = command.spawn().unwrap();
+        let begun = Instant::now();
+        let mut found = Vec::new();
+        while found.is_empty() {
+            found = children(emulator.id());
+            found.retain(|pid| {
+                let name = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&name).contains("-singlestep")
+            });
+            assert!(begun.elapsed() < LIMIT, "QEMU starts");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "QEMU has made a temporary file");
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(emulator.id().to_string()).status();
+        assert!(sent.unwrap().success());
+        emulator.wait().unwrap();
+        let gone = |pid: &u32| {
+            // Nobody may have reaped it yet.
+            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            state.is_empty()
+                || state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+        };
+        let begun = Instant::now();
+        while !found.iter().all(gone) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "QEMU ends with us: {found:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "QEMU leaves a temporary file");
+        assert!(fs::read(&disk).unwrap().iter().all(|&byte| byte == 0), "the disk is as it was");
     }
-    std::thread::sleep(Duration::from_millis(300));
-    emulator.kill().unwrap();
-    emulator.wait().unwrap();
-    let gone = |pid: &u32| {
-        // Nobody may have reaped it yet.
-        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        state.is_empty() || state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
-    };
-    let begun = Instant::now();
-    while !found.iter().all(gone) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "QEMU ends with us: {found:?}");
-        std::thread::sleep(Duration::from_millis(20));
+}
+
+#[test]
+fn the_bundled_kernel_boots_as_on_qemu_block_by_block() {
+    if !external::qemu() {
+        return;
     }
+    // Long mode with its exceptions, interrupts and reads of the disk; blocks that other things than branches end.
+    let ended = run(
+        emu(["diff", "run", "--against", "qemu", "--blocks", "--max-insns", "3000000"]),
+        b"selftest\n",
+        LIMIT,
+    );
+    let text = said(&ended);
+    assert!(text.contains("blocks (") && text.contains(" 0 kinds of differences"), "{text}");
+    assert_eq!(ended.code(), Some(0), "{text}");
+}
+
+/// A boot sector that writes to its disk, reads back, and leaves by the debug-exit port with what it found.
+fn sector_that_writes() -> Vec<u8> {
+    let code = [
+        0xb8, 0xcd, 0xab, 0xbb, 0x00, 0x06, 0x89, 0x07, // mov ax,0abcdh; mov bx,600h; mov [bx],ax
+        0xb8, 0x01, 0x03, 0xb9, 0x02, 0x00, 0xb6, 0x00, // mov ax,0301h; mov cx,2; mov dh,0
+        0xcd, 0x13, // int 13h: write
+        0xc7, 0x07, 0x00, 0x00, // mov word [bx],0
+        0xb8, 0x01, 0x02, 0xcd, 0x13, // mov ax,0201h; int 13h: read
+        0x8b, 0x07, 0xba, 0xf4, 0x00, 0xef, 0xeb, 0xfe, // mov ax,[bx]; mov dx,0f4h; out dx,ax; jmp $
+    ];
+    let mut sector = vec![0; 1 << 20];
+    sector[..code.len()].copy_from_slice(&code);
+    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+#[test]
+fn what_qemu_writes_to_a_disk_stays_in_memory() {
+    if !external::qemu() {
+        return;
+    }
+    let scratch = Scratch::new("diff_writes");
+    let disk = scratch.write("disk", &sector_that_writes());
+    let drive = disk.to_str().unwrap();
+    let ended = diff(&["run", "--against", "qemu", "--debug-exit", "0xf4", "--drive", drive]);
+    let text = said(&ended);
+    assert!(text.contains("debug exit with 0xabcd") && text.contains(" 0 kinds of differences"), "{text}");
+    assert_eq!(fs::read(&disk).unwrap(), sector_that_writes(), "the file is as it was");
 }

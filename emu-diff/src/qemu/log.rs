@@ -554,6 +554,32 @@ XMM00=00000000000000aa 00000000000000bb XMM01=0000000000000000 00000000000000cc
     }
 
     #[test]
+    fn a_block_tells_where_it_ends() {
+        let text = format!(
+            "{STEP}cpu_io_recompile: rewound execution of TB to 00000000fffffff0\n{STEP}\
+             cpu_io_recompile: rewound execution of TB to 00000000fffffff8\n{WIDE}Servicing hardware INT=0x20\n     \
+             1: v=20 e=0000 i=0 cpl=3 IP=0033:00000000004010f2 pc=00000000004010f2 SP=002b:00007ffe\n{WIDE}     \
+             2: v=0e e=0004 i=0 cpl=3 IP=0033:0000000000401000 pc=0 SP=0\nRIP=0000000000401000 RFL=00000246 [] CPL=3\n\
+             {STEP}"
+        );
+        let mut log = Log::new(text.as_bytes());
+        let steps: Vec<_> = std::iter::from_fn(|| log.take().unwrap()).collect();
+        assert_eq!(steps.len(), 4, "the first was not run");
+        assert_eq!((steps[0].rewound, steps[0].most), (true, 1));
+        assert_eq!((steps[1].interrupted_at, steps[1].exceptions.len()), (Some(0x40_10f2), 0));
+        assert_eq!(
+            (&steps[2].exceptions[..], steps[2].faulting.as_ref().unwrap().rip),
+            (&[(14, 4)][..], 0x40_1000)
+        );
+        assert_eq!(
+            most_instructions(b"Trace 0: 0x7f [0/1/00000048/ff020003] "),
+            1,
+            "interrupts are held off"
+        );
+        assert_eq!(most_instructions(b"Trace 0: 0x7f [0/1/00000040/ff020003] "), 3);
+    }
+
+    #[test]
     fn a_log_that_is_cut_short_says_so() {
         let cut = &STEP[..STEP.len() / 2];
         assert!(matches!(Log::new(cut.as_bytes()).take(), Err(LogError::CutShort)));
