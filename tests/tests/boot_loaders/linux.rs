@@ -8,8 +8,8 @@ use std::time::Duration;
 use emu_tests::cpio::Archive;
 use emu_tests::debian::{self, Arch};
 use emu_tests::emulator::emu;
-use emu_tests::external::skip;
-use emu_tests::process::Running;
+use emu_tests::external::{QEMU, qemu, skip};
+use emu_tests::process::{Running, processor_seconds_of_children};
 
 use super::Firmware;
 
@@ -38,11 +38,40 @@ pub fn kernel() -> Option<(Vec<u8>, Vec<u8>)> {
 
 /// Boots from a medium on an engine, talks to the shell, and returns what came over the serial port.
 pub fn session(engine: &str, firmware: Firmware, medium: &str, image: &Path) -> Option<String> {
-    let mut command: Command = emu(["--accel", engine, "--no-reboot", medium]);
+    let mut command = emu(["--accel", engine, "--no-reboot", medium]);
     command.arg(image);
     if let Some(bios) = firmware.file()? {
         command.arg("--bios").arg(bios);
     }
+    Some(talk(command, &format!("{medium} on {engine} with {firmware:?}")))
+}
+
+/// The same on QEMU with its SeaBIOS; the medium is `-cdrom` or `-hda`.
+pub fn session_on_qemu(medium: &str, image: &Path) -> Option<String> {
+    if !qemu() {
+        return None;
+    }
+    let mut command = Command::new(QEMU);
+    command.args([
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max",
+        "-m",
+        "256",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+    ]);
+    command.args(["-monitor", "none", "-snapshot", medium]).arg(image);
+    Some(talk(command, &format!("{medium} on QEMU")))
+}
+
+/// Types the session, and prints the processor time that it took.
+fn talk(command: Command, on: &str) -> String {
+    let before = processor_seconds_of_children();
     let mut running = Running::start(command, LIMIT);
     running.wait_for("ready-for-input");
     running.send(SESSION.as_bytes());
@@ -54,5 +83,7 @@ pub fn session(engine: &str, firmware: Firmware, medium: &str, image: &Path) -> 
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
     assert!(!text.contains("Kernel panic"), "{text}");
-    Some(text)
+    let taken = processor_seconds_of_children().zip(before).map_or(0.0, |(after, before)| after - before);
+    eprintln!("{on}: {taken:.2} s of processor time in all");
+    text
 }
