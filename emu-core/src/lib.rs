@@ -15,3 +15,4 @@ pub mod mmu;
 pub mod observe;
 pub mod softfloat;
 pub mod turns;
+pub mod vmx;

@@ -147,7 +147,8 @@ impl Machine {
                         self.turns.pass_on();
                         continue;
                     }
-                    let next_event = cpu.system().bus.next_event();
+                    let timers = self.cpus().iter().filter_map(Cpu::preemption_due);
+                    let next_event = timers.fold(cpu.system().bus.next_event(), Tick::min);
                     if self.time == TimeSource::Host || next_event == NEVER {
                         return Stop::Halted { next_event };
                     }
@@ -433,6 +434,7 @@ fn hash_cpu(cpu: &Cpu, now: Tick, hash: &mut StateHash) {
     for bank in &cpu.machine_check.banks {
         hash.words(&[bank.control, bank.address, bank.misc]);
     }
+    cpu.vmx.hash(hash);
     let s = &cpu.management;
     hash.words(&[u64::from(cpu.smm), u64::from(s.smi_pending), u64::from(s.init_pending)]);
     hash.words(&[u64::from(s.base), u64::from(s.count)]);

@@ -567,11 +567,12 @@ impl Observer for Recorder {
         if self.skipping || self.phase != Phase::On {
             return;
         }
+        use emu_core::cpu::interrupt::Source as From;
         let source = match seen.source {
-            emu_core::cpu::interrupt::Source::External => 0,
-            emu_core::cpu::interrupt::Source::Exception => 1,
-            emu_core::cpu::interrupt::Source::Software => 2,
-            emu_core::cpu::interrupt::Source::Privileged => 3,
+            From::External => 0,
+            From::Exception => 1,
+            From::Software | From::SoftwareException => 2,
+            From::Privileged => 3,
         };
         let faulted = faulted && source == 1;
         if self.cpus.get(cpu.number).is_none_or(|last| last.stale) || self.current != cpu.number {

@@ -110,8 +110,8 @@ fn an_instruction_that_a_model_lacks_is_ud() {
 #[test]
 fn what_no_model_has_is_ud() {
     let all: [(&str, &[u8]); 7] = [
-        ("vmcall", &[0x0f, 0x01, 0xc1]),
-        ("vmxon [ebx]", &[0xf3, 0x0f, 0xc7, 0x33]),
+        ("vmmcall", &[0x0f, 0x01, 0xd9]),
+        ("vmrun eax", &[0x0f, 0x01, 0xd8]),
         ("femms", &[0x0f, 0x0e]),
         ("xbegin $+6", &[0xc7, 0xf8, 0, 0, 0, 0]),
         ("vpaddd zmm0, zmm0, zmm1", &[0x62, 0xf1, 0x7d, 0x48, 0xfe, 0xc1]),

@@ -54,6 +54,8 @@ pub const CR4_OSFXSR: u64 = 1 << 9;
 pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
 /// User-mode instruction prevention.
 pub const CR4_UMIP: u64 = 1 << 11;
+/// Virtual-machine extensions.
+pub const CR4_VMXE: u64 = 1 << 13;
 /// 57-bit linear addresses.
 pub const CR4_LA57: u64 = 1 << 12;
 /// RDFSBASE and its like.
@@ -101,6 +103,7 @@ impl Cpu {
         if value >> 32 != 0 || set(CR0_PG) && !set(CR0_PE) || set(CR0_NW) && !set(CR0_CD) {
             return Err(Fault::GP0);
         }
+        self.vmx_permits(0, value)?;
         let value = value & CR0_ALL | CR0_ET;
         let (old_paging, paging) = (self.cr0 & CR0_PG != 0, set(CR0_PG));
         if paging && !old_paging {
@@ -163,6 +166,7 @@ impl Cpu {
         if value & !self.model.cr4() != 0 {
             return Err(Fault::GP0);
         }
+        self.vmx_permits(4, value)?;
         let changed = self.cr4 ^ value;
         let long = self.efer & EFER_LMA != 0;
         if long && (value & CR4_PAE == 0 || changed & CR4_LA57 != 0) {

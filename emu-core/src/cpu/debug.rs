@@ -39,6 +39,9 @@ const PORT: u64 = 2;
 pub struct Debug {
     /// Bits for DR6 from data and I/O breakpoints, until the trap behind the instruction.
     pub pending: u64,
+    /// What [`Cpu::record_debug`] noted last, and DR6 before.
+    cause: u64,
+    before: u64,
     /// An instruction breakpoint is enabled.
     code: bool,
     /// A data breakpoint is enabled.
@@ -107,7 +110,20 @@ impl Cpu {
     /// Notes in DR6 what a #DB is about. B3 to B0 say which breakpoints matched this time; the other bits stay until
     /// software clears them. SDM 3B, "Debug Status Register (DR6)".
     pub fn record_debug(&mut self, bits: u64) {
+        (self.debug.cause, self.debug.before) = (bits, self.dr[6]);
         self.dr[6] = self.dr[6] & !15 | bits;
+    }
+
+    /// What the last #DB is about, for a VM exit that takes its place: DR6 gets back what it had.
+    pub(crate) fn take_debug_cause(&mut self) -> u64 {
+        self.dr[6] = self.debug.before;
+        self.debug.cause
+    }
+
+    /// Keeps the debug traps that are due, for a VM exit that comes before them.
+    pub(crate) fn keep_traps(&mut self) {
+        let bits = self.take_traps();
+        self.debug.pending |= bits;
     }
 
     /// An access to debug registers while DR7.GD is set.
@@ -166,10 +182,11 @@ impl Cpu {
         }
     }
 
-    /// May an engine run blocks of instructions here? Not while each fetch or branch has to be looked at.
+    /// May an engine run blocks of instructions here? Not while each fetch or branch has to be looked at, and not in VMX non-root
+    /// operation.
     #[inline]
     pub fn runs_translated(&self) -> bool {
-        !self.breaks_on_code() && !self.records_branches()
+        !self.breaks_on_code() && !self.records_branches() && !self.vmx.non_root
     }
 
     /// Must accesses to this page stay out of the translation cache?

@@ -122,6 +122,7 @@ impl Cpu {
         let tss = if rights.kind() == kind::TASK_GATE { descriptor.gate_selector() } else { selector };
         let descriptor = self.available_tss(tss)?;
         let start = std::mem::replace(&mut self.regs[RIP], next);
+        self.exits_on_task_switch(tss, cause, false).inspect_err(|_| self.regs[RIP] = start)?;
         let entered = self.switch_task(tss, descriptor, cause).inspect_err(|_| self.regs[RIP] = start)?;
         self.fault_in_new_task(entered)
     }
@@ -392,6 +393,7 @@ impl Cpu {
         if !rights.present() {
             return Err(Fault::np(link));
         }
+        self.exits_on_task_switch(link, Cause::Return, false)?;
         let start = std::mem::replace(&mut self.regs[RIP], next);
         let entered =
             self.switch_task(link, descriptor, Cause::Return).inspect_err(|_| self.regs[RIP] = start)?;
@@ -420,6 +422,12 @@ impl Cpu {
     }
 
     fn unblock_nmi(&mut self) {
+        if self.iret_keeps_nmis_blocked() {
+            return;
+        }
+        if self.nmi_blocked {
+            self.vmx.unblocked_at = self.instructions();
+        }
         self.nmi_blocked = false;
         self.attention |= super::attention::INTERRUPTS;
         self.stop = true;

@@ -27,6 +27,10 @@ pub enum Fault {
     Frozen,
     /// Three faults in a row: the processor shuts down.
     Shutdown,
+    /// VMLAUNCH or VMRESUME: the VM entry takes place where faults are taken.
+    VmEntry,
+    /// The same for a VM exit, which is on its way.
+    VmExit,
     /// No fault: an observer or the debugger wants the run to end before the instruction. Never leaves the engine.
     Stopped,
     /// No fault: a conditional jump was taken, RIP is written, and the block is left. Never leaves the engine.

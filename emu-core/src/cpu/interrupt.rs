@@ -8,6 +8,7 @@ use super::segment::{Descriptor, is_null, kind};
 use super::stack::NewStack;
 use super::{CS, Cpu, DS, ES, Exception, FS, Fallible, Fault, GS, RIP, RSP, SS, TR, eflags};
 use crate::observe::{Event, Hooks};
+use crate::vmx::exit::{Exit, reason};
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +17,10 @@ pub enum Source {
     External,
     /// A fault, trap or abort of the processor.
     Exception,
-    /// INT n, INT3, INTO: the gate's DPL counts.
+    /// INT n: the gate's DPL counts.
     Software,
+    /// INT3 and INTO: the gate's DPL counts.
+    SoftwareException,
     /// INT1: like software, but the gate's DPL does not count.
     Privileged,
 }
@@ -26,6 +29,16 @@ impl Source {
     /// The EXT bit of error codes of faults that arise during delivery.
     fn ext(self) -> u16 {
         u16::from(matches!(self, Self::External | Self::Exception | Self::Privileged))
+    }
+
+    /// Is it an instruction of the program that must be allowed to use the gate?
+    fn needs_gate_level(self) -> bool {
+        matches!(self, Self::Software | Self::SoftwareException)
+    }
+
+    /// Does an instruction cause it on purpose?
+    pub(super) fn is_software(self) -> bool {
+        self.needs_gate_level() || self == Self::Privileged
     }
 }
 
@@ -54,14 +67,57 @@ fn contributory(vector: u8) -> bool {
     matches!(vector, 0 | 10..=13)
 }
 
+/// What is delivered when the delivery of one exception causes another: that one, a double fault, or none but shutdown.
+fn after(first: Exception, second: Exception) -> Option<Exception> {
+    let serious = |vector| contributory(vector) || vector == 14;
+    let (one, two) = (first.vector, second.vector);
+    if one == 8 && serious(two) {
+        None
+    } else if contributory(one) && contributory(two) || one == 14 && serious(two) {
+        Some(Exception { vector: 8, has_error: true, error: 0 })
+    } else {
+        Some(second)
+    }
+}
+
 impl Cpu {
     /// Delivers an exception, and those that its delivery causes.
     ///
     /// # Errors
     /// [`Fault::Shutdown`] after a fault during the delivery of a double fault; `fault_chain` tells the story.
     pub fn deliver_exception(&mut self, exception: Exception) -> Fallible {
-        let mut current = exception;
         self.fault_chain.clear();
+        self.deliver_chain(exception)
+    }
+
+    /// The same for an exception that arose while another one was delivered.
+    pub(crate) fn deliver_next_exception(&mut self, first: Exception, second: Exception) -> Fallible {
+        self.fault_chain.clear();
+        match after(first, second) {
+            Some(exception) => self.deliver_chain(exception),
+            None => self.shut_down(),
+        }
+    }
+
+    fn deliver_chain(&mut self, exception: Exception) -> Fallible {
+        match self.deliver_each(exception) {
+            Err(Fault::Shutdown) => self.shut_down(),
+            Err(Fault::VmExit) => self.vm_exit(),
+            other => other,
+        }
+    }
+
+    /// A triple fault.
+    fn shut_down(&mut self) -> Fallible {
+        if !self.vmx.non_root {
+            return Err(Fault::Shutdown);
+        }
+        self.leave(Exit::of(reason::TRIPLE_FAULT));
+        self.vm_exit()
+    }
+
+    fn deliver_each(&mut self, exception: Exception) -> Fallible {
+        let mut current = exception;
         // The instruction did not complete, so its breakpoints did not trap.
         self.debug.pending = 0;
         loop {
@@ -74,6 +130,9 @@ impl Cpu {
             self.fault_chain.truncate(15);
             self.fault_chain.push(delivered);
             self.counters.exceptions += 1;
+            if self.vmx.non_root {
+                self.exit_by_exception(current)?;
+            }
             if current.vector == 14 {
                 self.cr2 = self.fault_address;
             }
@@ -83,26 +142,24 @@ impl Cpu {
                 Err(Fault::Exception(next)) => next,
                 Err(other) => return Err(other),
             };
-            let (first, second) = (current.vector, next.vector);
-            let serious = |vector| contributory(vector) || vector == 14;
-            current = if first == 8 && serious(second) {
+            let Some(following) = after(current, next) else {
                 self.fault_chain.push(Delivered {
                     exception: next,
                     address: self.fault_address,
                     ..delivered
                 });
                 return Err(Fault::Shutdown);
-            } else if contributory(first) && contributory(second) || first == 14 && serious(second) {
-                Exception { vector: 8, has_error: true, error: 0 }
-            } else {
-                next
             };
+            current = following;
             self.note_nested_exception(current);
         }
     }
 
     /// The fault chain in words.
     pub fn describe_fault_chain(&self) -> String {
+        if self.fault_chain.is_empty() && self.vmx.on {
+            return "VMX abort: the state of the host cannot be stored or loaded".into();
+        }
         if self.fault_chain.is_empty() {
             return "RSM found a state that cannot be".into();
         }
@@ -119,6 +176,9 @@ impl Cpu {
         self.inhibit_at = u64::MAX;
         self.inhibit_traps_at = u64::MAX;
         self.attention &= !super::attention::TRAP;
+        if self.vmx.non_root {
+            self.begin_vectored(vector, source, error)?;
+        }
         let from = self.linear_ip();
         if self.hooks.has(Hooks::EVENTS) {
             self.observe(|observer, cpu| observer.event(cpu, &Event { vector, source, error }));
@@ -131,6 +191,7 @@ impl Cpu {
             self.deliver_protected(vector, source, error)
         };
         if done.is_ok() {
+            self.vmx.vectored = None;
             if self.records_branches() {
                 self.keep_last_exception();
                 self.record_branch(from);
@@ -171,7 +232,10 @@ impl Cpu {
     /// clear. SDM 3B, "Instruction-Breakpoint Exception Condition".
     fn pushed_flags(&self, vector: u8, source: Source) -> u64 {
         let flags = self.flags.get();
-        if matches!(source, Source::Software | Source::Privileged) {
+        if self.vmx.injecting {
+            return flags;
+        }
+        if source.is_software() {
             return flags & !eflags::RF;
         }
         let fault = source == Source::Exception && !matches!(vector, 1 | 3 | 4 | 8 | 18);
@@ -196,7 +260,7 @@ impl Cpu {
                     | kind::INTERRUPT_GATE
                     | kind::TRAP_GATE
             );
-        if !is_gate || source == Source::Software && rights.dpl() < self.cpl {
+        if !is_gate || source.needs_gate_level() && rights.dpl() < self.cpl {
             return Err(Fault::gp_code(code));
         }
         if !rights.present() {
@@ -338,7 +402,7 @@ impl Cpu {
         if rights.code_or_data()
             || !matches!(rights.kind(), kind::INTERRUPT_GATE | kind::TRAP_GATE)
             || high >> 32 & 0x1f00 != 0
-            || source == Source::Software && rights.dpl() < self.cpl
+            || source.needs_gate_level() && rights.dpl() < self.cpl
         {
             return Err(Fault::gp_code(code));
         }

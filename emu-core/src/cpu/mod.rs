@@ -39,6 +39,7 @@ use crate::bus::{Access, Bus, Request, Tick};
 use crate::mem::{Memory, Ram};
 use crate::mmu::tlb::{Context, Tlb};
 use crate::observe::{Hooks, Observer};
+use crate::vmx::Vmx;
 use control::{CR0_AM, CR0_PE, CR4_SMAP, EFER_LMA};
 use eflags::Flags;
 
@@ -274,6 +275,8 @@ pub struct Cpu {
     pub fault_chain: Vec<interrupt::Delivered>,
     /// What a debugger outside the machine waits for.
     pub debugger: debugger::Debugger,
+    /// Virtual-machine extensions.
+    pub vmx: Vmx,
     /// Everything outside, while it is this processor's turn.
     pub outside: Option<Box<System>>,
 }

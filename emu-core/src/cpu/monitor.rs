@@ -27,6 +27,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    /// Has MONITOR armed it?
+    pub(crate) fn is_armed(&self) -> bool {
+        self.line.is_some()
+    }
+
     /// Is the processor halted by MWAIT?
     pub(super) fn waits(&self) -> bool {
         self.until.is_some()
@@ -82,7 +87,7 @@ impl Cpu {
 
     /// Halted by HLT with interrupts disabled, or waiting for a start-up IPI: no device's interrupt ends that.
     pub fn sleeps_through_interrupts(&self) -> bool {
-        let deaf = self.flags.system() & eflags::IF == 0 && !self.monitor.waits();
+        let deaf = self.flags.system() & eflags::IF == 0 && !self.monitor.waits() && !self.vmx.non_root;
         self.wait_for_sipi || self.halted && deaf
     }
 

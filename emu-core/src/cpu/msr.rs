@@ -4,6 +4,7 @@ use super::control::EFER_LMA;
 use super::model::Feature;
 use super::{Cpu, FS, Fallible, Fault, GS};
 use crate::observe::Control;
+use crate::vmx::capability;
 
 /// MSR numbers.
 pub mod number {
@@ -139,6 +140,11 @@ fn memory_types(value: u64, uncached_minus: bool) -> bool {
     value.to_le_bytes().iter().all(|&t| memory_type(u64::from(t)) || uncached_minus && t == 7)
 }
 
+/// May IA32_PAT have this value?
+pub fn pat_valid(value: u64) -> bool {
+    memory_types(value, true)
+}
+
 fn fixed_index(number: u32) -> Option<usize> {
     match number {
         msr::MTRR_FIX64K_00000 => Some(0),
@@ -151,9 +157,9 @@ fn fixed_index(number: u32) -> Option<usize> {
 }
 
 impl Cpu {
-    /// The time-stamp counter: guest nanoseconds and what software added.
+    /// The time-stamp counter: guest nanoseconds and what software added, a virtual-machine monitor among it.
     pub fn tsc(&self) -> u64 {
-        self.now().wrapping_add(self.msrs.tsc_offset)
+        self.now().wrapping_add(self.msrs.tsc_offset).wrapping_add(self.guest_tsc_offset())
     }
 
     /// RDMSR.
@@ -172,6 +178,10 @@ impl Cpu {
             }
             msr::SMI_COUNT => self.management.count.into(),
             msr::TSC_ADJUST => m.tsc_adjust,
+            capability::FEATURE_CONTROL => self.vmx.feature_control,
+            capability::BASIC..=capability::TRUE_ENTRY => {
+                return capability::read(&self.model, number).ok_or(Fault::GP0);
+            }
             msr::BIOS_SIGN_ID => m.bios_sign_id,
             msr::MTRRCAP => 0x508,
             msr::SYSENTER_CS => m.sysenter_cs,
@@ -241,6 +251,12 @@ impl Cpu {
                 check(!x2apic || self.model.features.has(Feature::X2apic))?;
                 return self.with_bus(|bus, at| bus.msr_write(at, number, value)).ok_or(Fault::GP0);
             }
+            capability::FEATURE_CONTROL => {
+                let known = capability::LOCKED | capability::VMXON_PERMITTED;
+                check(value & !known == 0 && self.vmx.feature_control & capability::LOCKED == 0)?;
+                self.vmx.feature_control = value;
+            }
+            capability::BASIC..=capability::TRUE_ENTRY => return Err(Fault::GP0),
             msr::BIOS_UPDT_TRIG => {}
             msr::BIOS_SIGN_ID => self.msrs.bios_sign_id = value,
             msr::SYSENTER_CS => self.msrs.sysenter_cs = value,
@@ -273,7 +289,7 @@ impl Cpu {
                 self.load_pkrs(value as u32);
             }
             msr::PAT => {
-                check(memory_types(value, true))?;
+                check(pat_valid(value))?;
                 self.msrs.pat = value;
             }
             msr::MTRR_DEF_TYPE => {

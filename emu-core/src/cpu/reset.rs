@@ -73,6 +73,7 @@ impl Cpu {
             counters: super::Counters::default(),
             fault_chain: Vec::new(),
             debugger: super::debugger::Debugger::default(),
+            vmx: crate::vmx::Vmx::default(),
             outside: None,
         };
         cpu.reset();
@@ -94,6 +95,7 @@ impl Cpu {
         self.performance = super::performance::Performance::default();
         self.machine_check = super::machine_check::MachineCheck::default();
         self.ferr = false;
+        self.vmx = crate::vmx::Vmx::default();
         self.smm = false;
         self.management = super::smm::Management::default();
         self.apply_memory_view();

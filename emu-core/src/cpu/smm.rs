@@ -117,6 +117,7 @@ impl Cpu {
         self.management.smi_pending = false;
         self.management.count = self.management.count.wrapping_add(1);
         self.smm = true;
+        self.vmx.suspend();
         self.apply_memory_view();
         saved.fields(layout, &mut |offset, size, value| {
             for (byte, at) in value.to_le_bytes().into_iter().take(size as usize).zip(offset..) {
@@ -171,6 +172,7 @@ impl Cpu {
             }
         }
         self.smm = false;
+        self.vmx.resume();
         self.apply_memory_view();
         self.load_state(&saved, layout);
         if self.cr0 & CR0_PG != 0 && self.cr4 & CR4_PAE != 0 && !self.long_mode() {
@@ -276,7 +278,7 @@ impl Cpu {
     }
 
     /// Works out everything that derives from the state, after all of it has changed.
-    fn after_switch(&mut self) {
+    pub(crate) fn after_switch(&mut self) {
         self.inhibit_at = u64::MAX;
         self.inhibit_traps_at = u64::MAX;
         self.resume_at = u64::MAX;

@@ -45,8 +45,9 @@ impl Cpu {
         error: Option<u16>,
     ) -> Fallible {
         let descriptor = self.available_tss(selector)?;
+        self.exits_on_task_switch(selector, Cause::Nest, true)?;
         let entered = self.switch_task(selector, descriptor, Cause::Nest)?;
-        if matches!(source, Source::Software | Source::Privileged) {
+        if source.is_software() {
             // INT n itself is done; only events without an instruction can pass a fault of the new task on.
             return self.fault_in_new_task(entered);
         }

@@ -1,7 +1,7 @@
 //! Which instructions a processor has: the one place where a model's features meet the instruction table.
 //!
 //! iced names the features of each encoding as Intel's manual does; here they become ours. An encoding of which
-//! no model of ours has the feature (AVX-512, VMX, 3DNow!) is invalid on all of them.
+//! no model of ours has the feature (AVX-512, SVM, 3DNow!) is invalid on all of them.
 
 use std::sync::OnceLock;
 
@@ -116,6 +116,7 @@ fn of(feature: C) -> Needs {
         C::PKU => one(F::Pku),
         C::RDPID => one(F::Rdpid),
         C::SERIALIZE => one(F::Serialize),
+        C::VMX | C::INVEPT | C::INVVPID => one(F::Vmx),
         C::SYSCALL => one(F::Syscall),
         C::RDTSCP => one(F::Rdtscp),
         C::RDPMC => one(F::Rdpmc),
@@ -152,7 +153,8 @@ mod tests {
             Needs::All(Features::of(&[Feature::Aes, Feature::Avx]))
         );
         assert_eq!(needs(Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er), Needs::Never);
-        assert_eq!(needs(Code::Vmcall), Needs::Never);
+        assert_eq!(needs(Code::Vmcall), Needs::All(Features::of(&[Feature::Vmx])));
+        assert_eq!(needs(Code::Vmmcall), Needs::Never);
         assert!(!needs(Code::Fcmovb_st0_sti).met_by(Features::of(&[Feature::Fpu])));
     }
 

@@ -187,7 +187,7 @@ fn flow_flags(insn: &Instruction) -> u8 {
     match insn.mnemonic() {
         // They do not jump, whatever the group they are put in.
         M::Hlt | M::Ud0 | M::Ud1 | M::Ud2 | M::Bound => ENDS_BLOCK,
-        M::Vmcall | M::Vmmcall | M::Xbegin | M::Xabort | M::Xend => ENDS_BLOCK,
+        M::Vmcall | M::Vmlaunch | M::Vmresume | M::Vmmcall | M::Xbegin | M::Xabort | M::Xend => ENDS_BLOCK,
         _ if repeats => WRITES_RIP | ENDS_BLOCK,
         _ if insn.is_jcc_short_or_near() && jumps_back(insn) => MAY_JUMP | ENDS_BLOCK,
         _ if insn.is_jcc_short_or_near() => MAY_JUMP,

@@ -83,6 +83,12 @@ pub fn registers(cpu: &Cpu) -> Vec<String> {
         cpu.cr4,
         cpu.efer
     ));
+    if cpu.vmx.on {
+        let operation = if cpu.vmx.non_root { "non-root" } else { "root" };
+        let wrong =
+            cpu.vmx.wrong.map_or_else(String::new, |wrong| format!(", last failed VM entry: {wrong}"));
+        lines.push(format!("VMX {operation} operation, vmcs={:x}{wrong}", cpu.vmx.current));
+    }
     let names = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"];
     for half in [0..4, 4..8] {
         let shown = half.map(|n| {

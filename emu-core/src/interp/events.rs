@@ -17,7 +17,7 @@ impl Cpu {
             && self.resume_at == u64::MAX
             && self.debug.pending == 0
             && !(self.halted || self.wait_for_sipi || self.nmi_pending)
-            && !(self.management.smi_pending || self.management.init_pending);
+            && !(self.management.smi_pending || self.management.init_pending || self.vmx.non_root);
         if !plain || self.retired >= self.deadline {
             return false;
         }
@@ -85,13 +85,19 @@ impl Cpu {
                 self.flags.put(eflags::RF, false);
             }
         }
-        self.take_signals();
+        self.take_signals()?;
+        if self.vmx.non_root {
+            self.guest_events_before_traps()?;
+        }
         if self.halted {
             self.check_monitor();
         }
         if self.debug_trap_due() {
             self.halted = false; // SDM 2A, "HLT": a debug exception ends it
             return Err(Fault::DB);
+        }
+        if self.vmx.non_root {
+            self.guest_events_behind_traps()?;
         }
         if !self.wait_for_sipi {
             self.take_interrupt()?;
@@ -111,7 +117,7 @@ impl Cpu {
     }
 
     /// Takes SMI, INIT and start-up IPIs, and latches NMIs. One of each waits at most.
-    fn take_signals(&mut self) {
+    fn take_signals(&mut self) -> Fallible {
         let number = self.number;
         let signals = self.system_mut().bus.take_signals(number);
         self.latch(signals);
@@ -120,7 +126,7 @@ impl Cpu {
         {
             self.enter_smm();
         }
-        if self.management.init_pending && !self.smm {
+        if self.management.init_pending && !self.smm && !self.holds_init()? {
             self.management.init_pending = false;
             self.init();
             self.system_mut().bus.init(number);
@@ -129,8 +135,10 @@ impl Cpu {
         if let Some(vector) = signals.sipi
             && self.wait_for_sipi
         {
+            self.exits_on_sipi(vector)?;
             self.start_up(vector);
         }
+        Ok(())
     }
 
     fn take_interrupt(&mut self) -> Fallible {
@@ -157,11 +165,17 @@ impl Cpu {
     fn set_deadline(&mut self, until: u64) {
         self.until = until;
         let system = self.system();
-        let due = system.clock.count_at(system.bus.next_event());
+        let next_event = system.bus.next_event();
+        let next_event = self.preemption_due().map_or(next_event, |due| due.min(next_event));
+        let due = system.clock.count_at(next_event);
         // A board that says "now" again and again still lets the guest go on.
         self.deadline = until.min(due.max(self.retired + 1));
         if self.inhibit_at == self.retired {
             self.deadline = self.retired + 1;
+        }
+        if self.traps_each_instruction() {
+            self.deadline = self.retired + 1;
+            self.vmx.trap_from = self.retired;
         }
         self.repeat_deadline = self.deadline;
         if self.flags.system() & eflags::RF != 0 {

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(modes(Code::Aaa), Some([16, 32].as_slice()));
         assert_eq!(modes(Code::VEX_Vaddpd_ymm_ymm_ymmm256), Some([16, 32, 64].as_slice()));
         assert_eq!(modes(Code::Swapgs), Some([64].as_slice()));
-        for absent in [Code::EVEX_Vaddpd_zmm_k1z_zmm_zmmm512b64_er, Code::Fstcw_m2byte, Code::Vmcall] {
+        for absent in [Code::EVEX_Vaddpd_zmm_k1z_zmm_zmmm512b64_er, Code::Fstcw_m2byte, Code::Vmmcall] {
             assert_eq!(modes(absent), None, "{absent:?}");
         }
     }

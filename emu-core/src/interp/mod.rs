@@ -136,6 +136,11 @@ impl Interpreter {
                         return Some(Exit::Shutdown);
                     }
                 }
+                Err(Fault::VmExit) => {
+                    if cpu.vm_exit().is_err() {
+                        return Some(Exit::Shutdown);
+                    }
+                }
                 Err(_) => return Some(Exit::Shutdown),
             }
             if cpu.attention & !attention::TRAP == 0 && cpu.retired < cpu.deadline {
@@ -207,6 +212,7 @@ pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
                 return Some(Exit::Observed);
             }
             // A delivered fault counts as one, so that a guest that only faults still makes progress.
+            cpu.vmx.fault_at = cpu.retired;
             cpu.retired += 1;
             cpu.deliver_exception(exception).err()?
         }
@@ -216,6 +222,18 @@ pub fn take_fault(cpu: &mut Cpu, fault: Fault) -> Option<Exit> {
             (cpu.inhibit_at, cpu.inhibit_traps_at) = (u64::MAX, u64::MAX);
             cpu.attention |= attention::INTERRUPTS;
             return None;
+        }
+        Fault::VmExit | Fault::VmEntry => {
+            // An exit still asks about the instruction; an entry has retired when the guest begins.
+            let moved = if fault == Fault::VmExit {
+                let moved = cpu.vm_exit();
+                cpu.retired += 1;
+                moved
+            } else {
+                cpu.retired += 1;
+                cpu.vm_entry()
+            };
+            moved.err()?
         }
         Fault::Stopped => {
             cpu.request_stop();
@@ -365,6 +383,7 @@ fn execute<'a, S: Sight>(cpu: &mut Cpu, block: &Block<'a>) -> Fallible<&'a Op> {
         Err(Fault::Jumped) => cpu.retired += 1,
         Err(fault) => {
             cpu.regs[RIP] = start.wrapping_add(u64::from(last.start()));
+            cpu.vmx.length = last.length;
             return Err(fault);
         }
     }

@@ -226,6 +226,24 @@ pub struct Mem;
 #[derive(Clone, Copy, Debug)]
 pub struct Near;
 
+/// Where an operand is, for whoever describes the instruction.
+pub trait Operand {
+    /// Number of the register, if it is one.
+    fn register(op: &Op) -> Option<u8>;
+}
+
+impl<const N: usize> Operand for Reg<N> {
+    fn register(op: &Op) -> Option<u8> {
+        Some(op.reg[N])
+    }
+}
+
+impl Operand for Mem {
+    fn register(_: &Op) -> Option<u8> {
+        None
+    }
+}
+
 /// The immediate operand.
 #[derive(Clone, Copy, Debug)]
 pub struct Imm;

@@ -156,6 +156,7 @@ const FAMILIES: &[&[Row]] = &[
     sem::io::ROWS,
     sem::paging::ROWS,
     sem::wait::ROWS,
+    sem::vmx::ROWS,
     sem::sse::moves::ROWS,
     sem::sse::partial::ROWS,
     sem::sse::logic::ROWS,

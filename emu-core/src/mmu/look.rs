@@ -69,7 +69,7 @@ pub fn read_linear(cpu: &Cpu, mem: &Memory, linear: u64, out: &mut [u8]) -> usiz
 pub fn walk(cpu: &Cpu, mem: &Memory, linear: u64) -> Walk {
     let mut walk = Walk { entries: Vec::new(), page: None };
     if cpu.cr0 & CR0_PG == 0 {
-        let physical = linear & 0xffff_ffff;
+        let Some(physical) = cpu.peek_guest_physical(mem, linear & 0xffff_ffff) else { return walk };
         walk.page = Some(Page { physical, size: u64::MAX, user: true, writable: true, executable: true });
         return walk;
     }
@@ -92,6 +92,7 @@ pub fn walk(cpu: &Cpu, mem: &Memory, linear: u64) -> Walk {
     loop {
         let shift = 12 + bits * level as u32;
         let address = table + (linear >> shift & ((1 << bits) - 1)) * bytes;
+        let Some(address) = cpu.peek_guest_physical(mem, address) else { return walk };
         let value = read_entry(mem, address, bytes);
         walk.entries.push(Entry { name: NAMES[level], address: Some(address), value });
         if value & 1 == 0 {
@@ -111,8 +112,8 @@ pub fn walk(cpu: &Cpu, mem: &Memory, linear: u64) -> Walk {
             } else {
                 value & 0xffff_f000
             };
-            walk.page =
-                Some(Page { physical: frame | linear & (size - 1), size, user, writable, executable });
+            let found = cpu.peek_guest_physical(mem, frame | linear & (size - 1));
+            walk.page = found.map(|physical| Page { physical, size, user, writable, executable });
             return walk;
         }
         table = value & if wide { ADDRESS } else { 0xffff_f000 };

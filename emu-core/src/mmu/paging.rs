@@ -11,6 +11,7 @@ use crate::cpu::control::{
 use crate::cpu::model::Feature;
 use crate::cpu::{Cpu, Fallible, Fault, eflags};
 use crate::mem::Memory;
+use crate::vmx::ept::GuestAccess;
 
 /// Present.
 const P: u64 = 1 << 0;
@@ -45,6 +46,30 @@ pub mod error {
     pub const KEY: u16 = 1 << 5;
 }
 
+/// Why a walk found no page.
+enum Refused {
+    /// #PF with this error code.
+    Page(u16),
+    /// A fault of another kind, or a VM exit: it is about a guest-physical address.
+    Other(Fault),
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Other(fault)
+    }
+}
+
+/// A paging-structure entry.
+#[derive(Clone, Copy)]
+struct Table {
+    /// Its address as the walk has it.
+    guest: u64,
+    /// Its physical address.
+    physical: u64,
+    linear: u64,
+}
+
 /// The rules for one walk: what is wanted, by whom, under which control bits.
 #[derive(Clone, Copy)]
 struct Rules {
@@ -72,6 +97,10 @@ impl Rules {
             | bit(self.user, error::USER)
             | bit(reserved, error::RESERVED)
             | bit(self.want == Want::Execute && (self.nx || self.smep), error::FETCH)
+    }
+
+    fn refuse(&self, present: bool, reserved: bool) -> Refused {
+        Refused::Page(self.error_code(present, reserved))
     }
 
     /// Does the protection key of a page (bits 62:59 of the entry that maps it) forbid this data access? SDM 3A,
@@ -207,7 +236,8 @@ impl Cpu {
         let user = context == Context::User;
         let rules = self.rules(want, user, implicit);
         let walked = if self.cr0 & CR0_PG == 0 {
-            Ok(Found { physical: linear & 0xffff_ffff, writable: true, global: false, shift: 12 })
+            let physical = linear & 0xffff_ffff;
+            self.settle_page(linear, want, Found { physical, writable: true, global: false, shift: 12 })
         } else if self.efer & EFER_LMA != 0 {
             let first = if self.cr4 & CR4_LA57 != 0 { 0 } else { 1 };
             self.walk_wide(linear, &LONG[first..], self.cr3 & 0x000f_ffff_ffff_f000, rules, !0)
@@ -225,7 +255,8 @@ impl Cpu {
                 }
                 Ok(found.physical)
             }
-            Err(code) => {
+            Err(Refused::Other(fault)) => Err(fault),
+            Err(Refused::Page(code)) => {
                 self.fault_address = linear;
                 // SDM 3A, "Operations that Invalidate TLBs and Paging-Structure Caches": so does a page fault.
                 self.tlb.flush_page(linear);
@@ -235,11 +266,11 @@ impl Cpu {
         }
     }
 
-    fn walk_pae(&mut self, linear: u64, rules: Rules) -> Result<Found, u16> {
+    fn walk_pae(&mut self, linear: u64, rules: Rules) -> Result<Found, Refused> {
         // The four PDPTEs were loaded into the processor with CR3.
         let pdpte = self.pdptes[(linear >> 30 & 3) as usize];
         if pdpte & P == 0 {
-            return Err(rules.error_code(false, false));
+            return Err(rules.refuse(false, false));
         }
         self.walk_wide(linear, &LONG[3..], pdpte & 0x000f_ffff_ffff_f000, rules, !(0x7ff << 52))
     }
@@ -252,23 +283,24 @@ impl Cpu {
         root: u64,
         rules: Rules,
         allowed: u64,
-    ) -> Result<Found, u16> {
+    ) -> Result<Found, Refused> {
         let reserved = rules.reserved_address | !(allowed | XD) | if rules.nx { 0 } else { XD };
         let (mut table, mut user, mut writable, mut no_execute) = (root, true, true, false);
-        let mut upper: [(u64, u64); 5] = [(0, 0); 5];
+        let none = Table { guest: 0, physical: 0, linear };
+        let mut upper: [(Table, u64); 5] = [(none, 0); 5];
         for (depth, level) in levels.iter().enumerate() {
             let index = linear >> level.shift & ((1 << level.index_bits) - 1);
-            let address = table + index * 8;
-            let entry = self.read_entry(address, 8);
+            let place = self.table_at(table + index * 8, linear)?;
+            let entry = self.read_entry(place.physical, 8);
             if entry & P == 0 {
-                return Err(rules.error_code(false, false));
+                return Err(rules.refuse(false, false));
             }
             let last = level.shift == 12;
             let large = entry & PS != 0 && !last;
             let may_be_large = level.large && (level.shift != 30 || self.model.has(Feature::Pdpe1gb));
             let alignment = if large && may_be_large { ((1u64 << level.shift) - 1) & !0x1fff } else { 0 };
             if entry & (reserved | alignment) != 0 || large && !may_be_large {
-                return Err(rules.error_code(true, true));
+                return Err(rules.refuse(true, true));
             }
             user &= entry & US != 0;
             writable &= entry & RW != 0;
@@ -277,13 +309,13 @@ impl Cpu {
                 let key_forbids = rules.key_forbids(user, entry);
                 if key_forbids || !rules.permit(user, writable, no_execute) {
                     let key = if key_forbids { error::KEY } else { 0 };
-                    return Err(rules.error_code(true, false) | key);
+                    return Err(Refused::Page(rules.error_code(true, false) | key));
                 }
-                for &(address, entry) in &upper[..depth] {
-                    self.set_entry_bits(address, entry, A, 8);
+                for &(place, entry) in &upper[..depth] {
+                    self.set_entry_bits(place, entry, A, 8)?;
                 }
                 let dirty = if rules.want == Want::Write { D } else { 0 };
-                self.set_entry_bits(address, entry, A | dirty, 8);
+                self.set_entry_bits(place, entry, A | dirty, 8)?;
                 if rules.want != Want::Execute {
                     self.tlb.note_key(user, protection_key(entry));
                 }
@@ -291,26 +323,27 @@ impl Cpu {
                 let physical = entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask;
                 let write = Rules { want: Want::Write, ..rules };
                 let may_write = write.permit(user, writable, no_execute) && !write.key_forbids(user, entry);
-                return Ok(Found {
+                let found = Found {
                     physical,
                     writable: may_write && (entry | dirty) & D != 0,
                     global: entry & G != 0 && self.cr4 & CR4_PGE != 0,
                     shift: level.shift,
-                });
+                };
+                return self.settle_page(linear, rules.want, found);
             }
-            upper[depth] = (address, entry);
+            upper[depth] = (place, entry);
             table = entry & 0x000f_ffff_ffff_f000;
         }
         unreachable!("the last level maps a page")
     }
 
     /// Two levels of 4-byte entries; PDEs can map 4 MiB with 40-bit physical addresses (PSE-36).
-    fn walk_32(&mut self, linear: u64, rules: Rules) -> Result<Found, u16> {
+    fn walk_32(&mut self, linear: u64, rules: Rules) -> Result<Found, Refused> {
         let rules = Rules { nx: false, ..rules };
-        let pde_address = (self.cr3 & 0xffff_f000) + (linear >> 22 & 0x3ff) * 4;
-        let pde = self.read_entry(pde_address, 4);
+        let pde_place = self.table_at((self.cr3 & 0xffff_f000) + (linear >> 22 & 0x3ff) * 4, linear)?;
+        let pde = self.read_entry(pde_place.physical, 4);
         if pde & P == 0 {
-            return Err(rules.error_code(false, false));
+            return Err(rules.refuse(false, false));
         }
         let large = pde & PS != 0 && self.cr4 & CR4_PSE != 0;
         if large {
@@ -318,36 +351,37 @@ impl Cpu {
             let high = pde >> 13 & 0xff;
             let narrow = high != 0 && !self.model.has(Feature::Pse36);
             if pde & 1 << 21 != 0 || narrow || high << 32 & rules.reserved_address != 0 {
-                return Err(rules.error_code(true, true));
+                return Err(rules.refuse(true, true));
             }
             let physical = high << 32 | pde & 0xffc0_0000 | linear & 0x003f_ffff;
-            return Ok(Found { shift: 22, ..self.finish_32(rules, pde, pde_address, pde, physical)? });
+            let found = self.finish_32(rules, pde, pde_place, pde, physical)?;
+            return self.settle_page(linear, rules.want, Found { shift: 22, ..found });
         }
-        let pte_address = (pde & 0xffff_f000) + (linear >> 12 & 0x3ff) * 4;
-        let pte = self.read_entry(pte_address, 4);
+        let pte_place = self.table_at((pde & 0xffff_f000) + (linear >> 12 & 0x3ff) * 4, linear)?;
+        let pte = self.read_entry(pte_place.physical, 4);
         if pte & P == 0 {
-            return Err(rules.error_code(false, false));
+            return Err(rules.refuse(false, false));
         }
         let physical = pte & 0xffff_f000 | linear & 0xfff;
-        let done = self.finish_32(rules, pde & pte, pte_address, pte, physical)?;
-        self.set_entry_bits(pde_address, pde, A, 4);
-        Ok(done)
+        let found = self.finish_32(rules, pde & pte, pte_place, pte, physical)?;
+        self.set_entry_bits(pde_place, pde, A, 4)?;
+        self.settle_page(linear, rules.want, found)
     }
 
     fn finish_32(
         &mut self,
         rules: Rules,
         rights: u64,
-        address: u64,
+        place: Table,
         entry: u64,
         physical: u64,
-    ) -> Result<Found, u16> {
+    ) -> Result<Found, Refused> {
         let (user, writable) = (rights & US != 0, rights & RW != 0);
         if !rules.permit(user, writable, false) {
-            return Err(rules.error_code(true, false));
+            return Err(rules.refuse(true, false));
         }
         let dirty = if rules.want == Want::Write { D } else { 0 };
-        self.set_entry_bits(address, entry, A | dirty, 4);
+        self.set_entry_bits(place, entry, A | dirty, 4)?;
         let may_write = Rules { want: Want::Write, ..rules }.permit(user, writable, false);
         Ok(Found {
             physical,
@@ -384,13 +418,41 @@ impl Cpu {
         read_table(mem, address, size)
     }
 
-    fn set_entry_bits(&mut self, address: u64, entry: u64, bits: u64, size: usize) {
+    /// The entry at an address that paging yields: under EPT that is a guest-physical one.
+    fn table_at(&mut self, guest: u64, linear: u64) -> Result<Table, Refused> {
+        let physical = if self.uses_ept() {
+            let access = GuestAccess { want: Want::Read, linear: Some(linear), last: false };
+            self.guest_physical(guest, access)?.physical
+        } else {
+            guest
+        };
+        Ok(Table { guest, physical, linear })
+    }
+
+    /// The page itself, which under EPT is a guest-physical one.
+    fn settle_page(&mut self, linear: u64, want: Want, found: Found) -> Result<Found, Refused> {
+        if !self.uses_ept() {
+            return Ok(found);
+        }
+        let access = GuestAccess { want, linear: Some(linear), last: true };
+        let page = self.guest_physical(found.physical, access)?;
+        Ok(Found { physical: page.physical, writable: found.writable && page.writable, ..found })
+    }
+
+    fn set_entry_bits(&mut self, place: Table, entry: u64, bits: u64, size: usize) -> Result<(), Refused> {
         if entry & bits != bits {
+            let address = if self.uses_ept() {
+                let access = GuestAccess { want: Want::Write, linear: Some(place.linear), last: false };
+                self.guest_physical(place.guest, access)?.physical
+            } else {
+                place.physical
+            };
             let mem = &mut self.system_mut().mem;
             let address = mem.gate_a20(address);
             mem.write_own(address, &(entry | bits).to_le_bytes()[..size]);
             self.note_memory_changes();
         }
+        Ok(())
     }
 
     /// Loads the four PDPTEs for PAE paging (MOV to CR3, and MOV to CR0 or CR4 that turns it on).
@@ -399,16 +461,33 @@ impl Cpu {
     /// #GP(0) when a present one has reserved bits set; nothing is changed then.
     pub fn load_pdptes(&mut self, cr3: u64) -> Fallible {
         let base = cr3 & 0xffff_ffe0;
-        let reserved = self.reserved_address_bits() | 0xfff0_0000_0000_01e6;
-        let mut pdptes = [0; 4];
-        for (slot, index) in pdptes.iter_mut().zip(0u64..) {
-            *slot = self.read_entry(base + index * 8, 8);
-            if *slot & P != 0 && *slot & reserved != 0 {
-                return Err(Fault::GP0);
-            }
+        let base = if self.uses_ept() {
+            let access = GuestAccess { want: Want::Read, linear: None, last: false };
+            self.guest_physical(base, access)?.physical
+        } else {
+            base
+        };
+        let pdptes = self.read_pdptes_at(base);
+        if !pdptes.iter().all(|&pdpte| self.pdpte_valid(pdpte)) {
+            return Err(Fault::GP0);
         }
         self.pdptes = pdptes;
         Ok(())
+    }
+
+    /// The four PDPTEs that CR3 names, outside of EPT.
+    pub(crate) fn read_pdptes(&mut self, cr3: u64) -> [u64; 4] {
+        self.read_pdptes_at(cr3 & 0xffff_ffe0)
+    }
+
+    fn read_pdptes_at(&mut self, base: u64) -> [u64; 4] {
+        std::array::from_fn(|index| self.read_entry(base + index as u64 * 8, 8))
+    }
+
+    /// Is it absent, or without reserved bits?
+    pub(crate) fn pdpte_valid(&self, pdpte: u64) -> bool {
+        let reserved = self.reserved_address_bits() | 0xfff0_0000_0000_01e6;
+        pdpte & P == 0 || pdpte & reserved == 0
     }
 }
 

@@ -99,11 +99,9 @@ fn system_segments_need_a_canonical_base() {
 fn instructions_of_absent_extensions_are_undefined() {
     for bytes in [
         &[0x0f, 0x01, 0xfd][..],               // RDPRU
-        &[0x0f, 0x01, 0xc1],                   // VMCALL
         &[0x0f, 0x01, 0xd9],                   // VMMCALL
         &[0x0f, 0x01, 0xfc],                   // CLZERO
         &[0x0f, 0x37],                         // GETSEC
-        &[0x66, 0x0f, 0x38, 0x80, 0x00],       // INVEPT
         &[0xc7, 0xf8, 0, 0, 0, 0],             // XBEGIN
         &[0x0f, 0x0f, 0xc1, 0x9e],             // PFADD
         &[0x8f, 0xe9, 0x78, 0x81, 0xc1],       // VFRCZPD (XOP)

@@ -11,3 +11,4 @@ mod priorities;
 mod processor;
 mod smm;
 mod virtual_interrupts;
+mod vmx;

@@ -333,7 +333,7 @@ fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
 #[test]
 fn every_register_that_cpuid_promises_exists() {
     // Leaf, register of the answer, bit, and what comes with it. SDM vol. 4, "Architectural MSRs".
-    let promises: [(u32, usize, u32, &[u32]); 12] = [
+    let promises: [(u32, usize, u32, &[u32]); 13] = [
         (1, 3, 4, &[0x10]),                                     // TSC
         (1, 3, 7, &[0, 1]),                                     // MCE
         (1, 3, 9, &[0x1b]),                                     // APIC
@@ -341,6 +341,7 @@ fn every_register_that_cpuid_promises_exists() {
         (1, 3, 12, &[0xfe, 0x200, 0x20f, 0x250, 0x26f, 0x2ff]), // MTRR
         (1, 3, 14, &[0x179, 0x17a, 0x17b, 0x400, 0x40f]),       // MCA
         (1, 3, 16, &[0x277]),                                   // PAT
+        (1, 2, 5, &[0x3a, 0x480, 0x490]),                       // VMX
         (1, 2, 24, &[0x6e0]),                                   // TSC deadline
         (7, 1, 1, &[0x3b]),                                     // TSC_ADJUST
         (0xd, 0, 0, &[0xda0]),                                  // XSAVES
@@ -358,8 +359,8 @@ fn every_register_that_cpuid_promises_exists() {
     let counters = cpuid(0xa, 0)[0] >> 8 & 0xff;
     assert!((0..counters).all(|n| rdmsr(0x186 + n).is_some() && rdmsr(0xc1 + n).is_some()));
     assert!(rdmsr(0x186 + counters).is_none() && rdmsr(0xc1 + counters).is_none());
-    // Not promised: feature control, clock modulation, performance bias, global counters, DS area, shadow stacks.
-    for number in [0x3a, 0x19a, 0x1b0, 0x345, 0x38f, 0x600, 0x6a0, 0xc001_0010] {
+    // Not promised: clock modulation, performance bias, global counters, DS area, shadow stacks.
+    for number in [0x19a, 0x1b0, 0x345, 0x38f, 0x600, 0x6a0, 0xc001_0010] {
         assert_eq!(rdmsr(number), None, "{number:x}");
     }
 }

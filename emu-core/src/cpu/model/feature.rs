@@ -114,6 +114,7 @@ features! {
     Sse3 "sse3" Ecx1 0 [Sse2];
     Pclmulqdq "pclmulqdq" Ecx1 1 [Sse2];
     Monitor "monitor" Ecx1 3 [];
+    Vmx "vmx" Ecx1 5 [Msr Pae];
     Ssse3 "ssse3" Ecx1 9 [Sse3];
     Fma "fma" Ecx1 12 [Avx];
     Cx16 "cx16" Ecx1 13 [Cx8 Lm];

@@ -4,6 +4,7 @@ use super::Feature::*;
 use super::{Feature, Model, Vendor};
 use crate::cpu::control::*;
 use crate::cpu::{debug, msr::number as msr, performance, speculation};
+use crate::vmx::capability;
 
 // Machine-check registers: of the Pentium, and architectural.
 const P5_MC_ADDR: u32 = 0;
@@ -36,6 +37,7 @@ impl Model {
             (Smap, CR4_SMAP),
             (Pku, CR4_PKE),
             (Pks, CR4_PKS),
+            (Vmx, CR4_VMXE),
         ];
         self.bits(BITS)
     }
@@ -76,6 +78,7 @@ impl Model {
             msr::TSC_DEADLINE => self.has(TscDeadline),
             msr::X2APIC_FIRST..=msr::X2APIC_LAST => self.has(X2apic),
             msr::XSS => self.has(Xsaves),
+            capability::FEATURE_CONTROL | capability::BASIC..=capability::TRUE_ENTRY => self.has(Vmx),
             msr::PKRS => self.has(Pks),
             msr::EFER => self.efer() != 0,
             msr::STAR => self.has(Syscall),

@@ -39,7 +39,7 @@ pub const ROWS: &[Row] = &[
     row(M::Jecxz, |f| counted::<JCXZ>(f)),
     row(M::Jrcxz, |f| counted::<JCXZ>(f)),
     row(M::Int, |_| Some(int_n)),
-    row(M::Int3, |_| Some(|cpu, op| trap(cpu, op, 3, Cause::Software))),
+    row(M::Int3, |_| Some(|cpu, op| trap(cpu, op, 3, Cause::SoftwareException))),
     row(M::Int1, |_| Some(int1)),
     row(M::Into, |_| Some(into)),
     row(M::Iret, |_| Some(|cpu, op| iret(cpu, op, 2))),
@@ -322,7 +322,7 @@ fn int_n(cpu: &mut Cpu, op: &Op) -> Fallible {
 /// INTO: #OF as a trap when OF is set.
 fn into(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.flags.arithmetic() & eflags::OF != 0 {
-        return trap(cpu, op, 4, Cause::Software);
+        return trap(cpu, op, 4, Cause::SoftwareException);
     }
     cpu.regs[RIP] = op.next(cpu);
     Ok(())

@@ -41,7 +41,9 @@ fn port<const IMMEDIATE: bool>(cpu: &Cpu, op: &Op) -> u16 {
 fn input<W: Width, const IMMEDIATE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let port = port::<IMMEDIATE>(cpu, op);
     cpu.check_port(port, W::BYTES)?;
-    let value = cpu.port_read(op, PortAccess { port, size: W::BYTES, string: false });
+    let access = PortAccess { port, size: W::BYTES, string: false };
+    cpu.exits_on_port(op, access, true, IMMEDIATE, 0)?;
+    let value = cpu.port_read(op, access);
     cpu.set_register(RAX as u8, W::from_u64(value));
     Ok(())
 }
@@ -50,8 +52,10 @@ fn input<W: Width, const IMMEDIATE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
 fn output<W: Width, const IMMEDIATE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     let port = port::<IMMEDIATE>(cpu, op);
     cpu.check_port(port, W::BYTES)?;
+    let access = PortAccess { port, size: W::BYTES, string: false };
+    cpu.exits_on_port(op, access, false, IMMEDIATE, 0)?;
     let value = cpu.register::<W>(RAX as u8).u64();
-    cpu.port_write(op, PortAccess { port, size: W::BYTES, string: false }, value);
+    cpu.port_write(op, access, value);
     Ok(())
 }
 

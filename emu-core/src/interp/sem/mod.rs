@@ -16,6 +16,7 @@ pub mod sse;
 pub mod stack;
 pub mod string;
 pub mod system;
+pub mod vmx;
 pub mod wait;
 pub mod x87;
 pub mod xsave;

@@ -6,6 +6,8 @@ use crate::cpu::control::{CR4_PCIDE, CR4_PKE};
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RCX, RDX};
 use crate::interp::op::Op;
 use crate::interp::table::{Row, row};
+use crate::vmx::capability::{primary, secondary};
+use crate::vmx::exit::reason;
 
 /// The rows of this family.
 pub const ROWS: &[Row] =
@@ -13,8 +15,12 @@ pub const ROWS: &[Row] =
 
 /// INVPCID. SDM 2A, "INVPCID".
 fn invpcid(cpu: &mut Cpu, op: &Op) -> Fallible {
+    cpu.enabled_in_guest(secondary::INVPCID)?;
     if cpu.protected() && cpu.cpl != 0 {
         return Err(Fault::GP0);
+    }
+    if cpu.vmx.controls.primary(primary::INVLPG) {
+        cpu.exits_with_memory(op, None, reason::INVPCID, u32::from(op.reg[0]) << 28)?;
     }
     let wide = cpu.code_size() == 64;
     let number = usize::from(op.reg[0]);

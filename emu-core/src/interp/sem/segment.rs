@@ -10,6 +10,8 @@ use crate::cpu::segment::{is_null, kind};
 use crate::cpu::{CS, Cpu, DS, ES, FS, Fallible, Fault, GS, SS, Width, attention, eflags};
 use crate::interp::op::{Handler, Mem, Op, Reg, Source, Target};
 use crate::interp::table::{Form, Kind, Row, row, widths_wide};
+use crate::vmx::capability::primary;
+use crate::vmx::exit::reason;
 
 /// The rows of this family (MOV itself stands in `data.rs`).
 pub const ROWS: &[Row] = &[
@@ -117,16 +119,29 @@ fn mov_to_control<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
     }
     let value = cpu.register::<W>(op.reg[1]).u64();
     match number {
+        0 | 4 if cpu.vmx.non_root => {
+            let value = cpu.guest_control_write(number, op.reg[1], value)?;
+            if number == 0 { cpu.write_cr0(value) } else { cpu.write_cr4(value) }
+        }
         0 => cpu.write_cr0(value),
         2 => {
             cpu.cr2 = value;
             Ok(())
         }
-        3 => cpu.write_cr3(value),
+        3 => {
+            cpu.exits_on_cr3_write(op.reg[1], value)?;
+            cpu.write_cr3(value)
+        }
         4 => cpu.write_cr4(value),
         _ => {
+            let qualification = 8 | u64::from(op.reg[1]) << 8;
+            cpu.exits_qualified(primary::CR8_LOAD, reason::CR_ACCESS, qualification)?;
             if value > 15 {
                 return Err(Fault::GP0);
+            }
+            if cpu.has_tpr_shadow() {
+                cpu.set_virtual_tpr(value);
+                return Ok(());
             }
             let cpu_number = cpu.number;
             cpu.with_bus(|bus, _| bus.set_task_priority(cpu_number, value as u8));
@@ -143,11 +158,13 @@ fn mov_from_control(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.protected() && cpu.cpl != 0 {
         return Err(Fault::GP0);
     }
+    cpu.exits_on_control_read(number, op.reg[0])?;
     let value = match number {
-        0 => cpu.cr0,
+        0 => cpu.guest_control_read(0, cpu.cr0),
         2 => cpu.cr2,
         3 => cpu.cr3,
-        4 => cpu.cr4,
+        4 => cpu.guest_control_read(4, cpu.cr4),
+        _ if cpu.has_tpr_shadow() => u64::from(cpu.virtual_tpr() >> 4),
         _ => u64::from(cpu.system().bus.task_priority(cpu.number)),
     };
     cpu.regs[usize::from(op.reg[0])] = value;
@@ -170,6 +187,8 @@ fn mov_to_debug<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.protected() && cpu.cpl != 0 {
         return Err(Fault::GP0);
     }
+    let qualification = number as u64 | u64::from(op.reg[1]) << 8;
+    cpu.exits_qualified(primary::MOV_DR, reason::MOV_DR, qualification)?;
     let value = cpu.register::<W>(op.reg[1]).u64();
     if number >= 6 && value >> 32 != 0 {
         return Err(Fault::GP0);
@@ -184,6 +203,8 @@ fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Fallible {
     if cpu.protected() && cpu.cpl != 0 {
         return Err(Fault::GP0);
     }
+    let qualification = number as u64 | 1 << 4 | u64::from(op.reg[0]) << 8;
+    cpu.exits_qualified(primary::MOV_DR, reason::MOV_DR, qualification)?;
     cpu.general_detect()?;
     cpu.regs[usize::from(op.reg[0])] = cpu.dr[number];
     Ok(())

@@ -398,9 +398,12 @@ impl Iteration for Ins {
         let port = cpu.regs[RDX] as u16;
         cpu.check_port(port, W::BYTES)?;
         let to = index::<A>(cpu, RDI);
+        let access = PortAccess { port, size: W::BYTES, string: true };
+        let linear = cpu.operand_linear(ES, to);
+        cpu.exits_on_port(op, access, true, false, linear)?;
         // The port must not be read when the store would fault.
         let (_, place) = cpu.read_for_write::<W>(ES, to)?;
-        let value = cpu.port_read(op, PortAccess { port, size: W::BYTES, string: true });
+        let value = cpu.port_read(op, access);
         cpu.write_back(place, W::from_u64(value))?;
         let by = step::<W>(cpu);
         advance::<A>(cpu, RDI, by);
@@ -415,8 +418,11 @@ impl Iteration for Outs {
         let port = cpu.regs[RDX] as u16;
         cpu.check_port(port, W::BYTES)?;
         let from = index::<A>(cpu, RSI);
+        let access = PortAccess { port, size: W::BYTES, string: true };
+        let linear = cpu.operand_linear(op.segment(), from);
+        cpu.exits_on_port(op, access, false, false, linear)?;
         let value = cpu.read::<W>(op.segment(), from)?;
-        cpu.port_write(op, PortAccess { port, size: W::BYTES, string: true }, value.u64());
+        cpu.port_write(op, access, value.u64());
         let by = step::<W>(cpu);
         advance::<A>(cpu, RSI, by);
         Ok(())

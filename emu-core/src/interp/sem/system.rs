@@ -7,8 +7,10 @@ use crate::cpu::control::{CR0_TS, CR4_TSD, CR4_UMIP};
 use crate::cpu::msr::number::{FS_BASE, KERNEL_GS_BASE};
 use crate::cpu::segment::{is_null, kind};
 use crate::cpu::{Cpu, Fallible, Fault, GS, LDTR, RAX, RBX, RCX, RDX, TR, TableRegister, Width};
-use crate::interp::op::{Handler, Mem, Op, Reg, Source, Target};
+use crate::interp::op::{Handler, Mem, Op, Operand, Reg, Source, Target};
 use crate::interp::table::{Form, Kind, Row, row, widths_wide};
+use crate::vmx::capability::{primary, secondary};
+use crate::vmx::exit::reason;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
@@ -28,8 +30,8 @@ pub const ROWS: &[Row] = &[
     }),
     row(M::Clts, |_| Some(clts)),
     row(M::Invlpg, |_| Some(invlpg)),
-    row(M::Invd, |_| Some(privileged_nop)),
-    row(M::Wbinvd, |_| Some(privileged_nop)),
+    row(M::Invd, |_| Some(invd)),
+    row(M::Wbinvd, |_| Some(wbinvd)),
     row(M::Rdmsr, |_| Some(rdmsr)),
     row(M::Wrmsr, |_| Some(wrmsr)),
     row(M::Cpuid, |_| Some(cpuid)),
@@ -72,14 +74,21 @@ fn user_may_look(cpu: &Cpu) -> Fallible {
 /// HLT. SDM 2A, "HLT".
 fn hlt(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
+    cpu.exits_by(primary::HLT, reason::HLT)?;
     cpu.halt();
     cpu.stop = true;
     cpu.attention |= crate::cpu::attention::INTERRUPTS;
     Ok(())
 }
 
-fn privileged_nop(cpu: &mut Cpu, _: &Op) -> Fallible {
-    supervisor(cpu)
+fn invd(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)?;
+    cpu.exits(reason::INVD)
+}
+
+fn wbinvd(cpu: &mut Cpu, _: &Op) -> Fallible {
+    supervisor(cpu)?;
+    cpu.exits_secondary(secondary::WBINVD, reason::WBINVD, 0)
 }
 
 fn load_table<const GDT: bool>(f: &Form<'_>) -> Option<Handler> {
@@ -94,6 +103,7 @@ fn load_table<const GDT: bool>(f: &Form<'_>) -> Option<Handler> {
 /// LGDT and LIDT with a base of `BYTES` bytes. SDM 2A, "LGDT/LIDT".
 fn lgdt<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
+    exits_on_table(cpu, op, if GDT { 2 } else { 3 })?;
     let address = op.address(cpu);
     let limit = cpu.read::<u16>(op.segment(), address)?;
     let at = op.cut_address(address.wrapping_add(2));
@@ -117,6 +127,7 @@ fn lgdt<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fallible {
 /// SGDT and SIDT. SDM 2B, "SGDT", "SIDT".
 fn store_table<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fallible {
     user_may_look(cpu)?;
+    exits_on_table(cpu, op, if GDT { 0 } else { 1 })?;
     let table = if GDT { cpu.gdtr } else { cpu.idtr };
     let address = op.address(cpu);
     let at = op.cut_address(address.wrapping_add(2));
@@ -131,10 +142,17 @@ fn store_table<const GDT: bool, const BYTES: u64>(cpu: &mut Cpu, op: &Op) -> Fal
     }
 }
 
+/// Has the instruction exit; SGDT, SIDT, LGDT and LIDT are 0 to 3.
+fn exits_on_table(cpu: &mut Cpu, op: &Op, which: u32) -> Fallible {
+    let wide = if cpu.code_size() == 16 { 0 } else { 1 << 11 };
+    cpu.exits_with_memory(op, Some(secondary::DESCRIPTOR_TABLES), reason::GDTR_IDTR, wide | which << 28)
+}
+
 /// LLDT. SDM 2A, "LLDT".
-fn lldt<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn lldt<S: Source + Operand>(cpu: &mut Cpu, op: &Op) -> Fallible {
     protected_only(cpu)?;
     supervisor(cpu)?;
+    cpu.exits_on_selector(op, S::register(op), 2)?;
     let selector = S::get::<u16>(cpu, op)?;
     if is_null(selector) {
         cpu.seg[LDTR] = Cpu::null(selector, 0);
@@ -166,9 +184,10 @@ fn canonical_base(cpu: &Cpu, base: u64, selector: u16) -> Fallible {
 }
 
 /// LTR. SDM 2A, "LTR".
-fn ltr<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn ltr<S: Source + Operand>(cpu: &mut Cpu, op: &Op) -> Fallible {
     protected_only(cpu)?;
     supervisor(cpu)?;
+    cpu.exits_on_selector(op, S::register(op), 3)?;
     let selector = S::get::<u16>(cpu, op)?;
     if is_null(selector) {
         return Err(Fault::GP0);
@@ -196,17 +215,21 @@ fn store_selector<const REGISTER: usize>(f: &Form<'_>) -> Option<Handler> {
 }
 
 /// SLDT and STR. SDM 2B at each.
-fn sldt<W: Width, D: Target, const REGISTER: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn sldt<W: Width, D: Target + Operand, const REGISTER: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
     protected_only(cpu)?;
     user_may_look(cpu)?;
+    cpu.exits_on_selector(op, D::register(op), if REGISTER == LDTR { 0 } else { 1 })?;
     let selector = u64::from(cpu.seg[REGISTER].selector);
     D::set(cpu, op, W::from_u64(selector))
 }
 
 /// LMSW: sets PE, MP, EM and TS, and cannot clear PE. SDM 2A, "LMSW".
-fn lmsw<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn lmsw<S: Source + Operand>(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
     let image = u64::from(S::get::<u16>(cpu, op)?) & 15;
+    let linear = cpu.operand_linear(op.segment(), op.address(cpu));
+    let memory = S::register(op).is_none().then_some(linear);
+    let image = cpu.guest_lmsw(image, memory)?;
     let value = cpu.cr0 & !14 | image;
     cpu.write_cr0(value)
 }
@@ -214,14 +237,16 @@ fn lmsw<S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
 /// SMSW. SDM 2B, "SMSW".
 fn smsw<W: Width, D: Target>(cpu: &mut Cpu, op: &Op) -> Fallible {
     user_may_look(cpu)?;
-    let value = W::from_u64(cpu.cr0);
+    let value = W::from_u64(cpu.guest_control_read(0, cpu.cr0));
     D::set(cpu, op, value)
 }
 
 /// CLTS. SDM 2A, "CLTS".
 fn clts(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
-    cpu.cr0 &= !CR0_TS;
+    if cpu.guest_clts()? {
+        cpu.cr0 &= !CR0_TS;
+    }
     Ok(())
 }
 
@@ -229,6 +254,7 @@ fn clts(cpu: &mut Cpu, _: &Op) -> Fallible {
 fn invlpg(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
     let linear = cpu.seg[op.segment()].base.wrapping_add(op.address(cpu)) & cpu.linear_mask;
+    cpu.exits_qualified(primary::INVLPG, reason::INVLPG, linear)?;
     cpu.flush_page(linear);
     Ok(())
 }
@@ -246,6 +272,7 @@ fn set_edx_eax(cpu: &mut Cpu, value: u64) {
 /// RDMSR. SDM 2B, "RDMSR".
 fn rdmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
+    cpu.exits_on_msr(false)?;
     let number = cpu.regs[RCX] as u32;
     let value = cpu.read_msr(number)?;
     set_edx_eax(cpu, value);
@@ -255,6 +282,7 @@ fn rdmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
 /// WRMSR. SDM 2D, "WRMSR".
 fn wrmsr(cpu: &mut Cpu, _: &Op) -> Fallible {
     supervisor(cpu)?;
+    cpu.exits_on_msr(true)?;
     let number = cpu.regs[RCX] as u32;
     let value = cpu.regs[RDX] << 32 | cpu.regs[RAX] & 0xffff_ffff;
     // The block may go on behind a new base.
@@ -270,6 +298,7 @@ const LEAF1_APIC: u32 = 1 << 9;
 
 /// CPUID. SDM 2A, "CPUID".
 fn cpuid(cpu: &mut Cpu, _: &Op) -> Fallible {
+    cpu.exits(reason::CPUID)?;
     let leaf = cpu.regs[RAX] as u32;
     let [a, b, c, mut d] = cpu.cpuid(leaf, cpu.regs[RCX] as u32);
     // A local APIC that is switched off is not reported. SDM 3A, "Presence of the Local APIC".
@@ -290,6 +319,7 @@ fn time_stamp_allowed(cpu: &Cpu) -> Fallible {
 /// RDTSC. SDM 2B, "RDTSC".
 fn rdtsc(cpu: &mut Cpu, _: &Op) -> Fallible {
     time_stamp_allowed(cpu)?;
+    cpu.exits_by(primary::RDTSC, reason::RDTSC)?;
     let value = cpu.tsc();
     set_edx_eax(cpu, value);
     Ok(())
@@ -297,6 +327,9 @@ fn rdtsc(cpu: &mut Cpu, _: &Op) -> Fallible {
 
 /// RDTSCP. SDM 2B, "RDTSCP".
 fn rdtscp(cpu: &mut Cpu, op: &Op) -> Fallible {
+    cpu.enabled_in_guest(secondary::RDTSCP)?;
+    time_stamp_allowed(cpu)?;
+    cpu.exits_by(primary::RDTSC, reason::RDTSCP)?;
     rdtsc(cpu, op)?;
     cpu.regs[RCX] = cpu.msrs.tsc_aux;
     Ok(())
@@ -304,6 +337,7 @@ fn rdtscp(cpu: &mut Cpu, op: &Op) -> Fallible {
 
 /// RDPID. SDM 2B, "RDPID".
 fn rdpid(cpu: &mut Cpu, op: &Op) -> Fallible {
+    cpu.enabled_in_guest(secondary::RDTSCP)?;
     cpu.regs[usize::from(op.reg[0])] = cpu.msrs.tsc_aux;
     Ok(())
 }

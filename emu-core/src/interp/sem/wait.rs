@@ -6,6 +6,9 @@ use iced_x86::{Code, Mnemonic as M, Register};
 use crate::cpu::{CS, Cpu, DS, ES, FS, Fallible, Fault, GS, RAX, RCX, RDX, SS, Width, attention, eflags};
 use crate::interp::op::{Handler, Mem, Op, Source};
 use crate::interp::table::{Form, Row, row, widths_wide};
+use crate::vmx::capability::{primary, secondary};
+use crate::vmx::exit::reason;
+use crate::vmx::information;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
@@ -13,8 +16,8 @@ pub const ROWS: &[Row] = &[
     row(M::Mwait, |_| Some(mwait)),
     row(M::Pause, |_| Some(pause)),
     row(M::Rdpmc, |_| Some(rdpmc)),
-    row(M::Rdrand, |f| widths_wide!(f.size(0), |W| random::<W>)),
-    row(M::Rdseed, |f| widths_wide!(f.size(0), |W| random::<W>)),
+    row(M::Rdrand, |f| widths_wide!(f.size(0), |W| random::<W, false>)),
+    row(M::Rdseed, |f| widths_wide!(f.size(0), |W| random::<W, true>)),
     row(M::Clflushopt, |_| Some(|cpu, op| Mem::get::<u8>(cpu, op).map(|_| ()))),
     row(M::Clwb, |_| Some(|cpu, op| Mem::get::<u8>(cpu, op).map(|_| ()))),
     // All memory here is as persistent as it ever gets. Intel, "Instruction Set Extensions Programming Reference" of
@@ -28,7 +31,12 @@ pub const ROWS: &[Row] = &[
         })
     }),
     row(M::Wbnoinvd, |_| {
-        Some(|cpu, _| if cpu.protected() && cpu.cpl != 0 { Err(Fault::GP0) } else { Ok(()) })
+        Some(|cpu, _| {
+            if cpu.protected() && cpu.cpl != 0 {
+                return Err(Fault::GP0);
+            }
+            cpu.exits_secondary(secondary::WBINVD, reason::WBINVD, 0)
+        })
     }),
 ];
 
@@ -59,6 +67,7 @@ fn waiting_allowed(cpu: &Cpu) -> Fallible {
 
 /// PAUSE: whoever spins leaves its turn to the processor that it waits for.
 fn pause(cpu: &mut Cpu, _: &Op) -> Fallible {
+    cpu.exits_by(primary::PAUSE, reason::PAUSE)?;
     if cpu.processors > 1 {
         cpu.attention |= attention::PAUSE;
         cpu.stop = true;
@@ -69,6 +78,7 @@ fn pause(cpu: &mut Cpu, _: &Op) -> Fallible {
 /// MONITOR: checked like a byte load. SDM 2B, "MONITOR".
 fn monitor<A: Width, const SEGMENT: usize>(cpu: &mut Cpu, _: &Op) -> Fallible {
     waiting_allowed(cpu)?;
+    cpu.exits_by(primary::MONITOR, reason::MONITOR)?;
     if cpu.regs[RCX] as u32 != 0 {
         return Err(Fault::GP0);
     }
@@ -81,6 +91,8 @@ fn monitor<A: Width, const SEGMENT: usize>(cpu: &mut Cpu, _: &Op) -> Fallible {
 /// MWAIT: ECX bit 0 lets a masked interrupt end the wait. SDM 2B, "MWAIT".
 fn mwait(cpu: &mut Cpu, _: &Op) -> Fallible {
     waiting_allowed(cpu)?;
+    let armed = u64::from(cpu.monitor.is_armed());
+    cpu.exits_qualified(primary::MWAIT, reason::MWAIT, armed)?;
     let hints = cpu.regs[RCX] as u32;
     if hints > 1 {
         return Err(Fault::GP0);
@@ -94,6 +106,9 @@ fn mwait(cpu: &mut Cpu, _: &Op) -> Fallible {
 /// RDPMC. SDM 2B, "RDPMC".
 fn rdpmc(cpu: &mut Cpu, _: &Op) -> Fallible {
     let allowed = cpu.cr4 & crate::cpu::control::CR4_PCE != 0 || !cpu.protected() || cpu.cpl == 0;
+    if allowed {
+        cpu.exits_by(primary::RDPMC, reason::RDPMC)?;
+    }
     let number = cpu.regs[RCX] as u32 as usize;
     let value = cpu.performance_counter(number).filter(|_| allowed).ok_or(Fault::GP0)?;
     cpu.regs[RAX] = value & 0xffff_ffff;
@@ -102,7 +117,10 @@ fn rdpmc(cpu: &mut Cpu, _: &Op) -> Fallible {
 }
 
 /// RDRAND and RDSEED: numbers never run out. SDM 2B, "RDRAND".
-fn random<W: Width>(cpu: &mut Cpu, op: &Op) -> Fallible {
+fn random<W: Width, const SEED: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
+    let (control, why) =
+        if SEED { (secondary::RDSEED, reason::RDSEED) } else { (secondary::RDRAND, reason::RDRAND) };
+    cpu.exits_secondary(control, why, information::random(op.reg[0], W::BYTES))?;
     let value = cpu.next_random();
     cpu.set_register(op.reg[0], W::from_u64(value));
     cpu.flags.set_some(eflags::OSZAPC, eflags::CF);

@@ -17,6 +17,8 @@ use crate::cpu::fpu::{
 use crate::cpu::{Cpu, Fallible, Fault, RAX, RCX, RDX};
 use crate::interp::op::Op;
 use crate::interp::table::{Row, row};
+use crate::vmx::capability::secondary;
+use crate::vmx::exit::reason;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
@@ -92,6 +94,7 @@ fn xgetbv(cpu: &mut Cpu, _: &Op) -> Fallible {
 fn xsetbv(cpu: &mut Cpu, _: &Op) -> Fallible {
     check_enabled(cpu)?;
     supervisor(cpu)?;
+    cpu.exits(reason::XSETBV)?;
     let value = edx_eax(cpu);
     let avx_alone = value & (XCR0_AVX | XCR0_SSE) == XCR0_AVX;
     if cpu.regs[RCX] as u32 != 0 || value & XCR0_X87 == 0 || value & !cpu.model.xcr0() != 0 || avx_alone {
@@ -225,6 +228,7 @@ fn xsavec<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
 /// XSAVES: IA32_XSS has no bits, so it is a privileged XSAVEC. SDM 2D, "XSAVES".
 fn xsaves<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     check_enabled(cpu)?;
+    cpu.enabled_in_guest(secondary::XSAVES)?;
     supervisor(cpu)?;
     xsavec::<WIDE>(cpu, op)
 }
@@ -237,6 +241,7 @@ fn xrstor<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
 /// XRSTORS takes the compacted format only. SDM 2D, "XRSTORS".
 fn xrstors<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Fallible {
     check_enabled(cpu)?;
+    cpu.enabled_in_guest(secondary::XSAVES)?;
     supervisor(cpu)?;
     restore::<WIDE>(cpu, op, true)
 }
