@@ -434,7 +434,7 @@ fn hash_cpu(cpu: &Cpu, now: Tick, hash: &mut StateHash) {
     for bank in &cpu.machine_check.banks {
         hash.words(&[bank.control, bank.address, bank.misc]);
     }
-    cpu.vmx.hash(hash);
+    cpu.vmx.add_to_hash(hash);
     let s = &cpu.management;
     hash.words(&[u64::from(cpu.smm), u64::from(s.smi_pending), u64::from(s.init_pending)]);
     hash.words(&[u64::from(s.base), u64::from(s.count)]);

@@ -111,7 +111,7 @@ impl Default for Vmx {
 
 impl Vmx {
     /// Adds what software can see of it to a hash.
-    pub fn hash(&self, hash: &mut StateHash) {
+    pub fn add_to_hash(&self, hash: &mut StateHash) {
         let modes = [self.on, self.non_root, self.interrupted.0, self.interrupted.1];
         let modes = modes.iter().fold(0, |bits, &bit| bits << 1 | u64::from(bit));
         hash.words(&[modes, self.feature_control, self.region, self.current, self.timer.unwrap_or(u64::MAX)]);
