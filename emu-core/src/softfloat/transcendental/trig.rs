@@ -45,7 +45,7 @@ const fn fractions(divisors: [u128; 4]) -> [u64; 4] {
     let mut table = [0; 4];
     let mut n = 0;
     while n < 4 {
-        table[n] = ((1 << 64) / divisors[n] >> (2 * KNOWN * n as u32)) as u64;
+        table[n] = (((1 << 64) / divisors[n]) >> (2 * KNOWN * n as u32)) as u64;
         n += 1;
     }
     table
@@ -151,7 +151,7 @@ fn precise(x: Wide) -> (Wide, Wide) {
     }
     // Of the sum of a known angle and a rest.
     let (known_sine, known_cosine) = KNOWN_ANGLES[known - 1];
-    let rest = angle & (1 << (128 - KNOWN)) - 1;
+    let rest = angle & ((1 << (128 - KNOWN)) - 1);
     let square = multiply_high(rest, rest);
     let sine = multiply_high(rest, short_alternating_series::<5>(&SINE[..7], square));
     let cosine = short_alternating_series::<5>(&COSINE[..8], square);
@@ -170,7 +170,7 @@ fn quick(x: Wide) -> Option<(Wide, Wide)> {
     }
     let angle = x.fraction();
     let (known_sine, known_cosine) = KNOWN_ANGLES[(angle >> (128 - KNOWN)) as usize - 1];
-    let rest = angle & (1 << (128 - KNOWN)) - 1;
+    let rest = angle & ((1 << (128 - KNOWN)) - 1);
     // Fractions in units of 2^-71, and then 2^-78.
     let short = (rest >> (64 - KNOWN)) as u64;
     let square = multiply_high_64(short, short);
