@@ -53,7 +53,7 @@ fn try_to(area: &mut X87Area, function: u32) -> Option<()> {
     if control & 0x0f3f != 0x033f || status & C2 != 0 {
         return None;
     }
-    let holds = |i: u16| valid >> ((status >> 11) + i & 7) & 1 != 0;
+    let holds = |i: u16| valid >> (((status >> 11) + i) & 7) & 1 != 0;
     let register = |i: usize| {
         let at = 32 + 16 * i;
         let significand = area.0[at..at + 8].try_into().expect("eight bytes");
