@@ -1,13 +1,18 @@
 //! `--kernel`, `--initrd` and `--append`: reads the files and has the board's crate check and place them.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use emu_devices::contents::{Contents, ReadAt};
 use emu_devices::direct_boot::{self, BootKernel, LinuxEntry, Module, Request};
 
 use crate::args::{KernelEntry, RunArgs};
+use crate::say::report;
 
 /// Nothing that goes below 4 GiB is larger.
 const FILE_MAX: u64 = 1 << 32;
@@ -82,7 +87,31 @@ fn path_of(bytes: &[u8]) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
 }
 
-fn read(path: &Path, expected: &str) -> Result<Vec<u8>> {
+/// A file that is read when the firmware asks for it.
+#[derive(Debug)]
+struct Lying {
+    file: File,
+    path: PathBuf,
+    /// The user knows that it cannot be read.
+    told: AtomicBool,
+}
+
+impl ReadAt for Lying {
+    fn read_at(&self, offset: u64, out: &mut [u8]) {
+        if let Err(why) = self.file.read_exact_at(out, offset) {
+            out.fill(0);
+            if !self.told.swap(true, Ordering::Relaxed) {
+                let why = match why.kind() {
+                    ErrorKind::UnexpectedEof => "it has become shorter".into(),
+                    _ => why.to_string(),
+                };
+                report!("{}: {why}; the guest reads zeros", self.path.display());
+            }
+        }
+    }
+}
+
+fn read(path: &Path, expected: &str) -> Result<Contents> {
     let meta = path.metadata().with_context(|| format!("expected {expected}"))?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "a directory" } else { "no plain file" };
@@ -91,10 +120,11 @@ fn read(path: &Path, expected: &str) -> Result<Vec<u8>> {
     if meta.len() >= FILE_MAX {
         bail!("expected {expected}, found a file of {} bytes", meta.len());
     }
-    let file = File::open(path).with_context(|| format!("expected {expected} that can be read"))?;
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    file.take(FILE_MAX).read_to_end(&mut bytes).context("it cannot be read")?;
-    Ok(bytes)
+    let mut file = File::open(path).with_context(|| format!("expected {expected} that can be read"))?;
+    // A file that cannot be read at all is told now.
+    let _ = file.read(&mut [0]).context("it cannot be read")?;
+    let lying = Lying { file, path: path.to_owned(), told: AtomicBool::new(false) };
+    Ok(Contents::elsewhere(Arc::new(lying), meta.len()))
 }
 
 #[cfg(test)]

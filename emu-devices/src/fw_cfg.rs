@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use emu_core::bus::OPEN_BUS;
 use emu_core::mem::{Memory, PAGE_SIZE};
 
+use crate::contents::Contents;
+
 /// Selector register: 16 bits, write only.
 pub const SELECTOR: u16 = 0x510;
 /// Data register: 8 bits, the next byte of the selected item.
@@ -86,7 +88,7 @@ const DMA_WRITE: u32 = 1 << 4;
 /// The device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FwCfg {
-    items: BTreeMap<u16, Vec<u8>>,
+    items: BTreeMap<u16, Contents>,
     names: Vec<String>,
     /// Selected item.
     selected: u16,
@@ -115,7 +117,12 @@ impl FwCfg {
 
     /// Sets a numbered item (in little-endian order where it is a number).
     pub fn set_item(&mut self, key: u16, bytes: impl Into<Vec<u8>>) {
-        self.items.insert(key & KEY_MASK, bytes.into());
+        self.set_contents(key, bytes.into().into());
+    }
+
+    /// The same for an item that may be large.
+    pub fn set_contents(&mut self, key: u16, contents: Contents) {
+        self.items.insert(key & KEY_MASK, contents);
     }
 
     /// Adds a named file, or replaces the one of that name. Names have at most 55 bytes; what is longer is cut.
@@ -126,7 +133,7 @@ impl FwCfg {
         });
         let key = usize::from(key::FIRST_FILE) + place;
         assert!(key <= usize::from(LAST_FILE), "the board has more files than the device has numbers");
-        self.items.insert(key as u16, bytes.to_vec());
+        self.items.insert(key as u16, bytes.to_vec().into());
         self.write_directory();
     }
 
@@ -134,7 +141,7 @@ impl FwCfg {
     fn write_directory(&mut self) {
         let mut bytes = (self.names.len() as u32).to_be_bytes().to_vec();
         for (name, key) in self.names.iter().zip(key::FIRST_FILE..) {
-            let size = self.items.get(&key).map_or(0, Vec::len) as u32;
+            let size = self.items.get(&key).map_or(0, Contents::len) as u32;
             bytes.extend_from_slice(&size.to_be_bytes());
             bytes.extend_from_slice(&key.to_be_bytes());
             bytes.extend_from_slice(&[0; 2]);
@@ -143,7 +150,7 @@ impl FwCfg {
             field[..used].copy_from_slice(&name.as_bytes()[..used]);
             bytes.extend_from_slice(&field);
         }
-        self.items.insert(key::FILE_DIRECTORY, bytes);
+        self.items.insert(key::FILE_DIRECTORY, bytes.into());
     }
 
     /// Power-on state of the registers. Items stay.
@@ -196,11 +203,10 @@ impl FwCfg {
 
     /// The next bytes of the item, zeros behind its end.
     fn next_bytes(&mut self, out: &mut [u8]) {
-        let item = self.items.get(&self.selected).map_or(&[][..], Vec::as_slice);
-        let rest = item.get(self.offset as usize..).unwrap_or(&[]);
-        let used = rest.len().min(out.len());
-        out[..used].copy_from_slice(&rest[..used]);
-        out[used..].fill(0);
+        match self.items.get(&self.selected) {
+            Some(item) => item.read(self.offset.into(), out),
+            None => out.fill(0),
+        }
         self.offset = self.offset.saturating_add(out.len() as u32);
     }
 

@@ -23,6 +23,7 @@ pub mod apic_message;
 pub mod apic_timer;
 pub mod ata;
 pub mod block;
+pub mod contents;
 pub mod debug_ports;
 pub mod direct_boot;
 pub mod dma;

@@ -6,6 +6,7 @@
 //! disk. Left out: zImages and older protocols. The 32-bit and 64-bit entries are in
 //! `direct_boot`.
 
+use crate::contents::Contents;
 use crate::direct_boot::KernelError;
 use crate::pc::low_ram;
 
@@ -24,6 +25,8 @@ const OLD_INITRD_MAX: u32 = 0x37ff_ffff;
 /// Longest command line, where the header does not say.
 const OLD_COMMAND_LINE_MAX: u32 = 255;
 const SECTOR: usize = 512;
+/// Most bytes of a boot sector and setup code, whose sectors are counted by a byte.
+const SETUP_MAX: usize = (1 + 0xff) * SECTOR;
 const PAGE: u64 = 4096;
 
 /// Offsets of header fields in the boot sector, by the protocol's names.
@@ -59,9 +62,9 @@ pub struct LinuxKernel {
     /// Boot sector and setup code, the loader's fields filled in.
     pub setup: Part,
     /// The protected-mode part.
-    pub kernel: Part,
+    pub kernel: Large,
     /// The initial RAM disk, empty when there is none.
-    pub initrd: Part,
+    pub initrd: Large,
     /// The command line with its final zero.
     pub command_line: Part,
 }
@@ -75,23 +78,34 @@ pub struct Part {
     pub bytes: Vec<u8>,
 }
 
+/// The same for what may be large and is left where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Large {
+    /// Physical address.
+    pub address: u32,
+    /// What goes there.
+    pub bytes: Contents,
+}
+
 impl LinuxKernel {
     /// Checks `image` and places it, `initrd` (empty for none) and the command line in a machine of so much RAM.
     ///
     /// # Errors
     /// When `image` is no whole bzImage, or something does not fit.
     pub fn new(
-        mut image: Vec<u8>,
-        initrd: Vec<u8>,
+        image: Contents,
+        initrd: Contents,
         command_line: &[u8],
         ram_size: u64,
     ) -> Result<Self, KernelError> {
-        let header = Header::read(&image)?;
+        let mut setup = image.head(SETUP_MAX);
+        let header = Header::read(&setup, image.len())?;
+        setup.truncate(header.setup_size);
         let most = header.command_line_max.min(0xffff) as usize;
         if command_line.len() > most {
             return Err(KernelError::CommandLine(command_line.len(), most));
         }
-        let kernel_size = (image.len() - header.setup_size) as u64;
+        let kernel_size = image.len() - header.setup_size as u64;
         let kernel_end = header.runs_up_to.max(u64::from(KERNEL_ADDRESS) + kernel_size);
         let ram_end = low_ram(ram_size).saturating_sub(FIRMWARE_RESERVE);
         if kernel_end > ram_end {
@@ -99,13 +113,12 @@ impl LinuxKernel {
         }
         let initrd_end = ram_end.min(u64::from(header.initrd_max) + 1);
         let room = (initrd_end & !(PAGE - 1)).saturating_sub(kernel_end.next_multiple_of(PAGE));
-        if initrd.len() as u64 > room {
-            return Err(KernelError::Initrd(initrd.len() as u64, room));
+        if initrd.len() > room {
+            return Err(KernelError::Initrd(initrd.len(), room));
         }
-        let initrd_address = ((initrd_end - initrd.len() as u64) & !(PAGE - 1)) as u32;
+        let initrd_address = ((initrd_end - initrd.len()) & !(PAGE - 1)) as u32;
 
-        let kernel = image.split_off(header.setup_size);
-        let mut setup = image;
+        let kernel = image.behind(header.setup_size as u64);
         let mut put = |at: usize, bytes: &[u8]| setup[at..at + bytes.len()].copy_from_slice(bytes);
         put(field::TYPE_OF_LOADER, &[LOADER_UNDEFINED]);
         put(field::LOADFLAGS, &[header.loadflags | CAN_USE_HEAP]);
@@ -120,8 +133,8 @@ impl LinuxKernel {
         }
         Ok(Self {
             setup: Part { address: SETUP_ADDRESS, bytes: setup },
-            kernel: Part { address: KERNEL_ADDRESS, bytes: kernel },
-            initrd: Part { address: initrd_address, bytes: initrd },
+            kernel: Large { address: KERNEL_ADDRESS, bytes: kernel },
+            initrd: Large { address: initrd_address, bytes: initrd },
             command_line: Part { address: COMMAND_LINE_ADDRESS, bytes: [command_line, &[0]].concat() },
         })
     }
@@ -160,7 +173,8 @@ struct Header {
 }
 
 impl Header {
-    fn read(image: &[u8]) -> Result<Self, KernelError> {
+    /// From the first bytes of an image of so many.
+    fn read(image: &[u8], found: u64) -> Result<Self, KernelError> {
         let word = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
         let dword = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| image[at + byte]));
         if !has_setup_header(image) {
@@ -182,7 +196,6 @@ impl Header {
         // The upper half of syssize counts from protocol 2.04 on.
         let paragraphs = if version >= 0x204 { dword(field::SYSSIZE) } else { word(field::SYSSIZE).into() };
         let expected = setup_size as u64 + u64::from(paragraphs) * 16;
-        let found = image.len() as u64;
         if found <= setup_size as u64 || found.next_multiple_of(16) < expected {
             return Err(KernelError::Truncated { found, expected });
         }
@@ -227,7 +240,7 @@ mod tests {
     }
 
     fn place(image: Vec<u8>, initrd: usize, ram: usize) -> Result<LinuxKernel, KernelError> {
-        LinuxKernel::new(image, vec![9; initrd], b"console=ttyS0", ram as u64)
+        LinuxKernel::new(image.into(), vec![9; initrd].into(), b"console=ttyS0", ram as u64)
     }
 
     #[test]
@@ -235,7 +248,7 @@ mod tests {
         let placed = place(image(), 5000, 64 * MIB).unwrap();
         assert_eq!((placed.setup.address, placed.setup.bytes.len()), (0x1_0000, 2048));
         assert_eq!((placed.kernel.address, placed.kernel.bytes.len()), (0x10_0000, 0x1_0000));
-        assert_eq!(placed.kernel.bytes[0], 0x77);
+        assert_eq!(placed.kernel.bytes.head(1), [0x77]);
         assert_eq!(placed.command_line, Part { address: 0x2_0000, bytes: b"console=ttyS0\0".to_vec() });
         let initrd = (64 * MIB - 256 * 1024 - 8192) as u32; // as high as possible, on a page
         assert_eq!(placed.initrd.address, initrd);
@@ -266,7 +279,8 @@ mod tests {
             ("vga=70000", [0, 0]),
             ("vga= novga=3", [0, 0]),
         ] {
-            let placed = LinuxKernel::new(image(), Vec::new(), line.as_bytes(), 64 << 20).unwrap();
+            let placed =
+                LinuxKernel::new(image().into(), Contents::default(), line.as_bytes(), 64 << 20).unwrap();
             assert_eq!(placed.setup.bytes[0x1fa..0x1fc], mode, "{line}");
         }
     }
@@ -322,8 +336,11 @@ mod tests {
                 }
                 let ram = (1 + random.below(64) as usize) * MIB;
                 let Ok(placed) = place(damaged, random.below(100_000) as usize, ram) else { continue };
-                let parts = [placed.setup, placed.command_line, placed.kernel, placed.initrd];
-                let spans = parts.map(|part| (u64::from(part.address), part.bytes.len() as u64));
+                let small = [placed.setup, placed.command_line]
+                    .map(|part| (u64::from(part.address), part.bytes.len() as u64));
+                let large =
+                    [placed.kernel, placed.initrd].map(|part| (u64::from(part.address), part.bytes.len()));
+                let spans = [small, large].concat();
                 let mut end = 0;
                 for (address, length) in spans.into_iter().filter(|span| span.1 != 0) {
                     assert!(address >= end && address + length <= ram as u64, "{address:x} {length:x}");
@@ -346,7 +363,7 @@ mod tests {
             place(image(), room + 1, 18 * MIB),
             Err(KernelError::Initrd(room as u64 + 1, room as u64))
         );
-        let long = LinuxKernel::new(image(), Vec::new(), &[b'x'; 2048], 64 << 20);
+        let long = LinuxKernel::new(image().into(), Contents::default(), &[b'x'; 2048], 64 << 20);
         assert_eq!(long, Err(KernelError::CommandLine(2048, 2047)));
     }
 }

@@ -17,6 +17,8 @@ use crate::mem::{Memory, PAGE_SIZE};
 const MAX_BLOCK: usize = 64;
 /// A block of so many ends with its next conditional jump: what follows may never run.
 const ENOUGH: usize = 16;
+/// Room that a page's decoded instructions get at least when they need more.
+const LEAST_ROOM: usize = 8;
 /// Decoded instructions kept at most; beyond it everything is dropped and decoded again.
 const MAX_OPS: usize = 1 << 20;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
@@ -185,6 +187,11 @@ impl CodeCache {
             at = offset + usize::from(op.end);
             let enough = op.flags & MAY_JUMP != 0 && page.ops.len() - first >= ENOUGH;
             let last = enough || op.flags & ENDS_BLOCK != 0;
+            if page.ops.len() == page.ops.capacity() {
+                // Doubling would leave a third of all memory for decoded code empty.
+                page.ops.reserve_exact((page.ops.len() / 4).max(LEAST_ROOM));
+                page.serials.reserve_exact(page.ops.capacity() - page.serials.len());
+            }
             page.ops.push(op);
             if last {
                 break;

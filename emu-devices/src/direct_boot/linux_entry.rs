@@ -48,9 +48,9 @@ pub fn load(kernel: LinuxKernel, entry: LinuxEntry, ram_size: u64) -> Result<Han
     };
     let segment = Segment {
         offset: 0,
-        file_size: kernel.bytes.len(),
+        file_size: kernel.bytes.len() as usize,
         address: kernel.address.into(),
-        memory_size: kernel.bytes.len() as u64,
+        memory_size: kernel.bytes.len(),
     };
     let placed = place(&[segment], address, ram_size)?;
     let mut block = Block::new(&placed, &[segment], 1);
@@ -88,5 +88,5 @@ pub fn load(kernel: LinuxKernel, entry: LinuxEntry, ram_size: u64) -> Result<Han
         ..Wanted::default()
     };
     debug_assert!(field::E820_TABLE + usize::from(E820_ROW * MAP_ROWS) <= ZERO_PAGE, "the table fits");
-    block.finish(entry, wanted, kernel.bytes, initrd.bytes)
+    block.finish(entry, wanted, kernel.bytes.to_vec(), initrd.bytes.to_vec())
 }

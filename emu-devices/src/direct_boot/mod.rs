@@ -16,7 +16,11 @@ use std::fmt;
 
 pub use handoff::Handoff;
 
+use crate::contents::Contents;
 use crate::linux_kernel::{self, LinuxKernel};
+
+/// In so many bytes from the start of a file lies what says which kind of kernel it is.
+const HEAD: usize = 16 << 10;
 
 /// How a bzImage is entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub enum LinuxEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Module {
     /// What is in it.
-    pub bytes: Vec<u8>,
+    pub bytes: Contents,
     /// Its string, where the protocol has one.
     pub text: Vec<u8>,
 }
@@ -43,7 +47,7 @@ pub struct Module {
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The kernel's file.
-    pub image: Vec<u8>,
+    pub image: Contents,
     /// Its name, the first word of a Multiboot command line.
     pub name: Vec<u8>,
     /// The command line, or the rest of it.
@@ -66,8 +70,9 @@ pub enum BootKernel {
 }
 
 /// True when the file is a Multiboot kernel, which may have several modules with a string each.
-pub fn takes_modules(image: &[u8]) -> bool {
-    !linux_kernel::has_setup_header(image) && multiboot::header(image).is_some()
+pub fn takes_modules(image: &Contents) -> bool {
+    let head = image.head(HEAD);
+    !linux_kernel::has_setup_header(&head) && multiboot::header(&head).is_some()
 }
 
 impl BootKernel {
@@ -77,7 +82,7 @@ impl BootKernel {
     /// When it is no kernel, or no whole one, or something does not fit.
     pub fn new(request: Request) -> Result<Self, KernelError> {
         let (entry, ram_size) = (request.linux_entry, request.ram_size);
-        if linux_kernel::has_setup_header(&request.image) {
+        if linux_kernel::has_setup_header(&request.image.head(HEAD)) {
             let initrd = request.modules.into_iter().next().unwrap_or_default().bytes;
             let kernel = LinuxKernel::new(request.image, initrd, &request.command_line, ram_size)?;
             return match entry {
@@ -88,14 +93,15 @@ impl BootKernel {
         if entry != LinuxEntry::Real {
             return Err(KernelError::NoBzImage);
         }
-        if let Some(header) = multiboot::header(&request.image) {
-            return multiboot::load(request, header).map(Self::Protected);
+        let image = request.image.to_vec();
+        if let Some(header) = multiboot::header(&image) {
+            return multiboot::load(request, image, header).map(Self::Protected);
         }
-        if !elf::is_elf(&request.image) {
+        if !elf::is_elf(&image) {
             return Err(KernelError::NoKernel);
         }
-        match pvh::entry(&request.image)? {
-            Some(entry) => pvh::load(request, entry).map(Self::Protected),
+        match pvh::entry(&image)? {
+            Some(entry) => pvh::load(request, image, entry).map(Self::Protected),
             None => Err(KernelError::NoEntry),
         }
     }

@@ -55,8 +55,8 @@ pub fn header(image: &[u8]) -> Option<usize> {
 }
 
 /// Places a kernel with such a header.
-pub fn load(request: Request, header: usize) -> Result<Handoff, KernelError> {
-    let Request { image, modules, name, command_line, ram_size, .. } = request;
+pub fn load(request: Request, image: Vec<u8>, header: usize) -> Result<Handoff, KernelError> {
+    let Request { modules, name, command_line, ram_size, .. } = request;
     let flags = dword(&image, header + 4)?;
     if flags & REQUIREMENTS & !UNDERSTOOD != 0 {
         return Err(KernelError::Requirement(flags & REQUIREMENTS & !UNDERSTOOD));
@@ -138,13 +138,13 @@ fn add_modules(
     let mut address = placed.high_end;
     for (number, module) in modules.iter().enumerate() {
         address = address.next_multiple_of(PAGE);
-        let size = module.bytes.len() as u64;
+        let size = module.bytes.len();
         let room = placed.ram_end.saturating_sub(address);
         if size > room {
             return Err(KernelError::Initrd(size, room));
         }
         block.load_module(number == 0, address as u32, size as u32);
-        bytes.extend_from_slice(&module.bytes);
+        bytes.extend(module.bytes.to_vec());
         let row = [address as u32, (address + size) as u32, block.add_string(&module.text), 0];
         row.iter().enumerate().for_each(|(field, value)| {
             block.put(table + 16 * number + 4 * field, &value.to_le_bytes());

@@ -37,8 +37,8 @@ pub fn entry(image: &[u8]) -> Result<Option<u64>, KernelError> {
 }
 
 /// Places a kernel with such an entry.
-pub fn load(request: Request, entry: u64) -> Result<Handoff, KernelError> {
-    let Request { image, modules, command_line, ram_size, .. } = request;
+pub fn load(request: Request, image: Vec<u8>, entry: u64) -> Result<Handoff, KernelError> {
+    let Request { modules, command_line, ram_size, .. } = request;
     let segments = Elf::read(&image)?.segments();
     let placed = place(&segments, entry, ram_size)?;
     let mut block = Block::new(&placed, &segments, modules.len());
@@ -49,13 +49,13 @@ pub fn load(request: Request, entry: u64) -> Result<Handoff, KernelError> {
     let (mut address, mut bytes) = (placed.high_end, Vec::new());
     for (number, module) in modules.iter().enumerate() {
         address = address.next_multiple_of(PAGE);
-        let size = module.bytes.len() as u64;
+        let size = module.bytes.len();
         let room = placed.ram_end.saturating_sub(address);
         if size > room {
             return Err(KernelError::Initrd(size, room));
         }
         block.load_module(number == 0, address as u32, size as u32);
-        bytes.extend_from_slice(&module.bytes);
+        bytes.extend(module.bytes.to_vec());
         // Address, size, command line (none), reserved.
         block.put(list + MODULE_ROW * number, &address.to_le_bytes());
         block.put(list + MODULE_ROW * number + 8, &size.to_le_bytes());

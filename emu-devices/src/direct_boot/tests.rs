@@ -38,8 +38,9 @@ fn elf(multiboot: bool) -> Vec<u8> {
 }
 
 fn boot(image: Vec<u8>, modules: &[usize]) -> Result<Handoff, KernelError> {
-    let modules = modules.iter().map(|&size| Module { bytes: vec![7; size], text: b"m".to_vec() }).collect();
-    let request = Request { image, modules, ram_size: 16 * MIB, ..Request::default() };
+    let modules =
+        modules.iter().map(|&size| Module { bytes: vec![7; size].into(), text: b"m".to_vec() }).collect();
+    let request = Request { image: image.into(), modules, ram_size: 16 * MIB, ..Request::default() };
     match BootKernel::new(request)? {
         BootKernel::Protected(handoff) => Ok(handoff),
         BootKernel::Real(_) => panic!("it is none"),
@@ -125,13 +126,13 @@ fn what_cannot_be_booted_is_named() {
     assert!(boot(flat(), &[room as usize]).is_ok());
     assert_eq!(boot(flat(), &[room as usize + 1]), Err(KernelError::Initrd(room + 1, room)));
     let long = Request {
-        image: flat(),
+        image: flat().into(),
         command_line: vec![b'x'; 1 << 20],
         ram_size: 16 * MIB,
         ..Request::default()
     };
     assert_eq!(BootKernel::new(long), Err(KernelError::LowMemory));
-    let wrong = Request { image: flat(), linux_entry: LinuxEntry::Long, ..Request::default() };
+    let wrong = Request { image: flat().into(), linux_entry: LinuxEntry::Long, ..Request::default() };
     assert_eq!(BootKernel::new(wrong), Err(KernelError::NoBzImage));
 }
 

@@ -5,7 +5,7 @@ use super::map::split_ram;
 use crate::acpi;
 use crate::direct_boot::BootKernel;
 use crate::fw_cfg::{FwCfg, key};
-use crate::linux_kernel::{LinuxKernel, Part};
+use crate::linux_kernel::{Large, LinuxKernel, Part};
 use crate::mc146818::Mc146818;
 use crate::ports::SERIAL;
 use crate::smbios;
@@ -95,16 +95,16 @@ pub fn offer_serial_screen(device: &mut FwCfg) {
 
 /// Offers a kernel, and the expansion ROM that boots it, to the firmware.
 pub fn offer_kernel(device: &mut FwCfg, kernel: BootKernel, boot_rom: &[u8]) {
-    let nothing = || Part { address: 0, bytes: Vec::new() };
+    let large = |part: Part| Large { address: part.address, bytes: part.bytes.into() };
     let (setup, image, initrd, command_line) = match kernel {
         BootKernel::Real(LinuxKernel { setup, kernel, initrd, command_line }) => {
-            (setup, kernel, initrd, command_line)
+            (large(setup), kernel, initrd, large(command_line))
         }
         // The ROM takes an entry as the sign that the real-mode part is a block with all that there is to know.
         BootKernel::Protected(handoff) => {
             device.set_item(key::KERNEL_ENTRY, handoff.entry.to_le_bytes());
-            let image = Part { address: 0, bytes: handoff.image };
-            (handoff.block, image, Part { address: 0, bytes: handoff.modules }, nothing())
+            let at_0 = |bytes: Vec<u8>| Large { address: 0, bytes: bytes.into() };
+            (large(handoff.block), at_0(handoff.image), at_0(handoff.modules), at_0(Vec::new()))
         }
     };
     for (address, size, data, part) in [
@@ -115,7 +115,7 @@ pub fn offer_kernel(device: &mut FwCfg, kernel: BootKernel, boot_rom: &[u8]) {
     ] {
         device.set_item(address, part.address.to_le_bytes());
         device.set_item(size, (part.bytes.len() as u32).to_le_bytes());
-        device.set_item(data, part.bytes);
+        device.set_contents(data, part.bytes);
     }
     device.add_file(KERNEL_ROM_FILE, boot_rom);
     device.add_file("bootorder", KERNEL_ROM_BOOT_ORDER);
