@@ -132,6 +132,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_is_read_late_and_what_is_gone_by_then_is_zeros() {
+        let path = std::env::temp_dir().join(format!("emu-kernel-late-{}", std::process::id()));
+        std::fs::write(&path, [7; 100]).unwrap();
+        let contents = read(&path, "a kernel").unwrap();
+        assert_eq!((contents.len(), contents.head(4)), (100, vec![7; 4]));
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
+        assert_eq!((contents.head(10), contents.behind(20).to_vec()), (vec![7; 10], vec![0; 80]));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn modules_stand_between_commas_and_have_words() {
         let found = module_list(Path::new("a b c,d,,e  f,g"));
         let expected = [("a", "a b c"), ("d,e", "d,e  f"), ("g", "g")];
