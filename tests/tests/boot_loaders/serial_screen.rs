@@ -72,14 +72,14 @@ fn grub_rescue(firmware: Firmware) {
     for engine in ["interp", "jit"] {
         let Some(mut command) = on_serial(engine, firmware) else { return };
         command.arg("--cdrom").arg(&disc);
-        // Beside the firmware's way there is GRUB's own, which needs no help.
+        // Beside the firmware's way there is GRUB's own, which needs no help and begins with a clear screen.
         talk(
             command,
             &[
                 ("Change the colors", b"c"),
                 ("grub>", b"echo on-$grub_cpu-by-firmware\r"),
                 ("on-i386-by-firmware", b"serial --unit=0\rterminal_input serial\rterminal_output serial\r"),
-                ("\ngrub> ", b"echo on-$grub_cpu-by-itself\r"),
+                ("\x1b[1;1Hgrub> ", b"echo on-$grub_cpu-by-itself\r"),
                 ("on-i386-by-itself", b""),
             ],
         );
