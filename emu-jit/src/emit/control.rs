@@ -10,6 +10,7 @@ use super::memory::Address;
 use super::{Cold, Emitter, Failed, LinkSite, R13, R14};
 use crate::analysis::{Guest, Kind, Want};
 use crate::frame::{JUMPS, PAGE, SPILL};
+use crate::groups::Way;
 use crate::jumps;
 
 impl Emitter<'_> {
@@ -42,14 +43,56 @@ impl Emitter<'_> {
         let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
         self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
+        self.store_operand(guest)?;
+        self.move_stack(-slot);
+        dynasm!(self.asm; .arch x64; =>back);
+        Ok(())
+    }
+
+    fn store_operand(&mut self, guest: &Guest) -> Result<(), Failed> {
         let insn = &guest.insn;
         if insn.op0_kind() == OpKind::Register {
             let register = self.in_register(Self::number(insn.op0_register()), R14);
-            self.store_slot(register)?;
+            self.store_slot(register)
         } else {
-            self.store_number(insn.immediate(0) as i32)?;
+            self.store_number(insn.immediate(0) as i32)
         }
-        self.move_stack(-slot);
+    }
+
+    /// How many PUSH, or how many POP, from here on find their slots by one check, so that RSP may move at last.
+    pub(super) fn stack_run(&self, index: usize) -> usize {
+        let first = &self.block[index];
+        let group = match first.stack {
+            Way::First { group, .. } | Way::Member { group } => group,
+            _ => return 1,
+        };
+        let fits = |guest: &Guest| {
+            let plain = guest.kind == Kind::Push
+                || guest.kind == Kind::Pop && usize::from(Self::number(guest.insn.op0_register())) != RSP;
+            plain && guest.kind == first.kind
+        };
+        if self.in_fast || self.mode.size() != 64 || !fits(first) {
+            return 1;
+        }
+        let others = self.block[index + 1..].iter();
+        1 + others.take_while(|guest| fits(guest) && guest.stack == Way::Member { group }).count()
+    }
+
+    /// Emits those.
+    pub(super) fn several_on_stack(&mut self, index: usize, count: usize) -> Result<(), Failed> {
+        let first = &self.block[index];
+        let (miss, back) = self.way_out_of(first.stack);
+        let pushes = first.kind == Kind::Push;
+        let (slot, want) = if pushes { (-self.slot(), Want::Write) } else { (self.slot(), Want::Read) };
+        self.stack_slot(first, RSP, slot.min(0), want, miss)?;
+        let place = self.place;
+        for nth in 0..count {
+            self.index = index + nth;
+            self.place = place.beside(i64::from(slot) * nth as i64);
+            let guest = &self.block[index + nth];
+            if pushes { self.store_operand(guest)? } else { self.load_operand(guest)? }
+        }
+        self.move_stack(slot * count as i32);
         dynasm!(self.asm; .arch x64; =>back);
         Ok(())
     }
@@ -72,16 +115,21 @@ impl Emitter<'_> {
         let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
         self.stack_slot(guest, RSP, 0, Want::Read, miss)?;
-        let number = Self::number(guest.insn.op0_register());
-        let register = Self::pinned(number).unwrap_or(R14);
-        self.load(register, slot as u32)?;
-        if register == R14 {
-            dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
-        }
-        if usize::from(number) != RSP {
+        self.load_operand(guest)?;
+        if usize::from(Self::number(guest.insn.op0_register())) != RSP {
             self.move_stack(slot);
         }
         dynasm!(self.asm; .arch x64; =>back);
+        Ok(())
+    }
+
+    fn load_operand(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let number = Self::number(guest.insn.op0_register());
+        let register = Self::pinned(number).unwrap_or(R14);
+        self.load(register, self.slot() as u32)?;
+        if register == R14 {
+            dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
+        }
         Ok(())
     }
 

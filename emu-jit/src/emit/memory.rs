@@ -45,6 +45,11 @@ impl Spot {
         Self { index, displacement, ..Self::R13 }
     }
 
+    /// So many bytes further.
+    pub(super) fn beside(self, distance: i64) -> Self {
+        Self { displacement: self.displacement + distance, ..self }
+    }
+
     fn operand(self) -> MemoryOperand {
         MemoryOperand::new(
             self.base,

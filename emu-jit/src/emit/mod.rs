@@ -337,10 +337,15 @@ impl<'a> Emitter<'a> {
     }
 
     fn body(&mut self) -> Result<(), Failed> {
-        for index in 0..self.block.len() {
+        let mut next = 0;
+        while next < self.block.len() {
+            let index = next;
             self.index = index;
             let guest = &self.block[index];
+            let together = self.stack_run(index);
+            next += together;
             match guest.kind {
+                _ if together > 1 => self.several_on_stack(index, together)?,
                 Kind::Native => self.native(guest)?,
                 Kind::Nothing => {}
                 Kind::Push => self.push(guest)?,
