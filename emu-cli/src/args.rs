@@ -87,6 +87,14 @@ pub struct FuzzArgs {
     #[arg(long, value_name = "BITS", default_value = "both")]
     pub bits: Bits,
 
+    /// With host: processes that work side by side [default: one for each processor of the host]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub jobs: Option<u64>,
+
+    /// The part of the cases that this process does, as one of the `--jobs` of another
+    #[arg(long, value_name = "K", hide = true, requires = "jobs")]
+    pub part: Option<u64>,
+
     /// Programs of system instructions in every mode, instead of single instructions; --cases counts programs then
     #[arg(long)]
     pub programs: bool,

@@ -15,7 +15,7 @@ use emu_diff::random::Random;
 use emu_diff::undefined::undefined_flags;
 use emu_diff::vector::Vector;
 use iced_x86::OpKind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::qemu_process::Depth;
 use super::recipe::{EngineKind, Recipe};
@@ -56,7 +56,7 @@ pub(super) struct Report {
 }
 
 /// The first difference of its kind.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Difference {
     /// Code of 32 or 64 bits.
     pub bits: u32,
@@ -96,6 +96,9 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
     let mut findings = programs::Findings::default();
     if args.against == Against::Host {
         host::run(args, &mut report, &bar)?;
+        if args.part.is_some() {
+            return Ok(Outcome::Done);
+        }
     }
     for n in 0.. {
         if report.cases >= args.cases {

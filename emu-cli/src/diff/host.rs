@@ -1,4 +1,7 @@
 //! `emu diff fuzz --against host`: random instructions of user code on the host's processor and on the interpreter.
+//!
+//! A process can run instructions on one thread only, since it gives its signals and low addresses to them. So each
+//! processor of the host gets a process of its own ([`parts`](super::parts)), which does every n-th encoding.
 
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -20,7 +23,7 @@ mod on_x86 {
 
     use anyhow::bail;
     use emu_diff::fuzz::cases::{self, Encoding};
-    use emu_diff::fuzz::places::PAGE;
+    use emu_diff::fuzz::places::{PAGE, Registers};
     use emu_diff::host::shrink::{kind, shrink, vector};
     use emu_diff::host::{Case, Oracle, host_lacks, is_implemented, subjects};
     use emu_diff::random::Random;
@@ -29,12 +32,15 @@ mod on_x86 {
     use super::{FuzzArgs, ProgressBar, Report, Result};
     use crate::args::Bits;
     use crate::diff::fuzz::Difference;
+    use crate::diff::parts::{self, Teller};
 
     /// Cases that share an encoding.
     const PER_ENCODING: u64 = 16;
     /// Attempts to make an encoding of a form.
     const ATTEMPTS: usize = 64;
-    /// Encodings between two looks at the progress bar.
+    /// Encodings that find the same memory.
+    const PER_PAGE: u64 = 8;
+    /// Encodings between two words about the progress.
     const LOOK: u64 = 256;
 
     /// Runs cases until there are enough.
@@ -46,15 +52,26 @@ mod on_x86 {
         if !lacks.is_empty() {
             bail!("--against host: this processor lacks {}", lacks.join(", "));
         }
+        match args.part {
+            Some(part) => one(args, part, args.jobs.unwrap_or(1)),
+            None => parts::run(args, report, bar),
+        }
+    }
+
+    /// Does every `of`-th encoding, beginning with that number, and tells the parent process.
+    fn one(args: &FuzzArgs, part: u64, of: u64) -> Result<()> {
         let mut oracle = Oracle::new().map_err(|why| anyhow::anyhow!("--against host: {why}"))?;
         let forms = [subjects(64), subjects(32)];
         let mut seen = HashSet::new();
-        for n in 0.. {
-            if report.cases >= args.cases {
+        let (mut page, mut data) = (None, [0; PAGE]);
+        let (mut cases, wanted) = (0, args.cases.div_ceil(of));
+        let mut teller = Teller::default();
+        for (turn, n) in (part..).step_by(of as usize).enumerate() {
+            if cases >= wanted {
                 break;
             }
-            if n % LOOK == 0 {
-                bar.set_position(report.cases);
+            if (turn as u64).is_multiple_of(LOOK) {
+                teller.cases(cases)?;
             }
             let narrow = match args.bits {
                 Bits::Wide => 0,
@@ -69,27 +86,26 @@ mod on_x86 {
             if let Err(gap) = oracle.load(&e, bits) {
                 bail!("{code:?}: {gap}");
             }
-            let mut data = [0; PAGE];
-            cases::memory(random, &mut data);
+            // Which memory it is depends on the seed alone.
+            if page != Some(seed / PER_PAGE) {
+                page = Some(seed / PER_PAGE);
+                cases::memory(&mut Random::new(!(seed / PER_PAGE)), &mut data);
+            }
+            let mut case = Case { before: Registers::default(), data };
             for _ in 0..PER_ENCODING {
-                report.cases += 1;
-                let before = cases::registers(&e, bits, random, &mut data);
-                let case = Case { before, data };
+                cases += 1;
+                case.before = cases::registers(&e, bits, random, &mut case.data);
                 let (found, _) = oracle.compare(&e, &case);
                 if !found.is_empty() && seen.insert((bits, code, kind(&found))) {
-                    let (case, fields, host) = shrink(&mut oracle, &e, case);
+                    let key = format!("{bits} {code:?} {:?}", kind(&found));
+                    let (case, fields, host) = shrink(&mut oracle, &e, case.clone());
                     let line = vector(bits, &e, &case, &host, oracle.data());
-                    report.differences.push(Difference {
-                        bits,
-                        seed,
-                        instruction: text(&e),
-                        fields,
-                        vector: line.map(|line| line.to_string()),
-                    });
+                    let vector = line.map(|line| line.to_string());
+                    teller.found(key, Difference { bits, seed, instruction: text(&e), fields, vector })?;
                 }
             }
         }
-        Ok(())
+        teller.cases(cases)
     }
 
     fn encoding(code: Code, bits: u32, random: &mut Random) -> Option<Encoding> {

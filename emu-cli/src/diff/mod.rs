@@ -4,6 +4,7 @@ mod engines;
 mod fuzz;
 mod host;
 mod overlay;
+mod parts;
 mod programs;
 mod progress;
 mod qemu;
