@@ -18,11 +18,11 @@ use emu_diff::listing::Place;
 use emu_diff::qemu::follow::Follower;
 use emu_diff::qemu::lockstep::{Lockstep, Next};
 use emu_diff::random::Random;
-use emu_diff::state::State;
+use emu_diff::state::{State, Vectors};
 use emu_jit::Translator;
 
 /// Instructions of the image that run.
-const STEPS: usize = 100_000;
+const STEPS: usize = 60_000;
 
 /// What goes wrong after an instruction; true when it did.
 type Wrong = fn(&mut Cpu, &State) -> bool;
@@ -133,6 +133,41 @@ const BUGS: &[Bug] = &[
             written
         },
     },
+    Bug {
+        name: "C1 of an x87 stack overflow, lost",
+        mnemonics: &["fld", "fild", "fbld", "fld1", "fldz", "fldpi", "fldl2e", "fldl2t", "fldlg2", "fldln2"],
+        wrong: |cpu, _| {
+            const C1: u16 = 1 << 9;
+            let overflowed = cpu.fpu.status & C1 != 0;
+            cpu.fpu.status &= !C1;
+            overflowed
+        },
+    },
+    Bug {
+        name: "a page fault whose error code has the other W/R",
+        mnemonics: &["*"],
+        wrong: |cpu, before| {
+            let faulted = cpu.cr2 != before.cr2;
+            let raised = cpu.fault_chain.last_mut().filter(|raised| faulted && raised.exception.vector == 14);
+            raised.map(|raised| raised.exception.error ^= 2).is_some()
+        },
+    },
+    Bug {
+        name: "a limit that is not checked",
+        mnemonics: &["mov", "add", "sub", "and", "or", "xor", "cmp", "test"],
+        wrong: |cpu, before| {
+            let faulted = cpu.regs[RIP] & !0xfff != before.rip & !0xfff;
+            let missed =
+                faulted && cpu.fault_chain.last().is_some_and(|raised| raised.exception.vector == 13);
+            if missed {
+                // It goes on in the next slot as if nothing had been.
+                cpu.regs[..16].copy_from_slice(&before.regs);
+                cpu.regs[RIP] = (before.rip & !15) + 16;
+                cpu.set_flags(before.flags);
+            }
+            missed
+        },
+    },
     Bug { name: "SF of POPF", mnemonics: &["popf", "popfd", "popfq"], wrong: |cpu, _| flip(cpu, SF) },
 ];
 
@@ -195,11 +230,35 @@ fn log(image: &[u8]) -> String {
     let mut text = String::new();
     for count in 1..=STEPS {
         write_step(&mut text, &State::of(machine.cpu()));
+        write_vectors(&mut text, &Vectors::of(machine.cpu()));
+        let exceptions = machine.cpu().counters.exceptions;
         if machine.run(count as u64) != Stop::Limit {
             break;
         }
+        let cpu = machine.cpu();
+        if cpu.counters.exceptions != exceptions
+            && let Some(raised) = cpu.fault_chain.last().map(|last| last.exception)
+        {
+            let line = format!("     0: v={:02x} e={:04x} i=0 cpl=0\n", raised.vector, raised.error);
+            text.push_str(&line);
+        }
     }
     text
+}
+
+fn write_vectors(text: &mut String, v: &Vectors) {
+    let top = v.status >> 11 & 7;
+    let mut line = |part: std::fmt::Arguments<'_>| writeln!(text, "{part}").expect("memory");
+    line(format_args!(
+        "FCW={:04x} FSW={:04x} [ST={top}] FTW={:02x} MXCSR={:08x}",
+        v.control, v.status, v.valid, v.mxcsr
+    ));
+    for (n, (significand, sign_exponent)) in v.x87.iter().enumerate() {
+        line(format_args!("FPR{n}={significand:016x} {sign_exponent:04x}"));
+    }
+    for (n, [a, b, c, d]) in v.ymm.iter().enumerate() {
+        line(format_args!("YMM{n:02}={d:016x} {c:016x} {b:016x} {a:016x}"));
+    }
 }
 
 fn write_step(text: &mut String, s: &State) {

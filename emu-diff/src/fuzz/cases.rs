@@ -299,7 +299,31 @@ fn prepare_memory(
         return;
     }
     let Some(slot) = data.get_mut(offset..offset + 8) else { return };
-    if random.below(4) != 0 {
+    let left = u64::from_le_bytes(slot.try_into().unwrap_or_default());
+    // What lay there may lead to the instruction itself, which would never end.
+    let to_itself = [left, left & 0xffff_ffff].iter().any(|to| (START..START + 16).contains(to));
+    if random.below(4) != 0 || to_itself {
         slot.copy_from_slice(&(CODE + random.below(0x7f0)).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_branch_by_way_of_memory_leads_to_itself() {
+        // jmp [esi]
+        let e = decoded(32, &[0xff, 0x26]);
+        for seed in 0..200 {
+            let mut data = [0; PAGE];
+            for at in (0..PAGE).step_by(4) {
+                data[at..at + 4].copy_from_slice(&(START as u32).to_le_bytes());
+            }
+            let r = registers(&e, 32, &mut Random::new(seed), &mut data);
+            let Some(at) = memory_operand(&e.insn, &r, 32).checked_sub(DATA) else { continue };
+            let slot = data.get(at as usize..at as usize + 4);
+            assert_ne!(slot, Some(&(START as u32).to_le_bytes()[..]), "seed {seed}");
+        }
     }
 }

@@ -163,9 +163,11 @@ impl<R: Read> Lockstep<'_, R> {
         let cpu = self.machine.cpu_mut();
         let leaf = (cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
         let leaf = (leaf.0, if WITH_SUBLEAVES.contains(&leaf.0) { leaf.1 } else { 0 });
-        let answer = self.answers.get(&leaf);
-        let Some(&[eax, ebx, mut ecx, edx]) = answer.filter(|_| !depends_on_xcr0(leaf)) else { return false };
-        // Bits that show what the guest has switched on.
+        let Some(&[eax, mut ebx, mut ecx, edx]) = self.answers.get(&leaf) else { return false };
+        // What shows what the guest has switched on.
+        if leaf == (0xd, 0) {
+            ebx = area_size(&self.answers, cpu.fpu.xcr0);
+        }
         let shown = match leaf.0 {
             1 => Some((27, cpu.cr4 & CR4_OSXSAVE != 0)),
             7 => Some((4, cpu.cr4 & CR4_PKE != 0)),
@@ -210,9 +212,11 @@ impl<R: Read> Lockstep<'_, R> {
     }
 }
 
-/// Does it give a size that depends on XCR0?
-fn depends_on_xcr0(leaf: (u32, u32)) -> bool {
-    matches!(leaf, (0xd, 0 | 1))
+/// Bytes that XSAVE takes with these components: SDM vol. 1, "Standard Format of XSAVE Area".
+fn area_size(answers: &Answers, components: u64) -> u32 {
+    const LEGACY_AND_HEADER: u32 = 576;
+    let end = |n: u32| answers.get(&(0xd, n)).map_or(0, |[size, offset, ..]| size + offset);
+    (2..32).filter(|n| components >> n & 1 != 0).map(end).fold(LEGACY_AND_HEADER, u32::max)
 }
 
 /// Does QEMU end a block behind such an instruction, although it is no branch?
@@ -285,4 +289,15 @@ fn undefined_after(block: &[(Place, State)]) -> u64 {
         let written = if shifts && new == 0 { 0 } else { flags_of(insn.rflags_modified()) };
         undefined & !written | new & eflags::OSZAPC
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_xsave_area_ends_with_its_last_component() {
+        let answers = [((0xd, 2), [256, 576, 0, 0]), ((0xd, 9), [8, 2688, 0, 0])].into();
+        assert_eq!([3, 7, 0x207].map(|components| area_size(&answers, components)), [576, 832, 2696]);
+    }
 }
