@@ -65,7 +65,7 @@ mod on_x86 {
         let mut seen = HashSet::new();
         let (mut page, mut data) = (None, [0; PAGE]);
         let (mut cases, wanted) = (0, args.cases.div_ceil(of));
-        let mut teller = Teller::default();
+        let mut teller = Teller;
         for (turn, n) in (part..).step_by(of as usize).enumerate() {
             if cases >= wanted {
                 break;

@@ -24,7 +24,7 @@ enum Line {
 }
 
 /// A part's way to its parent. When nobody listens any more, the part ends with an error.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Teller;
 
 impl Teller {
