@@ -7,6 +7,7 @@
 
 mod debian;
 mod floppy;
+mod kvm;
 mod linux;
 mod xv6;
 
