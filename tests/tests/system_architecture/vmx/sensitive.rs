@@ -184,7 +184,7 @@ fn bitmaps_choose_the_ports_and_msrs_that_exit() {
         a.rdmsr()
     });
     let of: Vec<_> = seen.iter().map(|exit| (exit.reason, exit.qualification)).collect();
-    let port = |port: u64, size: u64, input: u64| (30, size - 1 | input << 3 | port << 16);
+    let port = |port: u64, size: u64, input: u64| (30, (size - 1) | input << 3 | port << 16);
     assert_eq!(of, [port(0x8009, 4, 1), port(0x800a, 2, 0), (32, 0), (31, 0)]);
 }
 
