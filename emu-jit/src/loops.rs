@@ -96,17 +96,20 @@ impl Loop {
         for access in accesses {
             match place(&access, &block, &held, &mut found) {
                 Some(number) => {
-                    members.push((number, access.index, access.stack));
                     *access.way(&mut block) = Way::Member { group: number as u8 };
-                    let run = &found[number].1;
-                    block[access.index].aligned = !access.stack
-                        && needs_alignment(&block[access.index].insn)
-                        && run
-                            .aligned
-                            .is_some_and(|(at, size)| access.size == size && (access.at - at) % size == 0);
+                    members.push((number, access));
                 }
                 None => others.push(access),
             }
+        }
+        for (number, access) in &members {
+            // Aligned to more is aligned to less.
+            block[access.index].aligned = !access.stack
+                && needs_alignment(&block[access.index].insn)
+                && found[*number]
+                    .1
+                    .aligned
+                    .is_some_and(|(at, size)| size >= access.size && (access.at - at) % access.size == 0);
         }
         if mode.size() == 64 {
             fold(&block, &members, &mut found);
@@ -153,7 +156,7 @@ fn remember(
 }
 
 /// Finds the registers of runs that no instruction of the loop writes, and that all accesses name.
-fn fold(block: &[Guest], members: &[(usize, usize, bool)], found: &mut [(Key, Run)]) {
+fn fold(block: &[Guest], members: &[(usize, Access)], found: &mut [(Key, Run)]) {
     let stack = block
         .iter()
         .any(|guest| matches!(guest.kind, Kind::Push | Kind::PushMemory | Kind::Pop | Kind::Leave));
@@ -161,7 +164,7 @@ fn fold(block: &[Guest], members: &[(usize, usize, bool)], found: &mut [(Key, Ru
     let stays = |number: u8| written >> number & 1 == 0;
     for (number, (_, run)) in found.iter_mut().enumerate() {
         let all = |names: &dyn Fn(&Guest) -> bool| {
-            members.iter().all(|&(of, index, stack)| of != number || !stack && names(&block[index]))
+            members.iter().all(|(of, access)| *of != number || !access.stack && names(&block[access.index]))
         };
         let is =
             |register: Register, number: u8| register.is_gpr() && register.number() == usize::from(number);
@@ -217,7 +220,8 @@ fn place(
         let run = &mut found[number].1;
         run.write |= write;
         (run.low, run.high) = (run.low.min(access.at), run.high.max(end));
-        run.aligned = run.aligned.or(aligned);
+        // The most that one of its accesses asks for.
+        run.aligned = [run.aligned, aligned].into_iter().flatten().max_by_key(|(_, size)| *size);
         return Some(number);
     }
     if found.len() == GROUPS {
