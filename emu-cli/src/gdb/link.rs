@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::packets;
 use gdbstub::conn::Connection;
@@ -14,10 +14,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a standing machine waits for the next packet before the main loop looks around.
 pub const NAP: Duration = Duration::from_millis(10);
 
+/// How long a machine that was just spoken to looks for the next packet before it sleeps: processors that sleep take as long to wake
+/// up as several steps take.
+const ALERT: Duration = Duration::from_micros(200);
+
 /// A connection.
 #[derive(Debug)]
 pub struct Link {
     stream: TcpStream,
+    /// The last look found something.
+    spoken_to: bool,
     out: Vec<u8>,
     addition: Option<&'static str>,
 }
@@ -32,7 +38,7 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(NAP))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, out: Vec::new(), addition: None })
+        Ok(Self { stream, spoken_to: false, out: Vec::new(), addition: None })
     }
 
     /// Reads what has arrived; 0 bytes when nothing has, for a moment if `wait` is set.
@@ -40,16 +46,28 @@ impl Link {
     /// # Errors
     /// When the connection is gone; also when the other side has closed it.
     pub fn receive(&mut self, buffer: &mut [u8], wait: bool) -> io::Result<usize> {
-        if !wait && poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&Timespec::default())) != Ok(1)
-        {
+        if !wait && !self.has_arrived() {
             return Ok(0);
+        }
+        if wait && std::mem::take(&mut self.spoken_to) {
+            let begun = Instant::now();
+            while !self.has_arrived() && begun.elapsed() < ALERT {
+                std::thread::yield_now();
+            }
         }
         match self.stream.read(buffer) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                self.spoken_to = true;
+                Ok(count)
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
             Err(error) => Err(error),
         }
+    }
+
+    fn has_arrived(&self) -> bool {
+        poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
     }
 
     /// Adds this to the end of the next packet that is sent.
