@@ -265,7 +265,7 @@ fn processors_are_threads() {
     assert!(stop.starts_with("T02") || stop.starts_with("T05") && stop.contains("thread:p01.02;"), "{stop}");
 }
 
-/// Steps through the protocol in a second, at least: what the README promises.
+/// Steps through the protocol in a second, at least: the aim, where the two sides need not wake each other up.
 const RATE: f64 = 50_000.0;
 
 #[test]
