@@ -161,8 +161,7 @@ impl<R: Read> Lockstep<'_, R> {
             return false;
         }
         let cpu = self.machine.cpu_mut();
-        let leaf = (cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
-        let leaf = (leaf.0, if WITH_SUBLEAVES.contains(&leaf.0) { leaf.1 } else { 0 });
+        let leaf = answering(&self.answers, cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
         let Some(&[eax, mut ebx, mut ecx, edx]) = self.answers.get(&leaf) else { return false };
         // What shows what the guest has switched on.
         if leaf == (0xd, 0) {
@@ -210,6 +209,18 @@ impl<R: Read> Lockstep<'_, R> {
         cpu.set_flags(theirs.flags);
         true
     }
+}
+
+/// The leaf and subleaf whose answer CPUID gives: the highest basic leaf's for one beyond the last of its range. SDM vol. 2, "CPUID".
+fn answering(answers: &Answers, leaf: u32, subleaf: u32) -> (u32, u32) {
+    let last = |range: u32| answers.get(&(range, 0)).map_or(0, |[last, ..]| *last);
+    let range = match leaf {
+        0x4000_0000..0x8000_0000 => 0x4000_0000,
+        0x8000_0000.. => 0x8000_0000,
+        _ => 0,
+    };
+    let leaf = if leaf > last(range) { last(0) } else { leaf };
+    (leaf, if WITH_SUBLEAVES.contains(&leaf) { subleaf } else { 0 })
 }
 
 /// Bytes that XSAVE takes with these components: SDM vol. 1, "Standard Format of XSAVE Area".
@@ -299,5 +310,18 @@ mod tests {
     fn an_xsave_area_ends_with_its_last_component() {
         let answers = [((0xd, 2), [256, 576, 0, 0]), ((0xd, 9), [8, 2688, 0, 0])].into();
         assert_eq!([3, 7, 0x207].map(|components| area_size(&answers, components)), [576, 832, 2696]);
+    }
+
+    #[test]
+    fn cpuid_beyond_its_range_answers_as_the_highest_basic_leaf() {
+        let answers = Answers::from([
+            ((0, 0), [0xd, 0, 0, 0]),
+            ((0x4000_0000, 0), [0x4000_0001, 0, 0, 0]),
+            ((0x8000_0000, 0), [0x8000_000a, 0, 0, 0]),
+        ]);
+        let asked = |leaf| answering(&answers, leaf, 3);
+        assert_eq!([asked(1), asked(7), asked(0xd)], [(1, 0), (7, 3), (0xd, 3)]);
+        assert_eq!([asked(0x4000_0001), asked(0x8000_000a)], [(0x4000_0001, 0), (0x8000_000a, 0)]);
+        assert_eq!([asked(0x15), asked(0x4000_0100), asked(0x8000_001d)], [(0xd, 3); 3]);
     }
 }
