@@ -1,6 +1,6 @@
 //! The transcendental functions of the x87 unit. Software computes them, for the same results on every host, while the rest
-//! of the guest's x87 state stays in the host's unit: a thunk saves the state for this module to look at, takes the operands
-//! off the stack, and loads the results.
+//! of the guest's x87 state stays in the host's unit: a thunk takes the operands off the stack for this
+//! module, and loads the results.
 //!
 //! A last result is not loaded as it is, but as the number next to it toward zero, or itself, and something to add: the
 //! addition rounds to the result and leaves PE and C1 as the function would. That holds where the control word asks for
@@ -17,14 +17,21 @@ pub const TAKES_TWO: u32 = 1 << 8;
 /// Bit of a function's number: it has two results.
 pub const GIVES_TWO: u32 = 1 << 9;
 
-/// Offset in the area of the result to push first, where there are two; software may use the area from 464 on.
+/// Offset in the area of the status word, which only the thunk looks at.
+pub const STATUS: i32 = 2;
+/// Offset of the operand from ST(0), where FXSAVE has it.
+pub const OPERAND: i32 = 32;
+/// Offset of that from ST(1).
+pub const SECOND: i32 = 48;
+/// Offset of room for FNSTENV, of 28 bytes.
+pub const ENVIRONMENT: i32 = 96;
+
+/// Offset of the result to push first, where there are two; software may use the area from 464 on.
 pub const FIRST: i32 = 464;
 /// Offset of the number to push last.
 pub const LAST: i32 = 480;
 /// Offset of what to add to it, in double precision.
 pub const MORE: i32 = 496;
-
-const C2: u16 = 1 << 10;
 
 /// The number of an instruction's function.
 pub fn number(mnemonic: M) -> Option<u32> {
@@ -41,29 +48,23 @@ pub fn number(mnemonic: M) -> Option<u32> {
     })
 }
 
-/// Computes a function of the operands in an area that FXSAVE wrote. 0 when it declines, and nothing has changed.
+/// Computes a function of the operands in an area, where nothing else of the state is. 0 when it declines.
 pub extern "sysv64" fn compute(area: &mut X87Area, function: u32) -> u64 {
     u64::from(try_to(area, function).is_some())
 }
 
+/// To the nearest, 64 bits, all exceptions masked, as the thunk has made sure.
+const CONTROL_WORD: u16 = 0x037f;
+
 fn try_to(area: &mut X87Area, function: u32) -> Option<()> {
-    let word = |at: usize| u16::from_le_bytes([area.0[at], area.0[at + 1]]);
-    let (control, status, valid) = (word(0), word(2), area.0[4]);
-    // Rounding to the nearest, 64 bits, all exceptions masked.
-    if control & 0x0f3f != 0x033f || status & C2 != 0 {
-        return None;
-    }
-    let holds = |i: u16| valid >> (((status >> 11) + i) & 7) & 1 != 0;
-    let register = |i: usize| {
-        let at = 32 + 16 * i;
+    let register = |at: i32| {
+        let at = at as usize;
         let significand = area.0[at..at + 8].try_into().expect("eight bytes");
-        F80 { sign_exponent: word(at + 8), significand: u64::from_le_bytes(significand) }
+        let sign_exponent = u16::from_le_bytes([area.0[at + 8], area.0[at + 9]]);
+        F80 { sign_exponent, significand: u64::from_le_bytes(significand) }
     };
-    if !holds(0) || function & TAKES_TWO != 0 && !holds(1) || function & GIVES_TWO != 0 && holds(7) {
-        return None;
-    }
-    let env = Env::from_control_word(control);
-    let (st0, st1) = (register(0), register(1));
+    let env = Env::from_control_word(CONTROL_WORD);
+    let (st0, st1) = (register(OPERAND), register(SECOND));
     let one = F80 { sign_exponent: 0x3fff, significand: 1 << 63 };
     let (out, pushed) = match function & 0xff {
         0 => (softfloat::sine(st0, &env)?, None),
