@@ -399,7 +399,7 @@ fn x87_functions_leave_what_their_handlers_leave() {
         &[0xd9, 0xf1], // fyl2x
         &[0xd9, 0xf9], // fyl2xp1
     ];
-    let between: [&[u8]; 9] = [
+    let between: [&[u8]; 13] = [
         &[0xdf, 0xe0, 0x48, 0x01, 0xc6], // fnstsw ax; add rsi, rax
         &[0xdd, 0x1b],                   // fstp qword [rbx]
         &[0xdb, 0x3b],                   // fstp tbyte [rbx]
@@ -409,6 +409,10 @@ fn x87_functions_leave_what_their_handlers_leave() {
         &[0xd9, 0xee],                   // fldz
         &[0xd9, 0xeb],                   // fldpi
         &[0xdb, 0xe3],                   // fninit
+        &[0xd8, 0xd1],                   // fcom st1
+        &[0xd9, 0xe5],                   // fxam
+        &[0xd9, 0xf7],                   // fincstp
+        &[0xdd, 0xc1],                   // ffree st1
     ];
     let mut random = Random::new(17);
     for seed in 0..setting("EMU_PROGRAMS", 300) {
