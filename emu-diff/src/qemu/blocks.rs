@@ -233,6 +233,7 @@ fn area_size(answers: &Answers, components: u64) -> u32 {
 /// Does QEMU end a block behind such an instruction, although it is no branch?
 fn ends_block(insn: &Instruction) -> bool {
     insn.is_privileged()
+        || is_repeated(insn)
         || matches!(
             insn.op0_register(),
             Register::SS | Register::DS | Register::ES | Register::FS | Register::GS
@@ -260,6 +261,10 @@ fn ends_block(insn: &Instruction) -> bool {
                 | M::Fxrstor
                 | M::Pause
         )
+}
+
+fn is_repeated(insn: &Instruction) -> bool {
+    insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix())
 }
 
 /// Does the next branch behind here, in this page, lead here?
@@ -323,5 +328,13 @@ mod tests {
         assert_eq!([asked(1), asked(7), asked(0xd)], [(1, 0), (7, 3), (0xd, 3)]);
         assert_eq!([asked(0x4000_0001), asked(0x8000_000a)], [(0x4000_0001, 0), (0x8000_000a, 0)]);
         assert_eq!([asked(0x15), asked(0x4000_0100), asked(0x8000_001d)], [(0xd, 3); 3]);
+    }
+
+    /// Debian's kernel has a loop right behind a REP STOSQ.
+    #[test]
+    fn a_repeated_string_instruction_ends_a_block() {
+        let ends = |code: &[u8]| ends_block(&Decoder::new(64, code, DecoderOptions::NONE).decode());
+        assert!(ends(&[0xf3, 0x48, 0xab]) && ends(&[0xf2, 0xae]) && ends(&[0xf3, 0x6c]));
+        assert!(!ends(&[0x48, 0xab]) && !ends(&[0xf3, 0x0f, 0x10, 0x00]));
     }
 }
