@@ -24,6 +24,12 @@ const MOST_EXITS: usize = 6;
 const MOST_ROUNDS: usize = 4;
 const MOST_UNROLLED: usize = 24;
 
+/// Most rounds, in a block that begins before it, of a loop that the block comes to, and instructions in all of them.
+const MOST_ROUNDS_ON_THE_WAY: usize = 3;
+const MOST_ON_THE_WAY: usize = 48;
+/// Most instructions in a block with them.
+const MOST_WITH_ROUNDS: usize = 112;
+
 /// How an instruction is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -142,17 +148,30 @@ impl Guest {
     }
 }
 
-/// Decodes the block at `offset` of a page, up to `most` instructions. Empty when its first instruction leaves the
-/// page. With `merge`, one check may serve several memory accesses.
+/// Which block is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Offset in the page of its first instruction.
+    pub offset: usize,
+    /// Mode of the processor.
+    pub mode: Mode,
+    /// What the processor can do.
+    pub features: Features,
+    /// Most instructions.
+    pub most: usize,
+    /// One check may serve several memory accesses.
+    pub merge: bool,
+}
+
+/// Decodes a block of a page. Empty when its first instruction leaves the page. `hot` tells of a place in the page whether
+/// control came there often.
 pub fn block(
     bytes: &[u8],
-    offset: usize,
-    mode: Mode,
-    features: Features,
-    most: usize,
-    merge: bool,
+    request: Request,
+    hot: impl Fn(u16) -> bool,
     factory: &mut InstructionInfoFactory,
 ) -> Vec<Guest> {
+    let Request { offset, mode, features, most, merge } = request;
     let options = gate::decoder_options(features);
     let mut block = Vec::new();
     let (mut at, mut exits) = (offset, 0);
@@ -165,12 +184,21 @@ pub fn block(
         at = offset + usize::from(op.end);
         let guest = classify(insn, op, mode, factory);
         exits += usize::from(guest.kind == Kind::Branch);
-        let back = guest.kind == Kind::Branch && guest.insn.near_branch_target() == offset as u64;
-        let last = guest.ends() || back || exits > MOST_EXITS;
+        let target = (guest.kind == Kind::Branch).then(|| guest.insn.near_branch_target());
+        let back = target == Some(offset as u64);
+        let ends = guest.ends();
         block.push(guest);
         if back {
             unroll(&mut block, exits, most);
+        } else if merge
+            && let Some(target) = target
+            && (offset as u64..at as u64).contains(&target)
+            && most == MOST
+            && hot(target as u16)
+        {
+            exits += go_round(&mut block, target - offset as u64, exits);
         }
+        let last = ends || back || exits > MOST_EXITS;
         if last {
             break;
         }
@@ -192,6 +220,29 @@ fn unroll(block: &mut Vec<Guest>, exits: usize, most: usize) {
         }
         block.extend_from_slice(&body);
     }
+}
+
+/// Where the block has come to the end of a loop within it that goes round for more than once, adds rounds: many loops
+/// have few. Returns the conditional jumps that it added. `start` is the loop's, from that of the block.
+fn go_round(block: &mut Vec<Guest>, start: u64, exits: usize) -> usize {
+    let Some(first) = block.iter().rposition(|guest| u64::from(guest.op.start()) == start) else {
+        return 0;
+    };
+    let body = block[first..].to_vec();
+    let exits_in_body = body.iter().filter(|guest| guest.kind == Kind::Branch).count();
+    let more = (MOST_ROUNDS_ON_THE_WAY.min(MOST_ON_THE_WAY / body.len()).saturating_sub(1))
+        .min(MOST_EXITS.saturating_sub(exits) / exits_in_body)
+        .min((MOST_WITH_ROUNDS - block.len()) / body.len());
+    if body.iter().any(|guest| guest.kind == Kind::CallOut) {
+        return 0;
+    }
+    for _ in 0..more {
+        if let Some(last) = block.last_mut() {
+            last.turns = true;
+        }
+        block.extend_from_slice(&body);
+    }
+    more * exits_in_body
 }
 
 /// Decides what depends on the block as a whole.

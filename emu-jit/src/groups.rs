@@ -11,10 +11,10 @@
 //! it. Keeps: an access is made only where the guest's own is, so faults, chips and writes to code are met as before.
 
 use emu_core::cpu::{RBP, RSP};
-use iced_x86::{Mnemonic as M, OpKind, Register};
+use iced_x86::{Instruction, Mnemonic as M, OpKind, Register};
 
 use crate::analysis::{Guest, Kind, Want, needs_alignment};
-use crate::frame::GROUPS;
+use crate::frame::{GROUPS, PINNED};
 use crate::mode::Mode;
 
 /// Bytes that one check may cover. The longer, the more often it meets the end of a page.
@@ -36,11 +36,15 @@ pub enum Way {
         below: i32,
         /// Length of the stretch.
         span: i32,
+        /// The base register is part of the distance: it holds the same for all of the group.
+        folds: bool,
     },
     /// As the group's first access found it.
     Member {
         /// Number of the group.
         group: u8,
+        /// The base register is part of the distance.
+        folds: bool,
     },
     /// In the fast copy of a loop: the page that it met last is tried first.
     Recent {
@@ -212,6 +216,13 @@ impl Values {
         Some((Key { base, index, segment }, self.cut(constant)))
     }
 
+    /// The number in the base register of a memory operand that needs more than one step to add its registers.
+    fn worth_adding(&self, insn: &Instruction, mode: Mode) -> Option<i64> {
+        let base = insn.memory_base();
+        let steps = insn.memory_index() != Register::None || base.is_gpr() && base.number() >= PINNED.len();
+        (mode.size() == 64 && base.is_gpr() && steps).then(|| self.held[base.number()].1)
+    }
+
     /// The address of the stack slot, with the kind of access.
     fn slot(&self, guest: &Guest, mode: Mode) -> Option<(Key, i64, Want)> {
         let size = if self.wide { 8 } else { 4 };
@@ -239,6 +250,8 @@ pub(crate) struct Access {
     pub key: Key,
     /// The number.
     pub at: i64,
+    /// The part of it that the base register has; `None` where there is no base, or no use in adding it once for all.
+    pub base: Option<i64>,
     /// Bytes.
     pub size: i64,
     /// Kind of access.
@@ -309,6 +322,8 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
     let several = groups.iter().filter(|group| group.members.len() > 1);
     for (number, group) in (first..GROUPS).zip(several) {
         let number = number as u8;
+        let base = accesses[group.members[0]].base;
+        let folds = base.is_some() && group.members.iter().all(|&member| accesses[member].base == base);
         for (nth, &member) in group.members.iter().enumerate() {
             let access = &accesses[member];
             let way = match nth {
@@ -317,8 +332,9 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
                     want: group.want,
                     below: (access.at - group.low) as i32,
                     span: (group.high - group.low) as i32,
+                    folds,
                 },
-                _ => Way::Member { group: number },
+                _ => Way::Member { group: number, folds },
             };
             *access.way(block) = way;
         }
@@ -360,11 +376,12 @@ pub(crate) fn accesses(block: &[Guest], mode: Mode) -> (Vec<Access>, [(u32, i64)
         if let Some((want, size)) = operand
             && let Some((key, at)) = values.operand(guest, mode)
         {
-            found.push(Access { index, stack: false, key, at, size: size.into(), want });
+            let base = values.worth_adding(&guest.insn, mode);
+            found.push(Access { index, stack: false, key, at, base, size: size.into(), want });
         }
         if let Some((key, at, want)) = values.slot(guest, mode) {
             let size = i64::from(mode.size() / 8);
-            found.push(Access { index, stack: true, key, at, size, want });
+            found.push(Access { index, stack: true, key, at, base: None, size, want });
         }
         values.advance(guest);
     }

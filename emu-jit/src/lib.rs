@@ -40,7 +40,7 @@ use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
 use iced_x86::InstructionInfoFactory;
 
-use analysis::Guest;
+use analysis::{Guest, Request};
 use code_buffer::CodeBuffer;
 use emit::Plan;
 use enter::enter;
@@ -271,8 +271,10 @@ impl Translator {
         let mem = &mut cpu.system_mut().mem;
         let mut bytes = [0; PAGE_SIZE as usize];
         mem.ram().read_slice(mem.host_of(frame), &mut bytes);
-        let block =
-            analysis::block(&bytes, offset, key.mode, features, self.most, key.merges(), &mut self.factory);
+        let (units, most) = (&self.units, self.most);
+        let hot = |offset| units.get(frame, Key { offset, ..key }).is_some();
+        let request = Request { offset, mode: key.mode, features, most, merge: key.merges() };
+        let block = analysis::block(&bytes, request, hot, &mut self.factory);
         let Some(last) = block.last() else {
             self.units.start_crossing(frame, key);
             return;
@@ -300,7 +302,8 @@ impl Translator {
         let (first, second) = bytes.split_at_mut(PAGE_SIZE as usize);
         mem.ram().read_slice(mem.host_of(frame), first);
         mem.ram().read_slice(mem.host_of(beyond), second);
-        let block = analysis::block(&bytes, offset, key.mode, features, self.most, true, &mut self.factory);
+        let request = Request { offset, mode: key.mode, features, most: self.most, merge: true };
+        let block = analysis::block(&bytes, request, |_| false, &mut self.factory);
         let end = block.last().map_or(0, |last| u64::from(last.op.end));
         let room = PAGE_SIZE - offset as u64;
         if end <= room || Loop::of(&block, key.mode, key.offset).is_none() {
@@ -333,7 +336,8 @@ impl Translator {
         let (first, second) = bytes.split_at_mut(PAGE_SIZE as usize);
         mem.ram().read_slice(mem.host_of(frame), first);
         mem.ram().read_slice(mem.host_of(beyond), second);
-        let block = analysis::block(&bytes, offset, key.mode, features, 1, false, &mut self.factory);
+        let request = Request { offset, mode: key.mode, features, most: 1, merge: false };
+        let block = analysis::block(&bytes, request, |_| false, &mut self.factory);
         let unit = match block.last() {
             Some(only) => {
                 let len = u64::from(only.op.end);

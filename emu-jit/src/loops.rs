@@ -96,7 +96,7 @@ impl Loop {
         for access in accesses {
             match place(&access, &block, &held, &mut found) {
                 Some(number) => {
-                    *access.way(&mut block) = Way::Member { group: number as u8 };
+                    *access.way(&mut block) = Way::Member { group: number as u8, folds: false };
                     members.push((number, access));
                 }
                 None => others.push(access),

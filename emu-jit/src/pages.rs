@@ -64,7 +64,7 @@ impl Pages {
 }
 
 /// A slot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(usize);
 
 impl Slot {

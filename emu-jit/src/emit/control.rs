@@ -20,11 +20,12 @@ impl Emitter<'_> {
     }
 
     fn move_stack(&mut self, distance: i32) {
-        match (self.mode.size(), distance) {
-            (64, -128..128) => dynasm!(self.asm; .arch x64; lea r12, [BYTE r12 + distance as i8]),
-            (64, _) => dynasm!(self.asm; .arch x64; lea r12, [r12 + distance]),
-            _ => dynasm!(self.asm; .arch x64; lea r12d, [r12 + distance]),
-        }
+        let size = self.mode.size();
+        self.keeping(|emitter| match (size, distance) {
+            (64, -128..128) => dynasm!(emitter.asm; .arch x64; lea r12, [BYTE r12 + distance as i8]),
+            (64, _) => dynasm!(emitter.asm; .arch x64; lea r12, [r12 + distance]),
+            _ => dynasm!(emitter.asm; .arch x64; lea r12d, [r12 + distance]),
+        });
     }
 
     /// Finds the place of the stack slot of an instruction, `distance` from a register.
@@ -63,7 +64,7 @@ impl Emitter<'_> {
     pub(super) fn stack_run(&self, index: usize) -> usize {
         let first = &self.block[index];
         let group = match first.stack {
-            Way::First { group, .. } | Way::Member { group } => group,
+            Way::First { group, .. } | Way::Member { group, .. } => group,
             _ => return 1,
         };
         let fits = |guest: &Guest| {
@@ -75,7 +76,9 @@ impl Emitter<'_> {
             return 1;
         }
         let others = self.block[index + 1..].iter();
-        1 + others.take_while(|guest| fits(guest) && guest.stack == Way::Member { group }).count()
+        1 + others
+            .take_while(|guest| fits(guest) && guest.stack == Way::Member { group, folds: false })
+            .count()
     }
 
     /// Emits those.
@@ -159,7 +162,7 @@ impl Emitter<'_> {
         let target = if guest.turns {
             self.jump_unless(guest, from)
         } else {
-            self.jump_if(guest.insn.condition_code(), from);
+            self.keeping(|emitter| emitter.jump_if(guest.insn.condition_code(), from));
             self.target(guest)
         };
         let left = (self.block.len() - self.index - 1) as i8;
@@ -178,7 +181,7 @@ impl Emitter<'_> {
     fn jump_unless(&mut self, guest: &Guest, to: DynamicLabel) -> i64 {
         let mut other = guest.insn;
         other.negate_condition_code();
-        self.jump_if(other.condition_code(), to);
+        self.keeping(|emitter| emitter.jump_if(other.condition_code(), to));
         i64::from(self.offset) + i64::from(guest.op.end)
     }
 

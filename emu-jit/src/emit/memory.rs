@@ -8,7 +8,7 @@ use emu_core::mem::PAGE_SIZE;
 use emu_core::mmu::tlb::{ENTRIES, SECOND};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
-use super::{Cold, Emitter, Failed, R13, R14};
+use super::{Cold, Emitter, Failed, Kept, R13, R14};
 use crate::analysis::Want;
 use crate::enter::Stretch;
 use crate::frame::{CPU, DISTANCES, FS_BASE, GS_BASE, PAGE, RECENT, SPILL, TLB_READ, TLB_WRITE};
@@ -86,10 +86,11 @@ impl Emitter<'_> {
                 self.slot_back();
                 Ok(())
             }
-            Way::First { group, want, below, span } => {
+            Way::First { group, want, below, span, folds } => {
                 let stretch = Stretch::new(below as u32, span as u32, size, want == Want::Write);
                 let careful = self.careful_exit(stretch);
-                if let Some(slot) = self.slot_for(address, span as u32, want) {
+                let slot = self.slot_for(address, span as u32, want);
+                if let Some(slot) = slot {
                     self.distance_by_slot(address, below, slot, span as u32, want, careful)?;
                 } else {
                     self.offset_of(address, -below)?;
@@ -97,20 +98,35 @@ impl Emitter<'_> {
                     self.find_entry(span as u32, want, careful);
                     dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
                 }
-                match address {
-                    Address::Operand(insn) if insn.is_ip_rel_memory_operand() => {
+                let mut as_in_slot = true;
+                if let Address::Operand(insn) = address
+                    && self.mode.size() == 64
+                {
+                    let base = self.asm.offset();
+                    if insn.is_ip_rel_memory_operand() {
                         dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
-                    }
-                    Address::Operand(insn) if self.mode.size() == 64 => {
+                    } else {
                         self.add_segment_base(insn.memory_segment());
                     }
-                    _ => {}
+                    if folds {
+                        self.add_register(Self::number(insn.memory_base()));
+                    }
+                    as_in_slot = self.asm.offset() == base;
+                } else if let Address::Operand(insn) = address
+                    && insn.is_ip_rel_memory_operand()
+                {
+                    dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
+                    as_in_slot = false;
                 }
-                let slot = DISTANCES + 8 * i32::from(group);
-                dynasm!(self.asm; .arch x64; mov [rsp + slot], r13);
-                self.member(address, group, self.mode.size() == 64)
+                let number = usize::from(group);
+                self.distances[number] = slot.filter(|_| as_in_slot);
+                if self.distances[number].is_none() {
+                    let slot = DISTANCES + 8 * i32::from(group);
+                    dynasm!(self.asm; .arch x64; mov [rsp + slot], r13);
+                }
+                self.member(address, group, folds, self.mode.size() == 64)
             }
-            Way::Member { group } => self.member(address, group, false),
+            Way::Member { group, folds } => self.member(address, group, folds, false),
             Way::Recent { page } => {
                 let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
                 self.offset_of(address, 0)?;
@@ -132,8 +148,11 @@ impl Emitter<'_> {
     }
 
     /// The place of an access whose group knows the page. R13 may hold the distance already. Keeps the host's flags.
-    fn member(&mut self, address: Address<'_>, group: u8, loaded: bool) -> Result<(), Failed> {
-        let slot = DISTANCES + 8 * i32::from(group);
+    fn member(&mut self, address: Address<'_>, group: u8, folds: bool, loaded: bool) -> Result<(), Failed> {
+        let slot = match self.distances[usize::from(group)] {
+            Some(slot) => slot.distance(),
+            None => DISTANCES + 8 * i32::from(group),
+        };
         if self.mode.size() != 64 {
             // Addresses wrap at 32 bits.
             self.offset_of(address, 0)?;
@@ -142,9 +161,10 @@ impl Emitter<'_> {
             return Ok(());
         }
         let pinned = if self.in_fast { self.pins.register(group) } else { None };
-        if pinned.is_none() && !loaded {
+        if pinned.is_none() && !loaded && !self.keeps(group) {
             dynasm!(self.asm; .arch x64; mov r13, [rsp + slot]);
         }
+        let distance_at = self.asm.offset();
         let (mut base, mut index, scale, displacement) = match address {
             Address::Stack(base, distance) => (Some(base), None, 1, i64::from(distance)),
             Address::Operand(insn) => {
@@ -160,6 +180,8 @@ impl Emitter<'_> {
             // What stays the same is part of the distance.
             base = base.filter(|_| !run.folds_base);
             index = index.filter(|_| !run.folds_index);
+        } else {
+            base = base.filter(|_| !folds);
         }
         let start = pinned.unwrap_or(Register::R13);
         let mut place = Spot { base: start, index: Register::None, scale: 1, displacement };
@@ -190,7 +212,17 @@ impl Emitter<'_> {
             }
         }
         self.place = place;
+        let kept = pinned.is_none() && self.asm.offset() == distance_at;
+        self.kept = kept.then(|| Kept { group, end: distance_at.0, outs: self.outs[1] });
         Ok(())
+    }
+
+    /// Adds a guest register to R13.
+    fn add_register(&mut self, number: u8) {
+        match Self::pinned(number) {
+            Some(host) => dynasm!(self.asm; .arch x64; add r13, Rq(host)),
+            None => dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + Self::high(number) as i8]),
+        }
     }
 
     /// An access that did not meet its last page again: finds the page and remembers it.

@@ -21,12 +21,12 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::OSZAPC;
 use emu_core::interp::op::Op;
 use emu_core::mem::PAGE_SIZE;
-use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Register};
+use iced_x86::{Encoder, Instruction, InstructionInfoFactory, OpKind, Register};
 
 use crate::analysis::{Guest, Kind, Want, repeats};
 use crate::effects::Effect;
 use crate::enter::{Place, Stretch};
-use crate::frame::{HIGH, PAGE, PINNED, REST, ROUNDS, RUN};
+use crate::frame::{GROUPS, HIGH, PAGE, PINNED, REST, ROUNDS, RUN};
 use crate::groups::Way;
 use crate::loops::{Loop, SOON};
 use crate::mode::Mode;
@@ -145,6 +145,22 @@ struct Emitter<'a> {
     places: usize,
     /// Where the access at hand comes back to from a look for its page.
     back: DynamicLabel,
+    /// What R13 holds, as long as nothing else passes through it.
+    kept: Option<Kept>,
+    /// Ways out that come back behind their instruction, so far, and before the one at hand.
+    outs: [usize; 2],
+    /// Where groups that did not store their distance find it.
+    distances: [Option<Slot>; GROUPS],
+}
+
+/// A group's distance that R13 holds.
+#[derive(Clone, Copy)]
+struct Kept {
+    group: u8,
+    /// Where the code ends that is known to leave it there.
+    end: usize,
+    /// Ways out then: behind another one R13 holds anything.
+    outs: usize,
 }
 
 /// Places in the code of a block.
@@ -246,6 +262,9 @@ fn emit_with(
         x87: block.iter().any(|guest| guest.x87),
         places: plan.places,
         back: labels.fail,
+        kept: None,
+        outs: [0; 2],
+        distances: [None; GROUPS],
     };
     let (indirect, direct) = emitter.entry();
     emitter.body()?;
@@ -338,9 +357,11 @@ impl<'a> Emitter<'a> {
 
     fn body(&mut self) -> Result<(), Failed> {
         let mut next = 0;
+        (self.kept, self.distances) = (None, [None; GROUPS]);
         while next < self.block.len() {
             let index = next;
             self.index = index;
+            self.outs[1] = self.outs[0];
             let guest = &self.block[index];
             let together = self.stack_run(index);
             next += together;
@@ -434,6 +455,7 @@ impl<'a> Emitter<'a> {
     fn way_out(&mut self) -> (DynamicLabel, DynamicLabel) {
         let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
         self.cold.push(Cold::CallOut { from, back, index: self.index, state: self.state, window: None });
+        self.outs[0] += 1;
         (from, back)
     }
 
@@ -572,8 +594,27 @@ impl<'a> Emitter<'a> {
         self.encoder.set_buffer(Vec::with_capacity(16));
         self.encoder.encode(insn, 0).map_err(|_| failed)?;
         let bytes = self.encoder.take_buffer();
-        self.asm.extend(&bytes);
+        let names = |n| insn.op_kind(n) == OpKind::Register && Self::number(insn.op_register(n)) == R13;
+        if (0..insn.op_count()).any(|n| names(n) && insn.op_register(n).is_gpr()) {
+            self.asm.extend(&bytes);
+        } else {
+            self.keeping(|emitter| emitter.asm.extend(&bytes));
+        }
         Ok(())
+    }
+
+    /// Emits code that leaves R13 alone.
+    fn keeping(&mut self, emit: impl FnOnce(&mut Self)) {
+        let start = self.asm.offset().0;
+        emit(self);
+        let end = self.asm.offset().0;
+        self.kept = self.kept.filter(|kept| kept.end == start).map(|kept| Kept { end, ..kept });
+    }
+
+    /// Does R13 hold a group's distance?
+    fn keeps(&self, group: u8) -> bool {
+        let now = Kept { group, end: self.asm.offset().0, outs: self.outs[0] };
+        self.kept.is_some_and(|kept| (kept.group, kept.end, kept.outs) == (now.group, now.end, now.outs))
     }
 
     /// Number of a general register, whatever its width.

@@ -9,7 +9,7 @@ use super::memory::Address;
 use super::{Cold, Emitter, Failed, R13, R14};
 use crate::analysis::{Guest, needs_alignment};
 use crate::effects::Effect;
-use crate::frame::{FLAG_A, FLAG_B, SHIFTED, SPILL};
+use crate::frame::{FLAG_A, FLAG_B, PINNED, SHIFTED, SPILL};
 use crate::x87;
 
 /// A guest register that travels through a scratch register during one instruction.
@@ -142,6 +142,8 @@ impl Emitter<'_> {
             self.at_place(&mut insn);
         } else if self.moved(&insn) {
             return Ok(());
+        } else {
+            from_frame(&mut insn, guest.written);
         }
         let mut lent: [Option<Lent>; 2] = [None; 2];
         for n in 0..insn.op_count() {
@@ -159,15 +161,15 @@ impl Emitter<'_> {
             };
             insn.set_op_register(n, sized(host, register.size()));
         }
-        let overwritten = overwrites(&insn).then(|| Self::number(guest.insn.op0_register()));
+        let overwritten = overwrites(&guest.insn).then(|| Self::number(guest.insn.op0_register()));
         for loan in lent.iter().flatten().filter(|loan| Some(loan.guest) != overwritten) {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
-            dynasm!(self.asm; .arch x64; mov Rq(scratch), [BYTE rsp + slot as i8]);
+            self.keeping(|emitter| dynasm!(emitter.asm; .arch x64; mov Rq(scratch), [BYTE rsp + slot as i8]));
         }
         self.encode(&insn)?;
         for loan in lent.iter().flatten().filter(|loan| loan.written) {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
-            dynasm!(self.asm; .arch x64; mov [BYTE rsp + slot as i8], Rq(scratch));
+            self.keeping(|emitter| dynasm!(emitter.asm; .arch x64; mov [BYTE rsp + slot as i8], Rq(scratch)));
         }
         Ok(())
     }
@@ -621,6 +623,81 @@ impl Emitter<'_> {
         }
         Ok(Some(over_back))
     }
+}
+
+/// Makes a general register that is in the frame a memory operand, where the instruction can have one there and does the same.
+fn from_frame(insn: &mut Instruction, written: u32) {
+    use iced_x86::OpCodeOperandKind as K;
+    // With a register for a bit number they look beyond the operand; the others lock the bus.
+    let differs = matches!(
+        insn.mnemonic(),
+        M::Bt | M::Bts | M::Btr | M::Btc | M::Xchg | M::Xadd | M::Cmpxchg | M::Bswap
+    );
+    let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+    if differs || memory {
+        return;
+    }
+    let high = |insn: &Instruction, n: u32| {
+        let register = insn.op_register(n);
+        let general = insn.op_kind(n) == OpKind::Register && register.is_gpr() && !is_high_byte(register);
+        general.then(|| register.full_register().number()).filter(|&number| number >= PINNED.len())
+    };
+    let fits = |insn: &Instruction, n: u32| {
+        let Some(number) = high(insn, n) else { return false };
+        let kind = insn.op_code().op_kind(n);
+        let alone = (0..insn.op_count()).all(|other| other == n || high(insn, other) != Some(number));
+        // Narrower writes would leave the rest of the register as it was, or be waited for.
+        let writes = written >> number & 1 != 0;
+        alone
+            && (kind == K::r64_or_mem
+                || !writes && matches!(kind, K::r32_or_mem | K::r16_or_mem | K::r8_or_mem))
+    };
+    let mut other = *insn;
+    if let Some(code) = operands_swapped(insn.code()) {
+        other.set_code(code);
+    }
+    for candidate in [*insn, other] {
+        if let Some(n) = (0..candidate.op_count()).find(|&n| fits(&candidate, n)) {
+            let number = candidate.op_register(n).full_register().number() as u8;
+            *insn = candidate;
+            insn.set_op_kind(n, OpKind::Memory);
+            insn.set_memory_base(Register::RSP);
+            insn.set_memory_index(Register::None);
+            insn.set_memory_index_scale(1);
+            insn.set_memory_displacement64(Emitter::high(number) as u64);
+            insn.set_memory_displ_size(1);
+            return;
+        }
+    }
+}
+
+/// The encoding of the same instruction whose other operand may be memory.
+fn operands_swapped(code: Code) -> Option<Code> {
+    const PAIRS: [(Code, Code); 18] = [
+        (Code::Add_rm32_r32, Code::Add_r32_rm32),
+        (Code::Add_rm64_r64, Code::Add_r64_rm64),
+        (Code::Or_rm32_r32, Code::Or_r32_rm32),
+        (Code::Or_rm64_r64, Code::Or_r64_rm64),
+        (Code::Adc_rm32_r32, Code::Adc_r32_rm32),
+        (Code::Adc_rm64_r64, Code::Adc_r64_rm64),
+        (Code::Sbb_rm32_r32, Code::Sbb_r32_rm32),
+        (Code::Sbb_rm64_r64, Code::Sbb_r64_rm64),
+        (Code::And_rm32_r32, Code::And_r32_rm32),
+        (Code::And_rm64_r64, Code::And_r64_rm64),
+        (Code::Sub_rm32_r32, Code::Sub_r32_rm32),
+        (Code::Sub_rm64_r64, Code::Sub_r64_rm64),
+        (Code::Xor_rm32_r32, Code::Xor_r32_rm32),
+        (Code::Xor_rm64_r64, Code::Xor_r64_rm64),
+        (Code::Cmp_rm32_r32, Code::Cmp_r32_rm32),
+        (Code::Cmp_rm64_r64, Code::Cmp_r64_rm64),
+        (Code::Mov_rm32_r32, Code::Mov_r32_rm32),
+        (Code::Mov_rm64_r64, Code::Mov_r64_rm64),
+    ];
+    PAIRS.iter().find_map(|&(one, other)| match code {
+        _ if code == one => Some(other),
+        _ if code == other => Some(one),
+        _ => None,
+    })
 }
 
 /// The shift, and its count, that an instruction is whose register is 32 or 64 bits wide.

@@ -6,7 +6,7 @@ use iced_x86::{Instruction, Register};
 use super::memory::{Address, Spot, moved};
 use super::{Cold, Emitter, Failed};
 use crate::analysis::Want;
-use crate::frame::WITHIN;
+use crate::frame::{GROUPS, WITHIN};
 use crate::pages::Slot;
 
 impl Emitter<'_> {
@@ -21,11 +21,17 @@ impl Emitter<'_> {
                 insn.memory_index() == Register::None && insn.memory_base().full_register() == Register::RSP
             }
         };
-        if stack {
-            return Slot::new(None, size, want);
+        // Not one where a group has its distance.
+        let free = |slot: &Slot| !self.distances.contains(&Some(*slot));
+        if stack && let Some(slot) = Slot::new(None, size, want).filter(free) {
+            return Some(slot);
         }
-        self.places += 1;
-        Slot::new(Some(self.places), size, want)
+        let next = (1..=2 * GROUPS).map(|more| self.places + more);
+        let (places, slot) = next
+            .map(|place| (place, Slot::new(Some(place), size, want)))
+            .find(|(_, slot)| slot.as_ref().is_none_or(free))?;
+        self.places = places;
+        slot
     }
 
     /// Finds the host's place of an access. Changes R13, R14 and the host's flags.

@@ -3,7 +3,7 @@
 //! The copy is emitted as if nothing else needed these registers; where something does after all, it is emitted again
 //! without.
 
-use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, OpAccess, Register};
 
 use super::Emitter;
 use crate::analysis::{Guest, Kind};
@@ -31,7 +31,7 @@ impl Pins {
             for (there, way) in [(guest.access.is_some(), guest.operand), (stack, guest.stack)] {
                 match way {
                     _ if !there => {}
-                    Way::Member { group } => match uses.get_mut(usize::from(group)) {
+                    Way::Member { group, .. } => match uses.get_mut(usize::from(group)) {
                         Some(uses) => *uses += 1,
                         None => return Self::default(),
                     },
@@ -66,17 +66,19 @@ impl Pins {
     /// Does code leave these registers alone?
     pub(super) fn hold_in(self, code: &[u8], factory: &mut InstructionInfoFactory) -> bool {
         Decoder::new(64, code, DecoderOptions::NONE).iter().all(|insn| {
-            factory.info(&insn).used_registers().iter().all(|used| {
-                let reads = matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
-                reads || self.registers().all(|(_, pinned)| used.register().full_register() != pinned)
-            })
+            // Called pieces of code use them as they like.
+            insn.flow_control() != FlowControl::Call
+                && factory.info(&insn).used_registers().iter().all(|used| {
+                    let reads = matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+                    reads || self.registers().all(|(_, pinned)| used.register().full_register() != pinned)
+                })
         })
     }
 }
 
 /// Does the address of its operand need no more than one register beside the distance?
 fn one_register(guest: &Guest, fast: &Loop) -> bool {
-    let Way::Member { group } = guest.operand else { return false };
+    let Way::Member { group, .. } = guest.operand else { return false };
     let Some(run) = fast.runs.get(usize::from(group)) else { return false };
     let mut registers =
         [(guest.insn.memory_base(), run.folds_base), (guest.insn.memory_index(), run.folds_index)]

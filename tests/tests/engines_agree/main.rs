@@ -301,6 +301,44 @@ fn an_andn_with_memory_writes_its_result_where_both_registers_are_high() {
     }
 }
 
+/// Two runs in a loop, whose distances its fast copy keeps in registers, beside flags that a call brings back.
+#[test]
+fn a_loop_whose_flags_are_brought_back_keeps_its_distances() {
+    let mut code = Vec::new();
+    code.extend([0xbd, 0x10, 0, 0x50, 0, 0xbb, 0x10, 0x08, 0x50, 0]); // mov ebp, 500010h; mov ebx, 500810h
+    code.extend([0x4c, 0x8d, 0xbd, 0, 0x07, 0, 0, 0xeb, 0x17]); // lea r15, [rbp + 700h]; jmp to the load
+    code.extend([0xb8, 0, 0, 0, 0, 0x74, 0xe6]); // mov eax, 0; je to the start
+    code.extend([0x48, 0x83, 0xc5, 8, 0x48, 0x89, 0x03]); // add rbp, 8; mov [rbx], rax
+    code.extend([0x48, 0x83, 0xc3, 8, 0x4c, 0x39, 0xfd, 0x74, 0xd6]); // add rbx, 8; cmp rbp, r15; je to the start
+    code.extend([0x48, 0x8b, 0x4d, 0, 0x48, 0x83, 0xf9, 0xff]); // mov rcx, [rbp]; cmp rcx, -1
+    code.extend([0x76, 0xdf, 0xeb, 0xca]); // jbe to the mov; jmp to the start
+    for seed in 0..50 {
+        assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}
+
+/// A group on the stack has its distance where its page is noted, and more accesses to other pages than there are such places
+/// come between its first and its last.
+#[test]
+fn a_group_finds_its_distance_behind_many_other_pages() {
+    let mut code = vec![0xbb, 0x10, 0x28, 0x02, 0x01]; // mov ebx, 1022810h
+    for zeroed in [0xc0, 0xc9, 0xd2, 0xf6, 0xff, 0xed] {
+        code.extend([0x31, zeroed]); // xor of a register with itself
+    }
+    code.extend([0x48, 0x89, 0x5c, 0x24, 32, 0xeb, 0]); // mov [rsp + 32], rbx; jmp to the next
+    code.extend([0x4c, 0x8b, 0x44, 0x24, 8]); // mov r8, [rsp + 8]
+    for scale in 0..3 {
+        for index in [0, 1, 2, 6, 7, 5] {
+            code.extend([0x0f, 0x10, 0x04, scale << 6 | index << 3 | 3]); // movups xmm0, [rbx + index * scale]
+        }
+    }
+    code.extend([0x4c, 0x8b, 0x4c, 0x24, 32, 0xe9]); // mov r9, [rsp + 32]; jmp to the start
+    code.extend((-(code.len() as i32) - 4).to_le_bytes());
+    for seed in 0..50 {
+        assert_eq!(compare_code(64, code.clone(), WALK_DATA, true, seed), None, "seed {seed}");
+    }
+}
+
 /// Writes to pages that are written for the first time: their check fails, and the block that takes over begins in the last
 /// bytes of a page, where jumps go by the jump cache, which knows the block that failed.
 #[test]
