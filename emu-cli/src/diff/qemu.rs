@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use emu_core::cpu::model::Model;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, TimeSource};
 use emu_diff::qemu::blocks::Answers;
@@ -101,7 +102,8 @@ pub fn lockstep(
     let follower = Follower::new(Box::new(pc));
     let engine = Box::new(Interpreter::default());
     let mut machine = Machine::new(mem, Box::new(follower), engine, TimeSource::Virtual);
-    machine.set_model(parts.cpu);
+    // QEMU reports all state components as in use.
+    machine.set_model(Model { tracks_xinuse: false, ..parts.cpu });
     let answers = if depth.blocks { survey(recipe, program)? } else { Answers::new() };
     let (mut qemu, log) = Qemu::start(recipe, program, depth)?;
     let mut lockstep = Lockstep::new(Batches::of(log), machine, known);

@@ -252,3 +252,20 @@ fn xgetbv_tells_which_components_are_in_use() {
     run(&mut cpu, XGETBV).unwrap();
     assert_eq!(cpu.regs[RAX], 0x200);
 }
+
+/// As QEMU's, with which `emu diff` compares.
+#[test]
+fn a_processor_that_does_not_track_xinuse_has_all_in_use() {
+    let mut cpu = processor();
+    cpu.model.tracks_xinuse = false;
+    cpu.fpu.xcr0 = 7;
+    cpu.regs[RAX] = 7;
+    for save in [XSAVE64, XSAVEOPT64, XSAVEC64] {
+        cpu.system_mut().mem.write_bytes(ADDRESS, &[0; 832]);
+        run(&mut cpu, save).unwrap();
+        assert_eq!(quadword(&image(&cpu), 512), 7, "{save:02x?}");
+    }
+    cpu.regs[RCX] = 1;
+    run(&mut cpu, XGETBV).unwrap();
+    assert_eq!(cpu.regs[RAX], 7);
+}

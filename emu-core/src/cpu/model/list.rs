@@ -26,6 +26,7 @@ const I486: Model = Model {
     physical_bits: 32,
     descriptors: [0; 4],
     caches: &[],
+    tracks_xinuse: true,
 };
 
 const PENTIUM: Model = Model {
@@ -86,6 +87,7 @@ const QEMU64: Model = Model {
     physical_bits: 40,
     descriptors: [0; 4],
     caches: &[cache(1, Data, 64, 2), cache(1, Code, 64, 2), cache(2, Unified, 512, 16)],
+    tracks_xinuse: true,
 };
 
 /// The last three have a model number of family 6 that Intel never gave away, so that no system software takes them
@@ -128,6 +130,7 @@ const X86_64_V2: Model = Model {
         cache(2, Unified, 256, 8),
         cache(3, Unified, 32768, 16),
     ],
+    tracks_xinuse: true,
 };
 
 const X86_64_V3: Model = Model {

@@ -64,6 +64,9 @@ fn edx_eax(cpu: &Cpu) -> u64 {
 /// XINUSE. SDM vol. 1, "Processor Tracking of XSAVE-Managed State".
 fn in_use(cpu: &Cpu) -> u64 {
     let f = &cpu.fpu;
+    if !cpu.model.tracks_xinuse {
+        return f.xcr0;
+    }
     let x87 = f.control != 0x37f
         || f.status_word() != 0
         || f.valid != 0
