@@ -286,6 +286,9 @@ pub(super) fn operands(cpu: &Cpu, insn: &Instruction, before: &State) -> Vec<(u6
             0
         })
     };
+    if matches!(insn.mnemonic(), M::Lea | M::Nop) {
+        return Vec::new();
+    }
     (0..insn.op_count())
         .filter(|&n| insn.op_kind(n) == OpKind::Memory || index_mask(insn.op_kind(n)).is_some())
         .filter_map(|n| insn.virtual_address(n, 0, value))
