@@ -78,7 +78,7 @@ fn grub_rescue(firmware: Firmware) {
             &[
                 ("Change the colors", b"c"),
                 ("grub>", b"echo on-$grub_cpu-by-firmware\r"),
-                ("on-i386-by-firmware", b"serial --unit=0\rterminal_input serial\rterminal_output serial\r"),
+                ("on-i386-by-firmware", b"serial --unit=0; terminal_input serial; terminal_output serial\r"),
                 ("\x1b[1;1Hgrub> ", b"echo on-$grub_cpu-by-itself\r"),
                 ("on-i386-by-itself", b""),
             ],

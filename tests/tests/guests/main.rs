@@ -154,8 +154,9 @@ fn kernel_without_pae_on_two_and_four_processors() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn kernel_without_pae_on_two_processors_on_the_interpreter() {
+fn kernel_without_pae_on_two_and_four_processors_on_the_interpreter() {
     check(&I686, OURS.cpus(2).interpreted());
+    check(&I686, SEABIOS.cpus(4).interpreted());
 }
 
 #[test]
@@ -186,8 +187,9 @@ fn kernel_with_pae_on_two_and_four_processors() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn kernel_with_pae_on_two_processors_on_the_interpreter() {
+fn kernel_with_pae_on_two_and_four_processors_on_the_interpreter() {
     check(&I686_PAE, OURS.cpus(2).interpreted());
+    check(&I686_PAE, SEABIOS.cpus(4).interpreted());
 }
 
 #[test]
@@ -218,6 +220,7 @@ fn full_kernel_on_two_and_four_processors() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn full_kernel_on_two_processors_on_the_interpreter() {
+fn full_kernel_on_two_and_four_processors_on_the_interpreter() {
     check(&AMD64, OURS.cpus(2).interpreted());
+    check(&AMD64, SEABIOS.cpus(4).interpreted());
 }
