@@ -177,14 +177,16 @@ impl CodeCache {
             }
             None => MAX_BLOCK,
         };
-        let mut bytes = [0; PAGE_SIZE as usize];
-        mem.ram().read_slice(mem.host_of(page.frame), &mut bytes);
+        let mut bytes = [0; MAX_BLOCK * super::MAX_LENGTH];
+        let length = (most * super::MAX_LENGTH).min(PAGE_SIZE as usize - offset);
+        let bytes = &mut bytes[..length];
+        mem.ram().read_slice(mem.host_of(page.frame) + offset, bytes);
         let first = page.ops.len();
-        let mut at = offset;
+        let mut at = 0;
         while at < bytes.len() && page.ops.len() - first < most {
             let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
-            let Ok(op) = decode(rest, page.mode, (at - offset) as u16) else { break };
-            at = offset + usize::from(op.end);
+            let Ok(op) = decode(rest, page.mode, at as u16) else { break };
+            at = usize::from(op.end);
             let enough = op.flags & MAY_JUMP != 0 && page.ops.len() - first >= ENOUGH;
             let last = enough || op.flags & ENDS_BLOCK != 0;
             if page.ops.len() == page.ops.capacity() {
@@ -203,11 +205,11 @@ impl CodeCache {
         }
         self.decoded += 1;
         self.total_ops += len;
-        mem.mark_code(page.frame, offset as u64, (at - offset) as u64);
+        mem.mark_code(page.frame, offset as u64, at as u64);
         page.ops[first].block = len as u8;
         page.ops[first].offset = offset as u16;
         page.starts[offset] = first as u16 + 1;
-        page.spans.push(Span { from: offset as u16, to: at as u16, first: first as u16 });
+        page.spans.push(Span { from: offset as u16, to: (offset + at) as u16, first: first as u16 });
         page.serials.resize(page.ops.len(), 0);
         page.serials[first] = self.decoded as u32;
         true

@@ -339,16 +339,20 @@ impl Memory {
     /// Notes which decoded instructions a write is about to change.
     fn write_code(&mut self, frame: FrameNumber, offset: usize, bytes: &[u8]) {
         let Some(code) = &self.code_bytes[frame as usize] else { return };
-        let mut before = [0; PAGE_SIZE as usize];
-        let before = &mut before[..bytes.len()];
-        self.ram.read_slice(self.host_of(frame) + offset, before);
-        let changes = |n: &usize| {
-            let at = offset + n;
-            code[at / 64] >> (at % 64) & 1 != 0 && before[*n] != bytes[*n]
-        };
-        let Some(first) = (0..bytes.len()).find(changes) else { return };
-        let last = (first..bytes.len()).rev().find(changes).unwrap_or(first);
-        let (from, to) = ((offset + first) as u16, (offset + last) as u16 + 1);
+        let host = self.host_of(frame);
+        let (mut from, mut to) = (u16::MAX, 0);
+        for (piece, start) in bytes.chunks(64).zip((offset..).step_by(64)) {
+            let mut before = [0; 64];
+            self.ram.read_slice(host + start, &mut before[..piece.len()]);
+            for ((new, old), at) in piece.iter().zip(before).zip(start..) {
+                if code[at / 64] >> (at % 64) & 1 != 0 && *new != old {
+                    (from, to) = (from.min(at as u16), at as u16 + 1);
+                }
+            }
+        }
+        if to == 0 {
+            return;
+        }
         match self.code_writes.last_mut() {
             Some(write) if write.frame == frame && from <= write.to && write.from <= to => {
                 (write.from, write.to) = (write.from.min(from), write.to.max(to));
@@ -476,6 +480,16 @@ mod tests {
         mem.clear_code(1);
         mem.write_bytes(0x1040, &[5; 4]);
         assert!(!mem.has_code_writes());
+    }
+
+    #[test]
+    fn a_long_write_tells_of_code_from_the_first_change_to_the_last() {
+        let mut mem = memory();
+        mem.mark_code(1, 0x40, 0x400);
+        let mut bytes = [0; 0x300];
+        (bytes[0x0f], bytes[0x11], bytes[0x210]) = (1, 1, 1);
+        mem.write_bytes(0x1030, &bytes);
+        assert_eq!(mem.take_code_writes(), [CodeWrite { frame: 1, from: 0x41, to: 0x241 }]);
     }
 
     #[test]
