@@ -103,17 +103,21 @@ pub struct FuzzArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Append a test vector for each difference that registers alone tell
+    /// Append a test vector for each difference that registers and memory alone tell
     #[arg(long, value_name = "FILE")]
     pub vectors: Option<PathBuf>,
 
-    /// With qemu: known differences instead of the built-in list
+    /// With qemu or bochs: known differences instead of the built-in list
     #[arg(long, value_name = "FILE")]
     pub known: Option<PathBuf>,
 
     /// With qemu: the program [default: qemu-system-x86_64]
     #[arg(long, value_name = "PROGRAM")]
     pub qemu: Option<PathBuf>,
+
+    /// With bochs: the program, which has the debugger built in [default: bochs]
+    #[arg(long, value_name = "PROGRAM")]
+    pub bochs: Option<PathBuf>,
 }
 
 /// `--bits`.
@@ -140,7 +144,7 @@ pub struct DiffRunArgs {
     #[arg(long, value_name = "REFERENCE")]
     pub against: Against,
 
-    /// With qemu: go on after a difference with the state of QEMU, and group differences by instruction
+    /// With qemu or bochs: go on after a difference with its state, and group differences by instruction
     #[arg(long)]
     pub r#continue: bool,
 
@@ -148,17 +152,25 @@ pub struct DiffRunArgs {
     #[arg(long)]
     pub blocks: bool,
 
+    /// With bochs: compare segment, control and debug registers every N instructions; the others always are
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub every: u64,
+
     /// With qemu: compare x87 and vector registers as well (slower)
     #[arg(long)]
     pub vectors: bool,
 
-    /// With qemu: known differences instead of the built-in list
+    /// With qemu or bochs: known differences instead of the built-in list
     #[arg(long, value_name = "FILE")]
     pub known: Option<PathBuf>,
 
     /// With qemu: the program [default: qemu-system-x86_64]
     #[arg(long, value_name = "PROGRAM")]
     pub qemu: Option<PathBuf>,
+
+    /// With bochs: the program, which has the debugger built in [default: bochs]
+    #[arg(long, value_name = "PROGRAM")]
+    pub bochs: Option<PathBuf>,
 }
 
 /// `--against`.
@@ -172,6 +184,8 @@ pub enum Against {
     Qemu,
     /// The host's processor; `emu diff fuzz` only.
     Host,
+    /// Bochs, by its debugger, instruction by instruction.
+    Bochs,
 }
 
 /// Options of `emu info`.

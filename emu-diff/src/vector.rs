@@ -2,7 +2,8 @@
 //!
 //! Registers that are not named are zero before, and as before after. `m1020800=00ff` are bytes of memory from linear
 //! address 1020800h on, within the page at 1020000h ([`DATA`]); what is not named is zero before, and as before after. The
-//! next instruction is meant after it; `undefined` names flags that are not compared.
+//! next instruction is meant after it; `undefined` names flags that are not compared. `fault=e` in place of what is after it
+//! means exception 14, and nothing else changed.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
@@ -33,6 +34,8 @@ pub struct Vector {
     pub memory_after: Stretches,
     /// Flags that are not compared.
     pub undefined: u64,
+    /// The exception that it raises; then only that is compared.
+    pub fault: Option<u8>,
 }
 
 /// Reads a file of vectors; lines that begin with `#` are comments.
@@ -72,8 +75,18 @@ fn parse_line(line: &str) -> Result<Vector, String> {
         flags_after: 2,
         memory_after: Vec::new(),
         undefined: 0,
+        fault: None,
     };
     let v = &mut vector;
+    let after = match after.trim().strip_prefix("fault=") {
+        Some(fault) => {
+            let vector =
+                u8::from_str_radix(fault, 16).map_err(|_| format!("{fault}: expected an exception"))?;
+            v.fault = Some(vector);
+            ""
+        }
+        None => after,
+    };
     read(before, &mut v.before, &mut v.flags_before, &mut v.memory_before, &mut v.undefined)?;
     (v.after, v.flags_after) = (v.before, v.flags_before);
     read(after, &mut v.after, &mut v.flags_after, &mut v.memory_after, &mut v.undefined)?;
@@ -128,6 +141,9 @@ impl std::fmt::Display for Vector {
         write!(f, " flags={:x}", self.flags_before)?;
         write_memory(f, &self.memory_before)?;
         write!(f, " =>")?;
+        if let Some(fault) = self.fault {
+            return write!(f, " fault={fault:x}");
+        }
         for (n, name) in REGISTERS.iter().enumerate().filter(|&(n, _)| self.after[n] != self.before[n]) {
             write!(f, " {name}={:x}", self.after[n])?;
         }
@@ -159,6 +175,8 @@ mod tests {
         assert_eq!(vector.to_string(), line);
         let line =
             "32 | 01 08 | add [eax],ecx | rax=1020800 rcx=1 flags=2 m1020800=ff00 => flags=12 m1020801=01";
+        assert_eq!(parse(line).unwrap().remove(0).to_string(), line);
+        let line = "64 | f7 f1 | div ecx | rax=1 flags=2 => fault=0";
         assert_eq!(parse(line).unwrap().remove(0).to_string(), line);
         assert!(parse("32 | 01 08 | add | m1021000=00 => ").is_err());
         assert!(parse("64 | 01 c8 | add | eax=1 => ").unwrap_err().starts_with("line 1"));

@@ -36,6 +36,15 @@ pub fn qemu() -> bool {
     found
 }
 
+/// True when Bochs starts; else the test was skipped.
+pub fn bochs() -> bool {
+    let help = Command::new("bochs").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if help.is_err() {
+        skip("bochs does not start (Debian package bochs)");
+    }
+    help.is_ok()
+}
+
 /// The folder that a variable of the environment names, with a build of something that cannot be fetched as a package;
 /// `None` when the test was skipped.
 pub fn named_folder(variable: &str) -> Option<PathBuf> {

@@ -266,6 +266,45 @@ fn the_bundled_kernel_boots_as_on_qemu_block_by_block() {
     assert_eq!(ended.code(), Some(0), "{text}");
 }
 
+/// A boot sector in which an exception pushes flags that the instruction before it left undefined.
+fn sector_with_undefined_flags() -> Vec<u8> {
+    const UD2: [u8; 2] = [0x0f, 0x0b];
+    // mov bp,sp; add word [bp+0],2; iret
+    const HANDLER: [u8; 7] = [0x89, 0xe5, 0x83, 0x46, 0x00, 0x02, 0xcf];
+    let mut code = vec![
+        0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00,
+        0x7c, // xor ax,ax; mov ds,ax; mov ss,ax; mov sp,7c00h
+        0xc7, 0x06, 0x18, 0x00, 0xe0, 0x7d, // mov word [18h],7de0h
+        0xc7, 0x06, 0x1a, 0x00, 0x00, 0x00, // mov word [1ah],0
+        0xb9, 0x34, 0x12, 0xba, 0x05, 0x00, // mov cx,1234h; mov dx,5
+    ];
+    // imul cx,dx; bsf cx,dx; shl dl,3; rol dx,5; aam
+    for undefined in
+        [&[0x0f, 0xaf, 0xca][..], &[0x0f, 0xbc, 0xca], &[0xc0, 0xe2, 3], &[0xc1, 0xc2, 5], &[0xd4, 10]]
+    {
+        code.extend([undefined, &UD2].concat());
+    }
+    code.extend([0xb8, 0xcd, 0xab, 0xba, 0xf4, 0x00, 0xef, 0xeb, 0xfe]); // mov ax,0abcdh; mov dx,0f4h; out dx,ax; jmp $
+    let mut sector = vec![0; 1 << 20];
+    sector[..code.len()].copy_from_slice(&code);
+    sector[0x1e0..0x1e0 + HANDLER.len()].copy_from_slice(&HANDLER);
+    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+#[test]
+fn undefined_flags_that_an_exception_pushed_within_a_block_are_taken_over() {
+    if !external::qemu() {
+        return;
+    }
+    let scratch = Scratch::new("diff_pushed_flags");
+    let disk = scratch.write("disk", &sector_with_undefined_flags());
+    let drive = disk.to_str().unwrap();
+    let ended = diff(&["run", "--against", "qemu", "--blocks", "--debug-exit", "0xf4", "--drive", drive]);
+    let text = said(&ended);
+    assert!(text.contains("debug exit with 0xabcd") && text.contains(" 0 kinds of differences"), "{text}");
+}
+
 /// A boot sector that writes to its disk, reads back, and leaves by the debug-exit port with what it found.
 fn sector_that_writes() -> Vec<u8> {
     let code = [

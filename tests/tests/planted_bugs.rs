@@ -15,8 +15,9 @@ use emu_core::mem::Memory;
 use emu_devices::pc::{Pc, PcConfig};
 use emu_diff::fuzz::image::{self, EXIT_PORT};
 use emu_diff::listing::Place;
-use emu_diff::qemu::follow::Follower;
-use emu_diff::qemu::lockstep::{Lockstep, Next};
+use emu_diff::lockstep::follow::Follower;
+use emu_diff::lockstep::{Lockstep, Next};
+use emu_diff::qemu::log::Log;
 use emu_diff::random::Random;
 use emu_diff::state::{State, Vectors};
 use emu_jit::Translator;
@@ -290,7 +291,7 @@ fn write_step(text: &mut String, s: &State) {
 
 /// Compares a machine with the log; the mnemonic at the first difference.
 fn first_difference(log: &str, image: &[u8], engine: Box<dyn Engine>) -> Option<String> {
-    let mut lockstep = Lockstep::new(log.as_bytes(), machine(image, engine), &[]);
+    let mut lockstep = Lockstep::new(Log::new(log.as_bytes()), machine(image, engine), &[]);
     loop {
         match lockstep.step().expect("the log is sound") {
             Next::Same => {}

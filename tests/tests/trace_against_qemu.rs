@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use emu_diff::fuzz::image::{self, EXIT_PORT};
+use emu_diff::lockstep::step::Steps as _;
 use emu_diff::qemu::log::Log;
 use emu_diff::random::Random;
 use emu_diff::state::REGISTERS;

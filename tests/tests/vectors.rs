@@ -36,6 +36,13 @@ fn check(engine: Box<dyn Engine>, vector: &Vector) -> Option<String> {
     let mut machine = machine::machine(engine, &start);
     machine.run(1);
     let cpu = machine.cpu();
+    let raised =
+        cpu.fault_chain.last().map(|last| last.exception.vector).filter(|_| cpu.counters.exceptions > 0);
+    if raised.is_some() || vector.fault.is_some() {
+        let name = |fault: Option<u8>| fault.map_or("none".into(), |vector| format!("{vector:x}"));
+        let (raised, wanted) = (name(raised), name(vector.fault));
+        return (raised != wanted).then(|| format!("{vector}\n    exception {raised}, not {wanted}"));
+    }
     let mut wrong = Vec::new();
     for (n, name) in REGISTERS.iter().enumerate() {
         if cpu.regs[n] != vector.after[n] {

@@ -9,9 +9,12 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, bounded};
+use emu_core::cpu::Cpu;
 use emu_core::mem::PAGE_SIZE;
+use emu_diff::fuzz::places::DATA;
 use emu_diff::listing::{Place, Recent};
-use emu_diff::state::{State, Vectors};
+use emu_diff::lockstep::conditions::operands;
+use emu_diff::state::{Difference, State, Vectors};
 
 use super::progress;
 use super::recipe::{End, EngineKind, Recipe, advance};
@@ -25,6 +28,8 @@ const COARSE: u64 = 1_000_000;
 const FINE: u64 = 1_000;
 /// Instructions that are listed.
 const LISTED: usize = 20;
+/// Instructions of an image with a single case, at most.
+const SHORT: u64 = 100_000;
 /// Hashes that an engine may be ahead.
 const AHEAD: usize = 64;
 
@@ -43,6 +48,25 @@ struct Window {
     different: u64,
 }
 
+/// Where two engines part.
+#[derive(Clone, Debug)]
+pub struct Parted {
+    /// The instruction.
+    pub place: Place,
+    /// State before it.
+    pub before: State,
+    /// Its memory operands: linear address and what stood there before.
+    pub memory: Vec<(u64, Vec<u8>)>,
+    /// What differs after it.
+    pub differences: Vec<Difference>,
+    /// States after it.
+    pub after: [State; 2],
+    /// The exception that the second engine raised.
+    pub fault: Option<u8>,
+    /// The data page of a random instruction, on the second engine.
+    pub data: [u8; PAGE_SIZE as usize],
+}
+
 /// Compares two engines over a whole run.
 ///
 /// # Errors
@@ -51,14 +75,15 @@ pub fn compare(recipe: &Recipe, ours: Accel, theirs: Accel) -> Result<Outcome> {
     if ours == theirs {
         report!("both engines are {}: this only shows whether a run repeats", EngineKind::Whole(ours).name());
     }
-    compare_kinds(recipe, [EngineKind::Whole(ours), EngineKind::Whole(theirs)])
+    let parted = compare_kinds(recipe, [EngineKind::Whole(ours), EngineKind::Whole(theirs)])?;
+    Ok(if parted.is_some() { Outcome::Different } else { Outcome::Done })
 }
 
-/// The same for any two.
+/// The same for any two. Returns where they part, if they do.
 ///
 /// # Errors
 /// When a machine cannot be built.
-pub fn compare_kinds(recipe: &Recipe, kinds: [EngineKind; 2]) -> Result<Outcome> {
+pub fn compare_kinds(recipe: &Recipe, kinds: [EngineKind; 2]) -> Result<Option<Parted>> {
     let whole = Window { equal: 0, different: recipe.args.max_insns.unwrap_or(u64::MAX) };
     let window = match search(recipe, kinds, whole, COARSE)? {
         Ok((count, end)) => {
@@ -66,7 +91,7 @@ pub fn compare_kinds(recipe: &Recipe, kinds: [EngineKind; 2]) -> Result<Outcome>
             if !recipe.quiet {
                 say!("emu diff: no difference in {count} instructions; {how}\n");
             }
-            return Ok(Outcome::Done);
+            return Ok(None);
         }
         Err(window) => window,
     };
@@ -81,8 +106,7 @@ pub fn compare_kinds(recipe: &Recipe, kinds: [EngineKind; 2]) -> Result<Outcome>
         other => other,
     });
     if single == kinds {
-        walk(recipe, single, window)?;
-        return Ok(Outcome::Different);
+        return walk(recipe, single, window).map(Some);
     }
     // Blocks of one instruction may go wrong earlier, where longer ones hid it.
     let whole = Window { equal: 0, different: window.different };
@@ -91,13 +115,12 @@ pub fn compare_kinds(recipe: &Recipe, kinds: [EngineKind; 2]) -> Result<Outcome>
         Ok(_) => None,
     };
     match found {
-        Some(window) => walk(recipe, single, window)?,
+        Some(window) => walk(recipe, single, window).map(Some),
         None => {
             report!("... with translated blocks of one instruction there is no difference");
-            halve(recipe, kinds, window)?;
+            halve(recipe, kinds, window).map(Some)
         }
     }
-    Ok(Outcome::Different)
 }
 
 /// Starts an engine on a thread of its own; its lines come through the channel until nobody listens.
@@ -166,7 +189,7 @@ fn search(
 }
 
 /// Runs both to the beginning of a window and then one instruction at a time, and tells where they part.
-fn walk(recipe: &Recipe, kinds: [EngineKind; 2], window: Window) -> Result<()> {
+fn walk(recipe: &Recipe, kinds: [EngineKind; 2], window: Window) -> Result<Parted> {
     let no_reboot = recipe.args.no_reboot;
     // Equal again does not mean that they always were: a wrong flag may be overwritten before anybody looks.
     let mut early = window.equal.saturating_sub(LISTED as u64);
@@ -181,12 +204,11 @@ fn walk(recipe: &Recipe, kinds: [EngineKind; 2], window: Window) -> Result<()> {
             continue 'earlier;
         }
         for count in early + 1..=window.different {
-            let before = State::of(theirs.machine().cpu());
             recent.push(Place::of(theirs.machine().cpu(), count - 1));
-            let ends = [advance(&mut ours, count, no_reboot), advance(&mut theirs, count, no_reboot)];
-            if ends[0] != ends[1] || ours.state_hash() != theirs.state_hash() {
-                tell(kinds, &mut [&mut ours, &mut theirs], &ends, &before, &recent, count, false);
-                return Ok(());
+            let (ends, parted) = step([&mut ours, &mut theirs], count, no_reboot);
+            if let Some(parted) = parted {
+                tell(kinds, &mut [&mut ours, &mut theirs], &ends, &parted, &recent, count, false);
+                return Ok(parted);
             }
             if ends[0] != End::Reached {
                 break;
@@ -198,8 +220,63 @@ fn walk(recipe: &Recipe, kinds: [EngineKind; 2], window: Window) -> Result<()> {
     }
 }
 
+/// Runs both for one instruction, up to this count, and says where they part if they do.
+fn step(guests: [&mut Guest; 2], count: u64, no_reboot: bool) -> ([End; 2], Option<Parted>) {
+    let [ours, theirs] = guests;
+    let cpu = theirs.machine().cpu();
+    let (before, place, exceptions) = (State::of(cpu), Place::of(cpu, count - 1), cpu.counters.exceptions);
+    let memory = operands(cpu, &place.instruction(), &before);
+    let ends = [advance(ours, count, no_reboot), advance(theirs, count, no_reboot)];
+    if ends[0] == ends[1] && ours.state_hash() == theirs.state_hash() {
+        return (ends, None);
+    }
+    let mut parted = parted([ours, theirs], place, before, memory);
+    let cpu = theirs.machine().cpu();
+    let raised = cpu.fault_chain.last().filter(|_| cpu.counters.exceptions != exceptions);
+    parted.fault = raised.map(|last| last.exception.vector);
+    (ends, Some(parted))
+}
+
+/// Both after the instruction behind which they part.
+fn parted(guests: [&mut Guest; 2], place: Place, before: State, memory: Vec<(u64, Vec<u8>)>) -> Parted {
+    let [ours, theirs] = guests;
+    let after = [State::of(ours.machine().cpu()), State::of(theirs.machine().cpu())];
+    let mut differences = after[0].differences(&after[1]);
+    differences.extend(Vectors::of(ours.machine().cpu()).differences(&Vectors::of(theirs.machine().cpu())));
+    if differences.is_empty()
+        && let Some((_, ours, theirs)) = first_memory_difference(ours, theirs)
+    {
+        differences.push(Difference { field: "memory".into(), ours: ours.into(), theirs: theirs.into() });
+    }
+    let mut data = [0; PAGE_SIZE as usize];
+    theirs.machine().cpu().system().mem.read_bytes(DATA, &mut data);
+    Parted { place, before, memory, differences, after, fault: None, data }
+}
+
+/// Runs both to where `here` says so, and then one instruction more; says where they part if they do.
+///
+/// # Errors
+/// When a machine cannot be built.
+pub fn at_instruction(
+    recipe: &Recipe,
+    kinds: [EngineKind; 2],
+    here: impl Fn(&Cpu) -> bool,
+) -> Result<Option<Parted>> {
+    let no_reboot = recipe.args.no_reboot;
+    let (mut ours, mut theirs) = (recipe.guest(kinds[0])?, recipe.guest(kinds[1])?);
+    let mut count = 0;
+    while !here(theirs.machine().cpu()) {
+        count += 1;
+        if count > SHORT || advance(&mut theirs, count, no_reboot) != End::Reached {
+            return Ok(None);
+        }
+    }
+    advance(&mut ours, count, no_reboot);
+    Ok(step([&mut ours, &mut theirs], count + 1, no_reboot).1)
+}
+
 /// Finds the smallest count at which whole blocks leave another state, by halving.
-fn halve(recipe: &Recipe, kinds: [EngineKind; 2], mut window: Window) -> Result<()> {
+fn halve(recipe: &Recipe, kinds: [EngineKind; 2], mut window: Window) -> Result<Parted> {
     let no_reboot = recipe.args.no_reboot;
     let (start, early) = (window.equal, window.equal.saturating_sub(LISTED as u64));
     let at = |kind: EngineKind, count: u64| -> Result<Guest> {
@@ -221,10 +298,13 @@ fn halve(recipe: &Recipe, kinds: [EngineKind; 2], mut window: Window) -> Result<
         advance(&mut guest, count, no_reboot);
         recent.push(Place::of(guest.machine().cpu(), count));
     }
-    let before = State::of(guest.machine().cpu());
+    let cpu = guest.machine().cpu();
+    let (before, place) = (State::of(cpu), recent.last().copied().unwrap_or_default());
+    let memory = operands(cpu, &place.instruction(), &before);
+    let parted = parted([&mut ours, &mut theirs], place, before, memory);
     let ends = [End::Reached, End::Reached];
-    tell(kinds, &mut [&mut ours, &mut theirs], &ends, &before, &recent, window.different, true);
-    Ok(())
+    tell(kinds, &mut [&mut ours, &mut theirs], &ends, &parted, &recent, window.different, true);
+    Ok(parted)
 }
 
 fn same(a: &mut Guest, b: &mut Guest) -> bool {
@@ -255,7 +335,7 @@ fn tell(
     kinds: [EngineKind; 2],
     guests: &mut [&mut Guest; 2],
     ends: &[End; 2],
-    before: &State,
+    parted: &Parted,
     recent: &Recent,
     count: u64,
     in_block: bool,
@@ -267,14 +347,11 @@ fn tell(
         say!("{place}{within}\n");
     }
     let [a, b] = guests;
-    let states = [State::of(a.machine().cpu()), State::of(b.machine().cpu())];
-    let mut differences = states[0].differences(&states[1]);
-    differences.extend(Vectors::of(a.machine().cpu()).differences(&Vectors::of(b.machine().cpu())));
     say!("\nfield     {ours:<16}  {theirs}\n");
-    differences.iter().for_each(|difference| say!("{difference}\n"));
+    parted.differences.iter().for_each(|difference| say!("{difference}\n"));
     if let Some((address, left, right)) = first_memory_difference(a, b) {
         say!("RAM at {address:#x}: {left:02x}, {right:02x}\n");
-    } else if differences.is_empty() && ends[0] == ends[1] {
+    } else if parted.differences.is_empty() && ends[0] == ends[1] {
         say!("(neither registers nor RAM: a model-specific register, or time)\n");
     }
     for (end, name) in ends.iter().zip([ours, theirs]) {
@@ -282,8 +359,8 @@ fn tell(
             say!("{name} stopped: {why}\n");
         }
     }
-    say!("\nbefore:\n{before}\n\nthe last instructions:\n{recent}");
-    for (state, name) in states.iter().zip([ours, theirs]) {
+    say!("\nbefore:\n{}\n\nthe last instructions:\n{recent}", parted.before);
+    for (state, name) in parted.after.iter().zip([ours, theirs]) {
         say!("\nafter, {name}:\n{state}\n");
     }
 }

@@ -10,22 +10,24 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use emu_diff::fuzz::image::{self, EXIT_PORT};
 use emu_diff::fuzz::system;
-use emu_diff::qemu::lockstep::Found;
+use emu_diff::listing::Place;
+use emu_diff::lockstep::Found;
 use emu_diff::random::Random;
-use emu_diff::undefined::undefined_flags;
-use emu_diff::vector::Vector;
-use iced_x86::OpKind;
 use serde::{Deserialize, Serialize};
 
 use super::qemu_process::Depth;
 use super::recipe::{EngineKind, Recipe};
-use super::{engines, host, programs, progress, qemu};
+use super::reference::{self, Peer};
+use super::small::{self, Small};
+use super::{engines, host, programs, progress};
 use crate::args::{Accel, Against, Bits, Cli, FuzzArgs};
 use crate::outcome::{Outcome, usage};
 use crate::say::say;
 
 /// Random instructions of one image.
 const PER_IMAGE: u64 = 20_000;
+/// Bochs shows all registers so often.
+const WHOLE_EVERY: u64 = 100;
 /// Programs of one image: few, since one may run away.
 const PROGRAMS: u64 = 250;
 
@@ -81,6 +83,7 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
             Against::Jit => "jit",
             Against::Qemu => "qemu",
             Against::Host => "host",
+            Against::Bochs => "bochs",
         },
         seed: args.seed,
         ..Report::default()
@@ -90,9 +93,11 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
             "--programs: a process of the host cannot run system instructions, expected another reference"
         );
     }
+    if args.programs && args.against == Against::Bochs {
+        usage!("--programs: expected another reference than Bochs");
+    }
     let started = Instant::now();
     let bar = progress::count("cases", Some(args.cases));
-    let mut failed = 0;
     let mut findings = programs::Findings::default();
     if args.against == Against::Host {
         host::run(args, &mut report, &bar)?;
@@ -111,11 +116,11 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
             Bits::Both => [64, 32][(n % 2) as usize],
         };
         // x87 and vector registers are held against the host's silicon by tests; QEMU's are known to differ.
-        let vectors = args.against != Against::Qemu;
+        let vectors = !matches!(args.against, Against::Qemu | Against::Bochs);
         let most = (args.cases - report.cases).min(if args.programs { PROGRAMS } else { PER_IMAGE });
         let random = &mut Random::new(seed);
         if args.programs && args.against == Against::Qemu {
-            let known = qemu::known_differences(args.known.as_deref())?;
+            let known = reference::known_differences(args.against, args.known.as_deref())?;
             report.cases += programs::against_qemu(&known, args, (seed, bits, most), &mut findings)?;
             bar.set_position(report.cases.min(args.cases));
             continue;
@@ -127,21 +132,24 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
         };
         let recipe = recipe(image.bytes)?;
         match args.against {
-            Against::Qemu => {
-                let known = qemu::known_differences(args.known.as_deref())?;
-                let run = qemu::lockstep(
-                    &recipe,
-                    &known,
-                    args.qemu.as_deref(),
-                    Depth::default(),
-                    &mut |found, first, _| {
-                        if first {
-                            report.differences.push(difference(bits, seed, found));
-                        }
-                        true
-                    },
-                )?
+            Against::Qemu | Against::Bochs => {
+                let known = reference::known_differences(args.against, args.known.as_deref())?;
+                let peer = match args.against {
+                    Against::Bochs => Peer::Bochs(args.bochs.as_deref(), WHOLE_EVERY),
+                    _ => Peer::Qemu(args.qemu.as_deref(), Depth::default()),
+                };
+                let mut firsts = Vec::new();
+                let run = reference::lockstep(&recipe, &known, peer, &mut |found, first, _| {
+                    if first {
+                        firsts.push(found.clone());
+                    }
+                    true
+                })?
                 .without_trouble()?;
+                for found in firsts {
+                    let small = small::against_reference(bits, &found, &known, peer)?;
+                    report.differences.push(difference(bits, seed, &found, small, peer.name()));
+                }
                 for (reason, times) in run.counts.known {
                     *report.known.entry(reason).or_default() += times;
                 }
@@ -158,9 +166,16 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
                 } else {
                     EngineKind::Single
                 };
-                if engines::compare_kinds(&recipe, [ours, theirs])? != Outcome::Done {
+                if let Some(parted) = engines::compare_kinds(&recipe, [ours, theirs])? {
                     say!("(image of seed {seed}, {bits}-bit code)\n");
-                    failed += 1;
+                    let small = small::against_engine(bits, &parted, [ours, theirs])?;
+                    report.differences.push(Difference::of(
+                        (bits, seed),
+                        &parted.place,
+                        &parted.differences,
+                        small,
+                        theirs.name(),
+                    ));
                 }
             }
         }
@@ -171,11 +186,11 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
     report.seconds = started.elapsed().as_secs_f64();
     report.cases_per_second = report.cases as f64 / report.seconds.max(1e-9);
     findings.report(&mut report);
-    finish(args, &report, failed)
+    finish(args, &report)
 }
 
-fn finish(args: &FuzzArgs, report: &Report, failed: usize) -> Result<Outcome> {
-    let found = report.differences.len() + report.broken.len() + failed;
+fn finish(args: &FuzzArgs, report: &Report) -> Result<Outcome> {
+    let found = report.differences.len() + report.broken.len();
     say!(
         "emu diff fuzz: {} cases against {} from seed {} in {:.1} s ({:.0} a second), {found} kinds of differences\n",
         report.cases,
@@ -237,36 +252,35 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-pub(super) fn difference(bits: u32, seed: u64, found: &Found) -> Difference {
-    Difference {
-        bits,
-        seed,
-        instruction: found.place.to_string().trim().to_owned(),
-        fields: found
-            .differences
-            .iter()
-            .map(|d| format!("{} {:x}, QEMU {:x}", d.field, d.ours, d.theirs))
-            .collect(),
-        vector: vector(bits, found).map(|vector| vector.to_string()),
-    }
+/// A difference with another emulator, as it was found and made small.
+pub(super) fn difference(
+    bits: u32,
+    seed: u64,
+    found: &Found,
+    small: Option<Small>,
+    reference: &str,
+) -> Difference {
+    Difference::of((bits, seed), &found.place, &found.differences, small, reference)
 }
 
-/// A vector with what QEMU left, where registers alone say all; whoever adds it to the tests decides who is right.
-fn vector(bits: u32, found: &Found) -> Option<Vector> {
-    let insn = found.place.instruction();
-    let registers_only = (0..insn.op_count()).all(|n| insn.op_kind(n) != OpKind::Memory);
-    if !registers_only || found.theirs.rip != insn.next_ip() || !found.exceptions.is_empty() {
-        return None;
+/// What differs, with values.
+pub(super) fn texts(differences: &[emu_diff::state::Difference], reference: &str) -> Vec<String> {
+    differences.iter().map(|d| format!("{} {:x}, {reference} {:x}", d.field, d.ours, d.theirs)).collect()
+}
+
+impl Difference {
+    fn of(
+        (bits, seed): (u32, u64),
+        place: &Place,
+        differences: &[emu_diff::state::Difference],
+        small: Option<Small>,
+        reference: &str,
+    ) -> Self {
+        let instruction = place.to_string().trim().to_owned();
+        let (fields, vector) = match small {
+            Some(small) => (small.texts, small.vector.map(|vector| vector.to_string())),
+            None => (texts(differences, reference), None),
+        };
+        Self { bits, seed, instruction, fields, vector }
     }
-    Some(Vector {
-        bits,
-        bytes: found.place.bytes().to_vec(),
-        before: found.before.regs,
-        flags_before: found.before.flags,
-        memory_before: Vec::new(),
-        after: found.theirs.regs,
-        flags_after: found.theirs.flags,
-        memory_after: Vec::new(),
-        undefined: undefined_flags(&insn, found.before.regs[1] as u8),
-    })
 }

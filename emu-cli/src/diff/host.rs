@@ -24,8 +24,9 @@ mod on_x86 {
     use anyhow::bail;
     use emu_diff::fuzz::cases::{self, Encoding};
     use emu_diff::fuzz::places::{PAGE, Registers};
+    use emu_diff::fuzz::shrink::Case;
     use emu_diff::host::shrink::{kind, shrink, vector};
-    use emu_diff::host::{Case, Oracle, host_lacks, is_implemented, subjects};
+    use emu_diff::host::{Oracle, host_lacks, is_implemented, subjects};
     use emu_diff::random::Random;
     use iced_x86::{Code, Formatter, IntelFormatter};
 

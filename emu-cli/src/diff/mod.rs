@@ -1,5 +1,7 @@
 //! `emu diff`: two machines side by side.
 
+mod bochs_process;
+mod child;
 mod engines;
 mod fuzz;
 mod host;
@@ -7,9 +9,10 @@ mod overlay;
 mod parts;
 mod programs;
 mod progress;
-mod qemu;
 mod qemu_process;
 mod recipe;
+mod reference;
+mod small;
 
 use anyhow::Result;
 
@@ -28,7 +31,7 @@ pub fn run(what: &DiffCommand) -> Result<Outcome> {
             let recipe = Recipe::new(&args.run)?;
             match args.against {
                 Against::Interp => engines::compare(&recipe, args.run.accel, Accel::Interp),
-                Against::Qemu => qemu::compare(&recipe, args),
+                Against::Qemu | Against::Bochs => reference::compare(&recipe, args),
                 Against::Host => usage!(
                     "--against host: expected `emu diff fuzz`; the host's processor runs single instructions of user code"
                 ),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 use emu_core::machine::Machine;
 use emu_diff::fuzz::system::{self, monitor, places};
-use emu_diff::qemu::known::{Known, explain};
-use emu_diff::qemu::lockstep::{Found, STANDS_STILL};
+use emu_diff::lockstep::known::{Known, explain};
+use emu_diff::lockstep::{Found, STANDS_STILL};
 use emu_diff::random::Random;
 
 use super::fuzz::{self, Difference, Report};
-use super::qemu;
 use super::qemu_process::Depth;
+use super::reference::{self, Peer};
 use crate::args::FuzzArgs;
 use crate::say::say;
 
@@ -74,16 +74,11 @@ pub(super) fn against_qemu(
         let mut recipe = fuzz::recipe(image.bytes)?;
         recipe.args.max_insns = Some(BOOT + LONGEST * image.instructions);
         let mut case = Case { seed, bits, number: None, differed: false, traces: Vec::new() };
-        let run = qemu::lockstep(
-            &recipe,
-            &[],
-            args.qemu.as_deref(),
-            Depth::default(),
-            &mut |found, _, machine| {
-                case.look(found, machine, known, findings);
-                true
-            },
-        )?;
+        let peer = Peer::Qemu(args.qemu.as_deref(), Depth::default());
+        let run = reference::lockstep(&recipe, &[], peer, &mut |found, _, machine| {
+            case.look(found, machine, known, findings);
+            true
+        })?;
         if run.why.starts_with("debug exit") {
             return Ok(end);
         }
@@ -140,8 +135,8 @@ impl Case {
                 format!("{name} ({}, {:?}): {}", found.mode(), found.conditions.raised, fields.join(" "));
             let kind = findings.kinds.entry(key).or_insert_with(|| {
                 say!("\n{}-bit, seed {}, case {}, {name}", self.bits, self.seed, number.unwrap_or_default());
-                qemu::tell(found, 1);
-                (0, fuzz::difference(self.bits, self.seed, found))
+                reference::tell(found, 1, Peer::Qemu(None, Depth::default()));
+                (0, fuzz::difference(self.bits, self.seed, found, None, "QEMU"))
             });
             kind.0 += 1;
         }

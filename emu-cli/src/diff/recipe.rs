@@ -178,6 +178,12 @@ impl Recipe {
         self.boot == BootDevice::Cdrom
     }
 
+    /// Does it run the bundled disk, since nothing else was named?
+    pub fn boots_bundled_disk(&self) -> bool {
+        let args = &self.args;
+        args.kernel.is_none() && args.cdrom.is_none() && args.drives.is_empty()
+    }
+
     /// A new machine in its power-on state.
     ///
     /// # Errors

@@ -5,6 +5,10 @@
 //! instruction that faulted. Then come groups of slots of 16 bytes: a few that give registers new values, and some with
 //! one random instruction each. The last instruction writes to the debug-exit port.
 
+use emu_core::cpu::eflags;
+
+use super::places::PAGE;
+use super::shrink::Case;
 use super::slots::{self, SLOT};
 use crate::random::Random;
 
@@ -17,6 +21,10 @@ const PER_GROUP: usize = 12;
 /// Where the boot code lies in the last 64 KiB.
 const BOOT: usize = 0xe000;
 const TOP: usize = SIZE - 0x1_0000;
+/// mov eax, 10h; mov ss, ax; mov ds, ax; mov es, ax
+const FLAT: [u8; 11] = [0xb8, 0x10, 0, 0, 0, 0x8e, 0xd0, 0x8e, 0xd8, 0x8e, 0xc0];
+/// mov eax, 80010033h; mov cr0, eax
+const SET_CR0: [u8; 8] = [0xb8, 0x33, 0, 1, 0x80, 0x0f, 0x22, 0xc0];
 
 /// Memory that the image uses.
 pub mod places {
@@ -102,6 +110,11 @@ impl Code {
         }
     }
 
+    /// PUSH and POPF.
+    fn flags(&mut self, value: u64) {
+        self.raw(&[0x68]).raw(&(value as u32).to_le_bytes()).raw(&[0x9d]);
+    }
+
     /// MOV dword [address], value with 32-bit addressing.
     fn store(&mut self, address: u32, value: u32) {
         self.raw(&[0xc7, 0x05]).raw(&address.to_le_bytes()).raw(&value.to_le_bytes());
@@ -116,6 +129,46 @@ fn linear(offset: usize) -> u64 {
 /// Builds an image of up to `most` random instructions for code of 32 or 64 bits; with `vectors` also those of x87, MMX,
 /// SSE and AVX.
 pub fn build(bits: u32, vectors: bool, most: u64, random: &mut Random) -> Image {
+    let mut image = frame(bits);
+    let mut at = 0;
+    let mut instructions = 0;
+    while at + 64 * SLOT < TOP && instructions < most {
+        let setup = registers(bits, random);
+        image[at..at + setup.len()].copy_from_slice(&setup);
+        at += setup.len().next_multiple_of(SLOT);
+        for _ in 0..PER_GROUP {
+            let bytes = slots::draw(bits, vectors, linear(at), random);
+            image[at..at + bytes.len()].copy_from_slice(&bytes);
+            at += SLOT;
+            instructions += 1;
+        }
+    }
+    end(&mut image, at);
+    Image { bytes: image, instructions }
+}
+
+/// Builds an image that runs one instruction with the registers and memory of each of these cases, in code of 32 or 64 bits. Returns
+/// also where the instruction lies for each; those for which there is no room are left out.
+pub fn of_cases(bits: u32, instruction: &[u8], cases: &[Case]) -> (Image, Vec<u64>) {
+    let mut image = frame(bits);
+    let (mut at, mut places) = (0, Vec::new());
+    for case in cases {
+        let setup = case_setup(bits, case);
+        let start = at + setup.len().next_multiple_of(SLOT);
+        if start + 16 * SLOT > TOP {
+            break;
+        }
+        image[at..at + setup.len()].copy_from_slice(&setup);
+        image[start..start + instruction.len()].copy_from_slice(instruction);
+        places.push(linear(start));
+        at = start + SLOT;
+    }
+    end(&mut image, at);
+    (Image { bytes: image, instructions: places.len() as u64 }, places)
+}
+
+/// The image without slots.
+fn frame(bits: u32) -> Vec<u8> {
     let mut image = vec![0x90; SIZE];
     let handlers = [(TOP + 0x100, handler(bits, false)), (TOP + 0x140, handler(bits, true))];
     for (at, code) in &handlers {
@@ -142,25 +195,16 @@ pub fn build(bits: u32, vectors: bool, most: u64, random: &mut Random) -> Image 
     let boot = protected(bits, gdt.len() as u32, &handlers);
     image[TOP + BOOT + 0x100..][..boot.len()].copy_from_slice(&boot);
 
-    let mut at = 0;
-    let mut instructions = 0;
-    while at + 64 * SLOT < TOP && instructions < most {
-        let setup = registers(bits, random);
-        image[at..at + setup.len()].copy_from_slice(&setup);
-        at += setup.len().next_multiple_of(SLOT);
-        for _ in 0..PER_GROUP {
-            let bytes = slots::draw(bits, vectors, linear(at), random);
-            image[at..at + bytes.len()].copy_from_slice(&bytes);
-            at += SLOT;
-            instructions += 1;
-        }
-    }
+    image
+}
+
+/// Puts the end behind the last slot.
+fn end(image: &mut [u8], at: usize) {
     // mov eax, 0; mov edx, port; out dx, al; jmp $. Again behind it, for a trap in its middle.
     let end = [0xb8, 0, 0, 0, 0, 0xba, EXIT_PORT as u8, 0, 0, 0, 0xee, 0xeb, 0xfe];
     for n in 0..4 {
         image[at + n * SLOT..][..end.len()].copy_from_slice(&end);
     }
-    Image { bytes: image, instructions }
 }
 
 /// Handlers: drop the error code, round RIP up to the next slot, clear TF, return.
@@ -262,10 +306,8 @@ fn registers(bits: u32, random: &mut Random) -> Vec<u8> {
         let length = c.bytes.len().next_multiple_of(SLOT);
         c.bytes.resize(length, 0x90);
     };
-    // mov eax, 10h; mov ss, ax; mov ds, ax; mov es, ax
-    put(&mut c, &[0xb8, 0x10, 0, 0, 0, 0x8e, 0xd0, 0x8e, 0xd8, 0x8e, 0xc0]);
-    // mov eax, 80010033h; mov cr0, eax
-    put(&mut c, &[0xb8, 0x33, 0, 1, 0x80, 0x0f, 0x22, 0xc0]);
+    put(&mut c, &FLAT);
+    put(&mut c, &SET_CR0);
     for register in 0..if bits == 64 { 16 } else { 8 } {
         let value = match register {
             3 | 6 | 13 => data_address(random),
@@ -277,9 +319,31 @@ fn registers(bits: u32, random: &mut Random) -> Vec<u8> {
         part.load(register, value);
         put(&mut c, &part.bytes);
     }
-    // push imm32; popf: arithmetic flags, sometimes DF, AC and IOPL
-    let flags = 2 | random.word() & if random.below(4) == 0 { 0x4_3cd5 } else { 0x8d5 };
-    put(&mut c, &[&[0x68][..], &(flags as u32).to_le_bytes(), &[0x9d]].concat());
+    // Arithmetic flags, sometimes DF, AC and IOPL
+    c.flags(2 | random.word() & if random.below(4) == 0 { 0x4_3cd5 } else { 0x8d5 });
+    put(&mut c, &[]);
+    c.bytes
+}
+
+/// Gives memory and registers the values of a case; segments are flat.
+fn case_setup(bits: u32, case: &Case) -> Vec<u8> {
+    let mut c = Code { bytes: Vec::new(), bits };
+    c.raw(&FLAT).raw(&SET_CR0);
+    // The data page: cld; edi, ecx, eax; rep stosd; then what is not zero in it
+    c.raw(&[0xfc]);
+    c.load(7, DATA);
+    c.load(1, PAGE as u64 / 4);
+    c.load(0, 0);
+    c.raw(&[0xf3, 0xab]);
+    for (word, bytes) in (0u32..).zip(case.data.as_chunks::<4>().0).filter(|(_, bytes)| **bytes != [0; 4]) {
+        // mov dword [disp32], imm32, with a SIB byte, which means the same in both modes
+        c.raw(&[0xc7, 0x04, 0x25]).raw(&(DATA as u32 + 4 * word).to_le_bytes()).raw(bytes);
+    }
+    c.load(4, STACK);
+    c.flags(case.before.flags & !eflags::TF);
+    for (register, value) in (0u8..).zip(case.before.regs).take(if bits == 64 { 16 } else { 8 }) {
+        c.load(register, value);
+    }
     c.bytes
 }
 

@@ -23,20 +23,12 @@ use iced_x86::Code;
 
 use crate::fuzz::cases::Encoding;
 use crate::fuzz::places::{PAGE, Registers};
+use crate::fuzz::shrink::Case;
 use guest::Guest;
 use silicon::{Host, Outcome};
 
 /// Flags that are compared.
 const FLAGS: u64 = eflags::OSZAPC | eflags::DF | eflags::NT | eflags::ID | eflags::AC | eflags::IF;
-
-/// Registers and memory before an instruction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
-    /// Registers.
-    pub before: Registers,
-    /// The page that it may use.
-    pub data: [u8; PAGE],
-}
 
 /// Both processors.
 pub struct Oracle {

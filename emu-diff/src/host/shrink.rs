@@ -1,14 +1,13 @@
-//! A failure made small: as many registers, flags and bytes of memory as possible become zero while it stays the same
-//! kind of failure, and what is left is a test vector.
+//! A failure made small ([`fuzz::shrink`]), and the test vector that is left.
+
+use std::convert::Infallible;
 
 use super::silicon::Outcome;
-use super::{Case, Oracle, undefined};
+use super::{Oracle, undefined};
+use crate::fuzz;
 use crate::fuzz::cases::Encoding;
-use crate::fuzz::places::DATA;
+use crate::fuzz::shrink::{Case, stretches};
 use crate::vector::Vector;
-
-/// Flags that every case has: the reserved one, and IF.
-const LEAST_FLAGS: u64 = 0x202;
 
 /// What kind of failure it is: the names of what differs, without values.
 pub fn kind(found: &[String]) -> Vec<String> {
@@ -17,54 +16,11 @@ pub fn kind(found: &[String]) -> Vec<String> {
 }
 
 /// Makes a case that fails smaller. The instruction stays loaded. Returns the case, what differs and what the host left.
-pub fn shrink(oracle: &mut Oracle, e: &Encoding, mut case: Case) -> (Case, Vec<String>, Outcome) {
-    let (mut found, mut host) = oracle.compare(e, &case);
-    let wanted = kind(&found);
-    let mut attempt = |case: &mut Case, smaller: Case, found: &mut Vec<String>, host: &mut Outcome| {
-        if smaller == *case {
-            return false;
-        }
-        let (now, outcome) = oracle.compare(e, &smaller);
-        let same = kind(&now) == wanted;
-        if same {
-            (*case, *found, *host) = (smaller, now, outcome);
-        }
-        same
-    };
-    loop {
-        let mut changed = false;
-        for n in 0..16 {
-            // Nothing, then fewer bits.
-            let value = case.before.regs[n];
-            for less in [0, value & 0xff, value & 0xffff, value & 0xffff_ffff, value & value.wrapping_sub(1)]
-            {
-                let mut smaller = case.clone();
-                smaller.before.regs[n] = less;
-                if attempt(&mut case, smaller, &mut found, &mut host) {
-                    changed = true;
-                    break;
-                }
-            }
-        }
-        for bit in (0..64).filter(|bit| LEAST_FLAGS >> bit & 1 == 0) {
-            let mut smaller = case.clone();
-            smaller.before.flags &= !(1 << bit);
-            changed |= attempt(&mut case, smaller, &mut found, &mut host);
-        }
-        // Stretches of memory, ever shorter.
-        let mut size = case.data.len();
-        while size > 0 {
-            for at in (0..case.data.len()).step_by(size) {
-                let mut smaller = case.clone();
-                smaller.data[at..at + size].fill(0);
-                changed |= attempt(&mut case, smaller, &mut found, &mut host);
-            }
-            size /= 2;
-        }
-        if !changed {
-            break;
-        }
-    }
+pub fn shrink(oracle: &mut Oracle, e: &Encoding, case: Case) -> (Case, Vec<String>, Outcome) {
+    let wanted = kind(&oracle.compare(e, &case).0);
+    let mut fails = |case: &Case| kind(&oracle.compare(e, case).0) == wanted;
+    let Ok(case) =
+        fuzz::shrink::shrink(case, |cases| Ok::<_, Infallible>(cases.iter().map(&mut fails).collect()));
     // What the caller sees in memory belongs to this case.
     let (found, host) = oracle.compare(e, &case);
     (case, found, host)
@@ -84,19 +40,8 @@ pub fn vector(bits: u32, e: &Encoding, case: &Case, host: &Outcome, after: &[u8]
         flags_after: host.after.flags,
         memory_after: stretches(after, |n, byte| byte != case.data[n]),
         undefined: undefined::mask(e, &case.before),
+        fault: None,
     })
-}
-
-/// The bytes that are wanted, as runs with their addresses.
-fn stretches(data: &[u8], wanted: impl Fn(usize, u8) -> bool) -> Vec<(u64, Vec<u8>)> {
-    let mut all: Vec<(u64, Vec<u8>)> = Vec::new();
-    for (n, &byte) in data.iter().enumerate().filter(|&(n, &byte)| wanted(n, byte)) {
-        match all.last_mut() {
-            Some((start, bytes)) if *start + bytes.len() as u64 == DATA + n as u64 => bytes.push(byte),
-            _ => all.push((DATA + n as u64, vec![byte])),
-        }
-    }
-    all
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! Our machine against QEMU's log, block by block: the log has the registers before each block that QEMU translated.
 //!
 //! Where a block ends is told by where the next one begins: our machine runs until it gets there. What is taken over is
-//! as in [`lockstep`](super::lockstep), but of an instruction in the middle of a block (CPUID, RDMSR) the log does not
+//! as in [`lockstep`](crate::lockstep), but of an instruction in the middle of a block (CPUID, RDMSR) the log does not
 //! show what QEMU got; there [`Lockstep::answers`] helps.
 
-use std::collections::HashMap;
 use std::io::Read;
 
 use emu_core::cpu::control::{CR4_OSXSAVE, CR4_PKE};
-use emu_core::cpu::{CS, Cpu, RAX, RBX, RCX, RDX, RIP, RSP, eflags};
+use emu_core::cpu::{CS, Cpu, RAX, RBX, RCX, RDX, RIP, RSP, SS, eflags};
 use emu_core::decode::eflags as flags_of;
 use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic as M, Register};
 
-use super::lockstep::{LISTED, LOG_ENDS, Lockstep, Next, Ran, adopt_reset, announced_again, comparable};
-use super::log::{LogError, Step};
+use super::log::Log;
 use super::survey::WITH_SUBLEAVES;
 use crate::listing::{Place, Recent};
+use crate::lockstep::adopt::{adopt_reset, comparable};
+use crate::lockstep::conditions::mode;
+use crate::lockstep::step::{LogError, Step, Steps};
+use crate::lockstep::{Answers, LISTED, Lockstep, Next, Ran, announced_again, has_error_code, log_ends};
 use crate::state::State;
 use crate::undefined::undefined_flags;
 
@@ -29,16 +31,13 @@ const REAL_FRAME: u64 = 6;
 const STALE_FLAGS: &str = "CMPXCHG8B and CMPXCHG16B leave all flags but ZF as they were: SDM 2A; within a block QEMU 7.2 works them \
                            out anew from what an earlier block left";
 
-/// What CPUID gives for a leaf and a subleaf: EAX, EBX, ECX, EDX.
-pub type Answers = HashMap<(u32, u32), [u32; 4]>;
-
-impl<R: Read> Lockstep<'_, R> {
+impl<R: Read> Lockstep<'_, Log<R>> {
     /// Compares one block.
     ///
     /// # Errors
     /// When the log cannot be read or understood.
     pub fn step_block(&mut self) -> Result<Next, LogError> {
-        let Some(step) = self.take()? else { return Ok(Next::End(LOG_ENDS.into())) };
+        let Some(step) = self.take()? else { return Ok(Next::End(log_ends::<Log<R>>())) };
         let next = self.log.peek()?.cloned();
         let first = Place::seen_by(&mut self.pages[0], self.machine.cpu(), self.counts.instructions);
         if self.again == 0
@@ -97,6 +96,7 @@ impl<R: Read> Lockstep<'_, R> {
         if self.flags_differ(&next) {
             self.adopt_flags(undefined_after(&block), &next);
             self.adopt_stale_flags(stale_after(&block), &next);
+            self.adopt_pushed_flags();
         }
         self.deliver(&step, &mut note);
         if note.is_none() && self.adopt_results(&block, &next) {
@@ -126,7 +126,7 @@ impl<R: Read> Lockstep<'_, R> {
             }
             self.counts.instructions += 1;
         }
-        LOG_ENDS.into()
+        log_ends::<Log<R>>()
     }
 
     /// Flags that QEMU has wrong become ours before an interrupt pushes them.
@@ -206,6 +206,29 @@ impl<R: Read> Lockstep<'_, R> {
         cpu.regs[RIP] = cpu.regs[RIP].wrapping_add(place.bytes().len() as u64);
         *self.counts.taken.entry(format!("cpuid {:#x}", leaf.0)).or_default() += 1;
         true
+    }
+
+    /// Undefined flags that an exception within the block pushed become the reference's, as those in the register have.
+    fn adopt_pushed_flags(&mut self) {
+        let Some((vector, _)) = self.raised else { return };
+        let cpu = self.machine.cpu_mut();
+        let size: u64 = match mode(&State::of(cpu)) {
+            "long" => 8,
+            "protected" => 4,
+            _ => 2,
+        };
+        let above = size * (2 + u64::from(size > 2 && has_error_code(vector)));
+        let top = cpu.seg[SS].base.wrapping_add(cpu.regs[RSP] & cpu.stack_mask);
+        let at = top.wrapping_add(above) & cpu.linear_mask;
+        let mut image = [0; 2];
+        if cpu.peek_linear(at, &mut image) == image.len()
+            && let Some(physical) = cpu.peek_physical(at)
+        {
+            let flags =
+                u64::from(u16::from_le_bytes(image)) & !eflags::OSZAPC | cpu.flags.get() & eflags::OSZAPC;
+            cpu.system_mut().mem.write_own(physical, &(flags as u16).to_le_bytes());
+            cpu.note_memory_changes();
+        }
     }
 
     /// What an instruction within the block got from elsewhere becomes the reference's, where only general registers and flags

@@ -5,81 +5,18 @@
 //! QEMU announces a step and then does not run it when something comes up first: such a step is announced again.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, Read};
 
 use emu_core::cpu::{CS, Rights};
 
-use super::lines::Lines;
+use crate::lines::{Lines, hex};
+use crate::lockstep::step::{Answer, LogError, Step, Steps};
 use crate::state::{SegmentState, State, Vectors};
 
-/// A read of a port or of a chip's register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Port number or physical address.
-    pub address: u64,
-    /// The value, in `size` bytes.
-    pub value: u64,
-    /// 1, 2, 4 or 8.
-    pub size: u8,
-}
+const NAME: &str = "QEMU";
 
-/// One instruction or block.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    /// Registers before. Their upper halves are unknown when [`narrow`](Self::narrow).
-    pub state: State,
-    /// x87 and vector registers before, where the log has them.
-    pub vectors: Option<Vectors>,
-    /// Only the lower halves of the first eight general registers are known, as outside 64-bit code.
-    pub narrow: bool,
-    /// Only the lower halves of the vector registers are known.
-    pub narrow_vectors: bool,
-    /// What it read from ports and chips.
-    pub reads: VecDeque<Answer>,
-    /// Exceptions and software interrupts: vector and error code.
-    pub exceptions: Vec<(u8, u16)>,
-    /// Registers when the last of them was delivered, where the log has them.
-    pub faulting: Option<Box<State>>,
-    /// Vectors of external interrupts that were taken after it.
-    pub interrupts: Vec<u8>,
-    /// Offset of the instruction before which the first of them was taken.
-    pub interrupted_at: Option<u64>,
-    /// System management mode was entered after it.
-    pub management: bool,
-    /// A block that had to end after so many instructions; 0 for any other.
-    pub most: usize,
-    /// A block that ended before an access to a chip, which is done by a block of its own.
-    pub rewound: bool,
-}
-
-/// Why there is no next step.
-#[derive(Debug)]
-pub enum LogError {
-    /// The log cannot be read.
-    Io(io::Error),
-    /// It ends in the middle of a step.
-    CutShort,
-    /// A line is not what it should be.
-    Line(String),
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "QEMU's log cannot be read: {error}"),
-            Self::CutShort => write!(f, "QEMU's log ends in the middle of a step"),
-            Self::Line(line) => write!(f, "QEMU's log has a line that this version does not know: {line}"),
-        }
-    }
-}
-
-impl std::error::Error for LogError {}
-
-impl From<io::Error> for LogError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+fn cannot_be_read(error: io::Error) -> LogError {
+    LogError::Io(NAME, error)
 }
 
 /// Reads the log.
@@ -112,27 +49,9 @@ impl<R: Read> Log<R> {
         }
     }
 
-    /// The next step, and the one after it if there is one.
-    ///
-    /// # Errors
-    /// When the log cannot be read or understood.
-    pub fn take(&mut self) -> Result<Option<Step>, LogError> {
-        self.fill()?;
-        Ok(self.steps.pop_front())
-    }
-
-    /// The step after the one that [`take`](Self::take) returned last.
-    ///
-    /// # Errors
-    /// When the log cannot be read or understood.
-    pub fn peek(&mut self) -> Result<Option<&Step>, LogError> {
-        self.fill()?;
-        Ok(self.steps.front())
-    }
-
     fn fill(&mut self) -> Result<(), LogError> {
         while self.steps.len() < AHEAD && !self.ended {
-            match self.lines.find()? {
+            match self.lines.find().map_err(cannot_be_read)? {
                 Some(_) => self.take_line()?,
                 None => self.ended = true,
             }
@@ -197,7 +116,7 @@ impl<R: Read> Log<R> {
                 } else {
                     step.exceptions.push((vector as u8, error as u16));
                     self.lines.take();
-                    step.faulting = registers_of(&mut self.lines)?;
+                    step.faulting = registers_of(&mut self.lines).map_err(cannot_be_read)?;
                 }
             } else {
                 self.lines.take();
@@ -214,12 +133,12 @@ impl<R: Read> Log<R> {
         let mut complete = false;
         for n in 0.. {
             if let Some(last) = self.last.get(n)
-                && self.lines.take_equal(last)?
+                && self.lines.take_equal(last).map_err(cannot_be_read)?
             {
                 complete |= last.starts_with(b"EFE");
                 continue;
             }
-            let Some(whole) = self.lines.find()? else {
+            let Some(whole) = self.lines.find().map_err(cannot_be_read)? else {
                 self.ended = true;
                 break;
             };
@@ -246,10 +165,27 @@ impl<R: Read> Log<R> {
             self.lines.take();
         }
         if !complete {
-            return Err(LogError::CutShort);
+            return Err(LogError::CutShort(NAME));
         }
         self.steps.push_back(self.registers.clone());
         Ok(())
+    }
+}
+
+impl<R: Read> Steps for Log<R> {
+    const NAME: &'static str = NAME;
+    const SHOWS_PORTS: bool = true;
+    const REPEATS_AT_ZERO: bool = true;
+    const TRACKS_XINUSE: bool = false;
+
+    fn take(&mut self) -> Result<Option<Step>, LogError> {
+        self.fill()?;
+        Ok(self.steps.pop_front())
+    }
+
+    fn peek(&mut self) -> Result<Option<&Step>, LogError> {
+        self.fill()?;
+        Ok(self.steps.front())
     }
 }
 
@@ -283,7 +219,7 @@ fn linear(state: &State) -> u64 {
 }
 
 fn unknown(line: &[u8]) -> LogError {
-    LogError::Line(String::from_utf8_lossy(line).into_owned())
+    LogError::Line(NAME, String::from_utf8_lossy(line).into_owned())
 }
 
 /// Takes what a line of a dump says; false when it is none.
@@ -377,30 +313,6 @@ fn put_ip(line: &[u8], digits: usize, state: &mut State) {
 
 fn find(line: &[u8], what: &[u8]) -> Option<usize> {
     line.windows(what.len()).position(|part| part == what)
-}
-
-/// The value of each hexadecimal digit, and 255 for what is none.
-const DIGITS: [u8; 256] = {
-    let mut digits = [255; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value] as usize] = value as u8;
-        value += 1;
-    }
-    digits
-};
-
-/// A hexadecimal number, and what follows it.
-fn hex(text: &[u8]) -> (u64, &[u8]) {
-    let mut value = 0;
-    for (n, byte) in text.iter().enumerate() {
-        let digit = DIGITS[usize::from(*byte)];
-        if digit > 15 {
-            return (value, &text[n..]);
-        }
-        value = value << 4 | u64::from(digit);
-    }
-    (value, &[])
 }
 
 /// The values of `A=1 B=2 ...`, one after the other.
@@ -582,6 +494,6 @@ XMM00=00000000000000aa 00000000000000bb XMM01=0000000000000000 00000000000000cc
     #[test]
     fn a_log_that_is_cut_short_says_so() {
         let cut = &STEP[..STEP.len() / 2];
-        assert!(matches!(Log::new(cut.as_bytes()).take(), Err(LogError::CutShort)));
+        assert!(matches!(Log::new(cut.as_bytes()).take(), Err(LogError::CutShort(NAME))));
     }
 }

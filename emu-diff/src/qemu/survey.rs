@@ -4,8 +4,9 @@ use std::io::Read;
 
 use emu_core::cpu::{RAX, RBX, RCX, RDX};
 
-use super::blocks::Answers;
-use super::log::{Log, LogError};
+use super::log::Log;
+use crate::lockstep::Answers;
+use crate::lockstep::step::{LogError, Steps};
 
 /// The port whose write ends the run.
 pub const EXIT_PORT: u16 = 0xf4;

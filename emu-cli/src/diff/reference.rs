@@ -1,4 +1,4 @@
-//! `emu diff run --against qemu`: our machine and QEMU in lockstep.
+//! `emu diff run --against qemu|bochs`: our machine and another emulator in lockstep.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,35 +11,57 @@ use anyhow::{Context, Result, anyhow};
 use emu_core::cpu::model::Model;
 use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, TimeSource};
-use emu_diff::qemu::blocks::Answers;
-use emu_diff::qemu::follow::{Follower, Taken};
-use emu_diff::qemu::known::{self, Known};
-use emu_diff::qemu::lockstep::{Counts, Found, Lockstep, Next};
-use emu_diff::qemu::log::LogError;
+use emu_diff::bochs::trace::Trace;
+use emu_diff::lockstep::follow::{Follower, Taken};
+use emu_diff::lockstep::known::{self, Known};
+use emu_diff::lockstep::step::{LogError, Steps};
+use emu_diff::lockstep::{Answers, Counts, Found, Lockstep, Next};
+use emu_diff::qemu::log::Log;
 use emu_diff::qemu::survey;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::progress;
-use super::qemu_process::{Depth, Qemu};
+use super::child::Reference;
+use super::qemu_process::{self, Depth};
 use super::recipe::Recipe;
-use crate::args::DiffRunArgs;
+use super::{bochs_process, progress};
+use crate::args::{Against, DiffRunArgs};
 use crate::machine::board;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, usage};
 use crate::say::say;
 
-/// The built-in list of known differences.
-const KNOWN: &str = include_str!("../../../emu-diff/data/qemu-known.txt");
-/// How long QEMU gets to write more once its log is read; it fills its pipe in some milliseconds.
+/// The built-in lists of known differences.
+const QEMU_KNOWN: &str = include_str!("../../../emu-diff/data/qemu-known.txt");
+const BOCHS_KNOWN: &str = include_str!("../../../emu-diff/data/bochs-known.txt");
+/// How long the reference gets to write more once its log is read; it fills its pipe in some milliseconds.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Instructions between two looks at the clock and the guest's console.
 const LOOK: u64 = 4096;
 /// Lines of the guest's console in the summary.
 const CONSOLE_LINES: usize = 3;
-/// How long QEMU may say nothing. A guest that sleeps wakes in its own time, which passes at once while it sleeps.
+/// How long it may say nothing. A guest that sleeps wakes in its own time, which passes at once while it sleeps.
 const SILENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// Lines of each list in the summary.
 const LISTED: usize = 12;
+
+/// The other machine.
+#[derive(Clone, Copy, Debug)]
+pub enum Peer<'a> {
+    /// QEMU: the program, and how much its log says.
+    Qemu(Option<&'a Path>, Depth),
+    /// Bochs: the program, and every how many instructions it shows all registers.
+    Bochs(Option<&'a Path>, u64),
+}
+
+impl Peer<'_> {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qemu(..) => "QEMU",
+            Self::Bochs(..) => "Bochs",
+        }
+    }
+}
 
 /// What a comparison came to.
 pub struct Run {
@@ -54,11 +76,11 @@ pub struct Run {
     pub why: String,
     /// The last lines that the guest wrote to COM1.
     console: Vec<String>,
-    /// What was wrong with QEMU.
+    /// What was wrong with the reference.
     pub trouble: Option<anyhow::Error>,
     /// Our machine as it is then.
     pub machine: Machine,
-    version: String,
+    reference: String,
     seconds: f64,
     /// Blocks were compared.
     blocks: bool,
@@ -67,15 +89,23 @@ pub struct Run {
 /// Compares, and tells about it.
 ///
 /// # Errors
-/// When QEMU is missing or its log ends too early, or the machine cannot be built.
+/// When the reference is missing or its log ends too early, or the machine cannot be built.
 pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
-    let known = known_differences(args.known.as_deref())?;
+    let known = known_differences(args.against, args.known.as_deref())?;
+    let peer = match args.against {
+        Against::Bochs => {
+            if args.blocks || args.vectors {
+                usage!("--blocks and --vectors: expected --against qemu");
+            }
+            Peer::Bochs(args.bochs.as_deref(), args.every)
+        }
+        _ => Peer::Qemu(args.qemu.as_deref(), Depth { blocks: args.blocks, vectors: args.vectors }),
+    };
     let mut number = 0;
-    let depth = Depth { blocks: args.blocks, vectors: args.vectors };
-    let run = lockstep(recipe, &known, args.qemu.as_deref(), depth, &mut |found, first, _| {
+    let run = lockstep(recipe, &known, peer, &mut |found, first, _| {
         if first {
             number += 1;
-            tell(found, number);
+            tell(found, number, peer);
         }
         args.r#continue
     })?
@@ -88,13 +118,35 @@ pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
 /// first of its kind, and our machine.
 ///
 /// # Errors
-/// When QEMU is missing, or the machine cannot be built. What goes wrong with QEMU later is in the result.
-pub fn lockstep(
+/// When the reference is missing, or the machine cannot be built. What goes wrong with it later is in the result.
+pub fn lockstep(recipe: &Recipe, known: &[Known], peer: Peer<'_>, found: &mut OnFound<'_>) -> Result<Run> {
+    match peer {
+        Peer::Qemu(program, depth) => {
+            let answers = if depth.blocks { survey(recipe, program)? } else { Answers::new() };
+            let (child, log) = qemu_process::start(recipe, program, depth)?;
+            let step = if depth.blocks { Lockstep::step_block } else { Lockstep::step };
+            let mut run = drive(recipe, (known, answers), child, Log::new(Batches::of(log)), step, found)?;
+            run.blocks = depth.blocks;
+            Ok(run)
+        }
+        Peer::Bochs(program, whole) => {
+            let (child, log) = bochs_process::start(recipe, program, whole)?;
+            let known = (known, Answers::new());
+            drive(recipe, known, child, Trace::new(Batches::of(log)), Lockstep::step, found)
+        }
+    }
+}
+
+/// What is done with a difference.
+pub type OnFound<'a> = dyn FnMut(&Found, bool, &Machine) -> bool + 'a;
+
+fn drive<'a, S: Steps>(
     recipe: &Recipe,
-    known: &[Known],
-    program: Option<&Path>,
-    depth: Depth,
-    found: &mut dyn FnMut(&Found, bool, &Machine) -> bool,
+    (known, answers): (&'a [Known], Answers),
+    mut child: Reference,
+    log: S,
+    step: impl Fn(&mut Lockstep<'a, S>) -> Result<Next, LogError>,
+    found: &mut OnFound<'_>,
 ) -> Result<Run> {
     let mut parts = recipe.parts()?;
     let (mut pc, mem) = board(&mut parts)?;
@@ -102,17 +154,14 @@ pub fn lockstep(
     let follower = Follower::new(Box::new(pc));
     let engine = Box::new(Interpreter::default());
     let mut machine = Machine::new(mem, Box::new(follower), engine, TimeSource::Virtual);
-    // QEMU reports all state components as in use.
-    machine.set_model(Model { tracks_xinuse: false, ..parts.cpu });
-    let answers = if depth.blocks { survey(recipe, program)? } else { Answers::new() };
-    let (mut qemu, log) = Qemu::start(recipe, program, depth)?;
-    let mut lockstep = Lockstep::new(Batches::of(log), machine, known);
+    machine.set_model(Model { tracks_xinuse: S::TRACKS_XINUSE, ..parts.cpu });
+    let mut lockstep = Lockstep::new(log, machine, known);
     lockstep.answers = answers;
     lockstep.no_reboot = recipe.args.no_reboot;
 
     let started = Instant::now();
     let end = recipe.args.max_insns;
-    let bar = progress::count("instructions compared with QEMU", end);
+    let bar = progress::count("instructions compared", end);
     let mut groups = Groups::default();
     let mut typed = false;
     let mut trouble_met = None;
@@ -125,13 +174,13 @@ pub fn lockstep(
             bar.set_position(count);
             if !typed && lockstep.machine.with_bus(|board: &mut Follower, _| board.listening) {
                 typed = true;
-                qemu.send(&recipe.input);
+                child.send(&recipe.input);
             }
             if recipe.args.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
                 break "--timeout was reached".to_owned();
             }
         }
-        match if depth.blocks { lockstep.step_block() } else { lockstep.step() } {
+        match step(&mut lockstep) {
             Ok(Next::Same) => {}
             Ok(Next::Different(what)) => {
                 let first = groups.add(&what);
@@ -140,18 +189,18 @@ pub fn lockstep(
                 }
             }
             Ok(Next::End(why)) => {
-                if why.starts_with("QEMU")
-                    && let Some(trouble) = qemu.finish()
+                if why.starts_with(child.name)
+                    && let Some(trouble) = child.finish()
                 {
                     trouble_met = Some(anyhow!("{trouble} (after {count} instructions)"));
                 }
                 break why;
             }
-            Err(LogError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                break format!("QEMU's guest sleeps for good: {error}");
+            Err(LogError::Io(name, error)) if error.kind() == io::ErrorKind::TimedOut => {
+                break format!("{name}'s guest sleeps for good: {error}");
             }
             Err(error) => {
-                let trouble = if matches!(error, LogError::CutShort) { qemu.finish() } else { None };
+                let trouble = if matches!(error, LogError::CutShort(_)) { child.finish() } else { None };
                 trouble_met = Some(anyhow!(
                     "{error} after {count} instructions{}",
                     trouble.map_or(String::new(), |t| format!("; {t}"))
@@ -175,9 +224,9 @@ pub fn lockstep(
         console: lines[lines.len().saturating_sub(CONSOLE_LINES)..].iter().map(|&line| line.into()).collect(),
         trouble: trouble_met,
         machine: lockstep.machine,
-        version: qemu.version.clone(),
+        reference: format!("{} {}", child.name, child.version),
         seconds: started.elapsed().as_secs_f64(),
-        blocks: depth.blocks,
+        blocks: false,
     })
 }
 
@@ -190,14 +239,14 @@ fn survey(recipe: &Recipe, program: Option<&Path>) -> Result<Answers> {
     args.debug_exit = Some(survey::EXIT_PORT);
     recipe.bios = Some(survey::image());
     recipe.input.clear();
-    let (mut qemu, log) = Qemu::start(&recipe, program, Depth::default())?;
+    let (mut child, log) = qemu_process::start(&recipe, program, Depth::default())?;
     survey::answers(Batches::of(log)).map_err(|error| {
-        let trouble = qemu.finish().map_or(String::new(), |trouble| format!("; {trouble}"));
+        let trouble = child.finish().map_or(String::new(), |trouble| format!("; {trouble}"));
         anyhow!("what CPUID gives on QEMU: {error}{trouble}")
     })
 }
 
-/// Reads much at a time: after each flush of its log QEMU would otherwise wake us, twice an instruction.
+/// Reads much at a time: after each flush of its log the reference would otherwise wake us, twice an instruction and more.
 struct Batches {
     log: File,
     /// The last read took all there was.
@@ -226,11 +275,11 @@ impl Read for Batches {
     }
 }
 
-/// The list of known differences: this file's, or the built-in one.
+/// The list of known differences: this file's, or the reference's built-in one.
 ///
 /// # Errors
 /// When the file cannot be read or has a line that is none.
-pub fn known_differences(path: Option<&Path>) -> Result<Vec<Known>> {
+pub fn known_differences(against: Against, path: Option<&Path>) -> Result<Vec<Known>> {
     let (name, text) = match path {
         Some(path) => {
             let name = format!("--known {}", path.display());
@@ -238,7 +287,10 @@ pub fn known_differences(path: Option<&Path>) -> Result<Vec<Known>> {
                 .with_context(|| format!("{name}: expected a list of known differences"))?;
             (name, text)
         }
-        None => ("the built-in list".into(), KNOWN.to_owned()),
+        None => {
+            let list = if against == Against::Bochs { BOCHS_KNOWN } else { QEMU_KNOWN };
+            ("the built-in list".into(), list.to_owned())
+        }
     };
     known::parse(&text).map_err(|error| anyhow::anyhow!("{name}: {error}"))
 }
@@ -261,7 +313,8 @@ impl Groups {
 }
 
 /// Prints a difference.
-pub fn tell(found: &Found, number: usize) {
+pub fn tell(found: &Found, number: usize, peer: Peer<'_>) {
+    let name = peer.name();
     say!(
         "\nemu diff: difference {number}, after {} equal instructions ({} mode)\n",
         found.count,
@@ -271,20 +324,20 @@ pub fn tell(found: &Found, number: usize) {
     if let Some(note) = &found.note {
         say!("{note}\n");
     }
-    say!("\nfield     emu               QEMU\n");
+    say!("\nfield     emu               {name}\n");
     found.differences.iter().for_each(|difference| say!("{difference}\n"));
     for (address, bytes) in &found.memory {
         let text: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         say!("memory at {address:#x}, on emu after it: {}\n", text.join(" "));
     }
     for (vector, error) in &found.exceptions {
-        say!("QEMU raised vector {vector:#x} with error code {error:#x}\n");
+        say!("{name} raised vector {vector:#x} with error code {error:#x}\n");
     }
     for vector in &found.interrupts {
-        say!("QEMU took interrupt {vector:#x} after it\n");
+        say!("{name} took interrupt {vector:#x} after it\n");
     }
     say!(
-        "\nbefore, on QEMU:\n{}\n\nafter, on emu:\n{}\n\nafter, on QEMU:\n{}\n",
+        "\nbefore, on {name}:\n{}\n\nafter, on emu:\n{}\n\nafter, on {name}:\n{}\n",
         found.before,
         found.ours,
         found.theirs
@@ -293,7 +346,7 @@ pub fn tell(found: &Found, number: usize) {
 }
 
 impl Run {
-    /// Itself, when QEMU was well to the end.
+    /// Itself, when the reference was well to the end.
     ///
     /// # Errors
     /// What was wrong with it.
@@ -303,7 +356,7 @@ impl Run {
 
     /// Tells what was compared and what was taken over.
     fn tell(&self) {
-        let Self { counts, taken, own, groups, why, console, version, seconds, blocks, .. } = self;
+        let Self { counts, taken, own, groups, why, console, reference, seconds, blocks, .. } = self;
         let rate = counts.compared as f64 / seconds.max(1e-9);
         let what = if *blocks {
             format!("{} blocks ({} instructions)", counts.compared, counts.instructions)
@@ -311,7 +364,7 @@ impl Run {
             format!("{} instructions", counts.compared)
         };
         say!(
-            "emu diff: {what} compared with QEMU {version} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",
+            "emu diff: {what} compared with {reference} in {seconds:.1} s ({rate:.0} a second), {} kinds of differences; {why}\n",
             groups.all.len()
         );
         if !console.is_empty() {
@@ -329,7 +382,7 @@ impl Run {
             "taken over: {reads} reads of ports and chips ({different} where our board had another value)\n"
         );
         list(taken.iter().filter(|(_, t)| t.different > 0).map(|(a, t)| (format!("{a:#x}"), t.different)));
-        say!("read from our own board, as QEMU's log had nothing: {}\n", own.values().sum::<u64>());
+        say!("read from our own board, as the reference's log had nothing: {}\n", own.values().sum::<u64>());
         list(own.iter().map(|(address, times)| (format!("{address:#x}"), *times)));
         say!("results of instructions: {}\n", counts.taken.values().sum::<u64>());
         list(counts.taken.iter().map(|(what, times)| (what.clone(), *times)));

@@ -98,6 +98,30 @@ impl<R: Read> Lines<R> {
     }
 }
 
+/// The value of each hexadecimal digit, and 255 for what is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
+/// A hexadecimal number, and what follows it.
+pub fn hex(text: &[u8]) -> (u64, &[u8]) {
+    let mut value = 0;
+    for (n, byte) in text.iter().enumerate() {
+        let digit = DIGITS[usize::from(*byte)];
+        if digit > 15 {
+            return (value, &text[n..]);
+        }
+        value = value << 4 | u64::from(digit);
+    }
+    (value, &[])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use emu_core::bus::{Access, Bus, NEVER, Request, Signals, Tick};
 
-use super::log::Answer;
+use super::step::Answer;
 
 /// Time that passes on the board when the guest looks at a disk: more than any command takes.
 const LEAP: Tick = 50_000_000;

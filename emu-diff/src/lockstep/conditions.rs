@@ -4,7 +4,7 @@ use emu_core::cpu::control::{CR0_AM, CR4_PVI, CR4_SMAP, CR4_VME};
 use emu_core::cpu::{CS, Cpu, RBP, RSP, Rights, SS, TR, eflags};
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic as M, OpAccess, OpKind, Register};
 
-use super::log::Step;
+use super::step::Step;
 use super::target;
 use crate::listing::Place;
 use crate::state::State;
@@ -275,7 +275,7 @@ fn violates_segment(insn: &Instruction, before: &State) -> bool {
 }
 
 /// Memory operands of an instruction, with what stands there.
-pub(super) fn operands(cpu: &Cpu, insn: &Instruction, before: &State) -> Vec<(u64, Vec<u8>)> {
+pub fn operands(cpu: &Cpu, insn: &Instruction, before: &State) -> Vec<(u64, Vec<u8>)> {
     let value = |register: iced_x86::Register, _: usize, _: usize| {
         Some(if register.is_segment_register() {
             before.seg[register.number()].base

@@ -1,38 +1,44 @@
-//! Our machine against QEMU's log, instruction by instruction.
+//! Our machine against the log of another, instruction by instruction.
 //!
-//! What the processor does not decide is taken over: what ports and chips answered ([`super::follow`]), registers that
+//! What the processor does not decide is taken over: what ports and chips answered ([`follow`]), registers that
 //! CPUID, RDMSR, RDTSC, RDRAND and their like return, and the moments of interrupts. Flags that the manual leaves undefined are
 //! taken over as well, so that they do not show later.
+//!
+//! [`step`] is what is known of the other machine, [`adopt`] its state beside ours, [`known`] what is known to differ, [`conditions`] and
+//! [`target`] what can be asked about an instruction that differs.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+pub(crate) mod adopt;
+pub mod conditions;
+pub mod follow;
+pub mod known;
+pub mod step;
+pub mod target;
+
+use std::collections::{BTreeMap, HashMap};
 
 use emu_core::cpu::interrupt::Source;
-use emu_core::cpu::{CS, Cpu, FS, GS, LDTR, RAX, RCX, RDX, RIP, RSP, Rights, SS, TR, eflags};
+use emu_core::cpu::{RAX, RCX, RDX, RIP, RSP, SS, eflags};
 use emu_core::machine::{Machine, Stop};
-use iced_x86::{FlowControl, Mnemonic as M};
+use iced_x86::{FlowControl, Mnemonic as M, OpKind};
 
-use super::blocks::Answers;
-use super::conditions::{Conditions, Happened, index_mask, mode, operands};
-use super::follow::Follower;
-use super::known::{Known, explain};
-use super::log::{Log, LogError, Step};
+use adopt::{adopt, adopt_reset, comparable, comparable_vectors};
+use conditions::{Conditions, Happened, index_mask, mode, operands};
+use follow::Follower;
+use known::{Known, explain};
+use step::{Answer, LogError, Step, Steps};
+
 use crate::last_page::LastPage;
 use crate::listing::{Place, Recent};
 use crate::state::{Difference, State, Vectors};
 use crate::undefined::undefined_flags;
 
 /// Instructions that are listed.
-pub(super) const LISTED: usize = 20;
+pub(crate) const LISTED: usize = 20;
 /// Bytes below the stack pointer that the frame of a fault takes at most, without a change of stacks.
 const KEPT: usize = 64;
-/// QEMU does not keep RF as hardware does.
-const NOT_COMPARED: u64 = eflags::RF;
 
 /// Announcements of one step that are waited through.
 const MOST_AGAIN: u32 = 1000;
-/// Why the comparison ends when nothing more comes.
-pub(super) const LOG_ENDS: &str = "QEMU's log ends";
 /// Why the comparison ends after those.
 pub const STANDS_STILL: &str = "the reference does one instruction again and again";
 
@@ -77,6 +83,9 @@ impl Found {
     }
 }
 
+/// What CPUID gives for a leaf and a subleaf: EAX, EBX, ECX, EDX.
+pub type Answers = HashMap<(u32, u32), [u32; 4]>;
+
 /// What was counted.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -97,7 +106,7 @@ pub struct Counts {
 }
 
 /// How one instruction of ours ended.
-pub(super) enum Ran {
+pub(crate) enum Ran {
     /// As any other.
     Fine,
     /// The machine was reset.
@@ -120,38 +129,38 @@ pub enum Next {
 }
 
 /// The comparison.
-pub struct Lockstep<'a, R> {
-    pub(super) log: Log<R>,
+pub struct Lockstep<'a, S> {
+    pub(crate) log: S,
     /// Our machine; its board is a [`Follower`].
     pub machine: Machine,
     known: &'a [Known],
     /// What was counted so far.
     pub counts: Counts,
-    pub(super) recent: Recent,
+    pub(crate) recent: Recent,
     /// The pages of code and stack.
-    pub(super) pages: [LastPage; 2],
+    pub(crate) pages: [LastPage; 2],
     started: bool,
     /// What lay below the stack pointer before the instruction, and where; 0 for nowhere.
     kept: [u8; KEPT],
     below: u64,
     /// The exception that our machine delivered in this step: vector and error code.
-    pub(super) raised: Option<(u8, u16)>,
+    pub(crate) raised: Option<(u8, u16)>,
     /// How often the step that comes now was announced again.
-    pub(super) again: u32,
+    pub(crate) again: u32,
     /// A reset ends the comparison.
     pub no_reboot: bool,
     /// What CPUID gives on the reference, for instructions whose results the log does not show.
     pub answers: Answers,
     /// The instructions of the block that runs, each with our state before it.
-    pub(super) block: Vec<(Place, State)>,
+    pub(crate) block: Vec<(Place, State)>,
 }
 
-impl<'a, R: Read> Lockstep<'a, R> {
+impl<'a, S: Steps> Lockstep<'a, S> {
     /// Compares `machine`, which has not run yet and whose board is a [`Follower`], with a log.
-    pub fn new(log: R, machine: Machine, known: &'a [Known]) -> Self {
+    pub fn new(log: S, machine: Machine, known: &'a [Known]) -> Self {
         let recent = Recent::new(LISTED);
         Self {
-            log: Log::new(log),
+            log,
             machine,
             known,
             counts: Counts::default(),
@@ -173,7 +182,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     /// # Errors
     /// When the log cannot be read or understood.
     pub fn step(&mut self) -> Result<Next, LogError> {
-        let Some(step) = self.take()? else { return Ok(Next::End(LOG_ENDS.into())) };
+        let Some(mut step) = self.take()? else { return Ok(Next::End(log_ends::<S>())) };
         let place = Place::seen_by(&mut self.pages[0], self.machine.cpu(), self.counts.compared);
         self.recent.push(place);
         let next = self.log.peek()?.cloned();
@@ -182,6 +191,11 @@ impl<'a, R: Read> Lockstep<'a, R> {
             return Ok(if self.again < MOST_AGAIN { Next::Same } else { Next::End(STANDS_STILL.into()) });
         }
         self.again = 0;
+        if !S::SHOWS_PORTS
+            && let Some(next) = &next
+        {
+            step.reads.extend(port_read(&place, &step, next));
+        }
         self.begin(&step);
         let mut ran = Ran::Fine;
         if !next.as_ref().is_some_and(|next| self.take_over(&place, &step, next)) {
@@ -205,7 +219,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
             // QEMU announces an instruction once it has been fetched, so a fault of the fetch shows one step early.
             self.run();
         }
-        let Some(next) = next else { return Ok(Next::End(LOG_ENDS.into())) };
+        let Some(next) = next else { return Ok(Next::End(log_ends::<S>())) };
         if reset {
             adopt_reset(self.machine.cpu_mut(), &next);
         }
@@ -219,7 +233,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// The next step of the log, if there is one.
-    pub(super) fn take(&mut self) -> Result<Option<Step>, LogError> {
+    pub(crate) fn take(&mut self) -> Result<Option<Step>, LogError> {
         let Some(step) = self.log.take()? else { return Ok(None) };
         if !self.started {
             // Power-on: EDX tells the model, which is theirs.
@@ -230,7 +244,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// Makes ready for what the reference did in a step.
-    pub(super) fn begin(&mut self, step: &Step) {
+    pub(crate) fn begin(&mut self, step: &Step) {
         self.raised = None;
         if !step.reads.is_empty() {
             let reads = step.reads.clone();
@@ -239,7 +253,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// Takes the interrupts that the reference took after a step.
-    pub(super) fn deliver(&mut self, step: &Step, note: &mut Option<String>) {
+    pub(crate) fn deliver(&mut self, step: &Step, note: &mut Option<String>) {
         for &vector in &step.interrupts {
             *self.counts.interrupts.entry(vector).or_default() += 1;
             let cpu = self.machine.cpu_mut();
@@ -275,7 +289,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// Runs one instruction, and says how that ended.
-    pub(super) fn run_on(&mut self) -> Ran {
+    pub(crate) fn run_on(&mut self) -> Ran {
         match self.run() {
             Stop::Limit | Stop::Observed | Stop::Halted { .. } => Ran::Fine,
             Stop::Reset | Stop::TripleFault(_) if self.no_reboot => Ran::End("the guest reset itself".into()),
@@ -305,7 +319,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// Does an instruction whose result the processor does not decide; false when it is to be run as any other.
-    pub(super) fn take_over(&mut self, place: &Place, step: &Step, next: &Step) -> bool {
+    pub(crate) fn take_over(&mut self, place: &Place, step: &Step, next: &Step) -> bool {
         // 0F 01 is RDTSCP among others, 0F C7 RDRAND and RDSEED.
         if !matches!(place.opcode().0, [0x0f, 0x01 | 0x30..=0x33 | 0xa2 | 0xc7]) {
             return false;
@@ -355,8 +369,8 @@ impl<'a, R: Read> Lockstep<'a, R> {
 
     /// QEMU looks at the count of a repeated instruction once more when it is zero, and interrupts find it there.
     /// `count` is RCX before the instruction, and `target` where the step leads.
-    pub(super) fn follow_repeat(&mut self, place: &Place, count: u64, step: &Step, target: u64) {
-        if !place.opcode().1 {
+    pub(crate) fn follow_repeat(&mut self, place: &Place, count: u64, step: &Step, target: u64) {
+        if !S::REPEATS_AT_ZERO || !place.opcode().1 {
             return;
         }
         let insn = &place.instruction();
@@ -385,12 +399,12 @@ impl<'a, R: Read> Lockstep<'a, R> {
         }
     }
 
-    pub(super) fn flags_differ(&self, next: &Step) -> bool {
+    pub(crate) fn flags_differ(&self, next: &Step) -> bool {
         (self.machine.cpu().flags.get() ^ next.state.flags) & eflags::OSZAPC != 0
     }
 
     /// Flags that the manual leaves undefined become the reference's.
-    pub(super) fn adopt_flags(&mut self, undefined: u64, next: &Step) {
+    pub(crate) fn adopt_flags(&mut self, undefined: u64, next: &Step) {
         let cpu = self.machine.cpu_mut();
         if undefined & (cpu.flags.get() ^ next.state.flags) != 0 {
             cpu.flags.set_some(undefined, next.state.flags);
@@ -399,7 +413,7 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 
     /// Compares the states after a step, in which the instructions at `places` ran; each stands with our state before it.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &mut self,
         places: &[(Place, State)],
         step: &Step,
@@ -492,9 +506,36 @@ impl<'a, R: Read> Lockstep<'a, R> {
     }
 }
 
+/// Why the comparison ends when nothing more comes.
+pub(crate) fn log_ends<S: Steps>() -> String {
+    format!("{}'s log ends", S::NAME)
+}
+
+/// What an instruction read from a port, by its result.
+fn port_read(place: &Place, step: &Step, next: &Step) -> Option<Answer> {
+    let insn = &place.instruction();
+    if !step.exceptions.is_empty() {
+        return None;
+    }
+    let dx = step.state.regs[RDX] & 0xffff;
+    let (address, value, size) = match insn.mnemonic() {
+        M::In => {
+            let size = insn.op0_register().size();
+            let port = if insn.op1_kind() == OpKind::Immediate8 { insn.immediate8().into() } else { dx };
+            (port, next.state.regs[RAX] & u64::MAX >> (64 - 8 * size), size as u8)
+        }
+        M::Insb | M::Insw | M::Insd => {
+            let (value, size) = step.written?;
+            (dx, value, size)
+        }
+        _ => return None,
+    };
+    Some(Answer { address, value, size })
+}
+
 /// Did nothing happen, so that the step is only announced again? QEMU does so where a data breakpoint is met: it gives
 /// up the instruction and does it again by itself. A jump to itself is no such thing.
-pub(super) fn announced_again(place: &Place, step: &Step, next: &Step) -> bool {
+pub(crate) fn announced_again(place: &Place, step: &Step, next: &Step) -> bool {
     next.state == step.state
         && step.exceptions.is_empty()
         && step.interrupts.is_empty()
@@ -514,103 +555,6 @@ fn error_codes(ours: Option<(u8, u16)>, theirs: &[(u8, u16)]) -> Option<Differen
 }
 
 /// Does this exception push an error code? SDM 3A, "Error Code".
-fn has_error_code(vector: u8) -> bool {
+pub(crate) fn has_error_code(vector: u8) -> bool {
     matches!(vector, 8 | 10..=14 | 17 | 21)
-}
-
-/// The reference's state with our values where it is not known or means nothing.
-pub(super) fn comparable(ours: &State, next: &Step) -> State {
-    let mut theirs = next.state.clone();
-    if next.narrow {
-        for (n, value) in theirs.regs.iter_mut().enumerate() {
-            let known = if n < 8 { 0xffff_ffff } else { 0 };
-            *value = *value & known | ours.regs[n] & !known;
-        }
-    }
-    theirs.flags = theirs.flags & !NOT_COMPARED | ours.flags & NOT_COMPARED;
-    let paragraphs = matches!(mode(ours), "real" | "v86");
-    let long_code = mode(ours) == "long" && ours.seg[CS].rights & 0x2000 != 0;
-    for (n, (segment, our)) in theirs.seg.iter_mut().zip(&ours.seg).enumerate() {
-        let has_base = matches!(n, FS | GS | TR) || !long_code;
-        if paragraphs || n == LDTR && segment.selector & !3 == 0 {
-            segment.rights = our.rights;
-            if n >= LDTR {
-                (segment.limit, segment.base) = (our.limit, our.base);
-            }
-        } else if segment.selector & !3 == 0 && n != CS || our.rights & Rights::UNUSABLE != 0 {
-            (segment.rights, segment.limit) = (our.rights, our.limit);
-            if !matches!(n, FS | GS) || !long_code {
-                segment.base = our.base;
-            }
-        }
-        if !has_base {
-            segment.base = our.base;
-        }
-        // No instruction shows whether the hidden part has the accessed bit, or TR's the busy bit.
-        let hidden = if n == TR { 2 } else { u16::from(our.rights & 0x10 != 0) };
-        segment.rights = segment.rights & !hidden | our.rights & hidden;
-    }
-    theirs.dr[4] = ours.dr[4];
-    theirs.dr[5] = ours.dr[5];
-    theirs
-}
-
-fn comparable_vectors(ours: &Vectors, theirs: &Vectors, next: &Step) -> Vectors {
-    let mut theirs = theirs.clone();
-    for (n, (register, our)) in theirs.ymm.iter_mut().zip(&ours.ymm).enumerate() {
-        if next.narrow && n >= 8 {
-            *register = *our;
-        } else if next.narrow_vectors {
-            register[2..].copy_from_slice(&our[2..]);
-        }
-    }
-    theirs
-}
-
-/// After a reset: the registers that tell the model.
-pub(super) fn adopt_reset(cpu: &mut Cpu, next: &Step) {
-    cpu.regs[RDX] = next.state.regs[RDX];
-    cpu.regs[RAX] = next.state.regs[RAX];
-}
-
-/// Makes the reference's state ours.
-fn adopt(cpu: &mut Cpu, next: &Step) {
-    let ours = State::of(cpu);
-    let theirs = comparable(&ours, next);
-    cpu.regs[..16].copy_from_slice(&theirs.regs);
-    cpu.regs[RIP] = theirs.rip;
-    if (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer) != (theirs.cr0, theirs.cr3, theirs.cr4, theirs.efer) {
-        (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer) = (theirs.cr0, theirs.cr3, theirs.cr4, theirs.efer);
-        cpu.flush_tlb();
-    }
-    cpu.cr2 = theirs.cr2;
-    cpu.cpl = theirs.cpl;
-    cpu.set_flags(theirs.flags);
-    (cpu.gdtr.base, cpu.gdtr.limit) = theirs.gdtr;
-    (cpu.idtr.base, cpu.idtr.limit) = theirs.idtr;
-    if cpu.dr != theirs.dr {
-        cpu.dr = theirs.dr;
-        cpu.update_debug();
-    }
-    for (n, (segment, our)) in theirs.seg.iter().zip(&ours.seg).enumerate() {
-        if segment != our {
-            let mut new = cpu.seg[n];
-            (new.selector, new.limit, new.base) = (segment.selector, segment.limit, segment.base);
-            new.rights = Rights(segment.rights);
-            cpu.put_segment(n, new);
-        }
-    }
-    cpu.update_mode();
-    if let Some(v) = &next.vectors {
-        let v = comparable_vectors(&Vectors::of(cpu), v, next);
-        let f = &mut cpu.fpu;
-        (f.control, f.status, f.valid, f.mxcsr) = (v.control, v.status & !0x3800, v.valid, v.mxcsr);
-        f.top = (v.status >> 11 & 7) as u8;
-        for (to, from) in f.regs.iter_mut().zip(v.x87) {
-            (to.significand, to.sign_exponent) = from;
-        }
-        for (to, from) in f.vectors.iter_mut().zip(v.ymm) {
-            to[..4].copy_from_slice(&from);
-        }
-    }
 }

@@ -1,0 +1,3 @@
+//! Bochs as the other machine, driven by its own debugger: what that prints ([`trace`]).
+
+pub mod trace;
