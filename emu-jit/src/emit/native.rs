@@ -648,8 +648,9 @@ fn from_frame(insn: &mut Instruction, written: u32) {
         let alone = (0..insn.op_count()).all(|other| other == n || high(insn, other) != Some(number));
         // Narrower writes would leave the rest of the register as it was, or be waited for.
         let writes = written >> number & 1 != 0;
+        let whole = insn.op_code().memory_size().size() == 8;
         alone
-            && (kind == K::r64_or_mem
+            && (kind == K::r64_or_mem && (whole || !writes)
                 || !writes && matches!(kind, K::r32_or_mem | K::r16_or_mem | K::r8_or_mem))
     };
     let mut other = *insn;
