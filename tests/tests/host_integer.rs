@@ -9,7 +9,8 @@
 
 use emu_diff::fuzz::cases;
 use emu_diff::fuzz::places::PAGE;
-use emu_diff::host::{Case, Oracle, host_lacks, is_implemented, subjects};
+use emu_diff::fuzz::shrink::Case;
+use emu_diff::host::{Oracle, host_lacks, is_implemented, subjects};
 use emu_tests::external::skip;
 use emu_tests::random::Random;
 use iced_x86::{Code, Formatter, IntelFormatter};

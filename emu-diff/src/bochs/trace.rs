@@ -109,7 +109,8 @@ impl<R: Read> Trace<R> {
                 }
             }
         } else {
-            self.take_register(&text.to_owned());
+            let line = text.to_owned();
+            self.take_register(&line);
         }
         Ok(())
     }
