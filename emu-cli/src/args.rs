@@ -11,9 +11,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
-use crate::console::{self, SerialSpec};
+use crate::console::SerialSpec;
 use crate::cpu_model::CpuSpec;
 use crate::drive::DriveSpec;
+use crate::gdb::link::Address;
 use crate::lint::Lint;
 use crate::size;
 use crate::trace::args::{ReadArgs, TraceArgs};
@@ -285,8 +286,8 @@ pub struct RunArgs {
     pub debug_exit: Option<u16>,
 
     /// Serve gdb's remote protocol there; a debugger that connects stops the machine
-    #[arg(long, value_name = "HOST:PORT", value_parser = console::host_and_port)]
-    pub gdb: Option<String>,
+    #[arg(long, value_name = "HOST:PORT|unix:PATH", value_parser = Address::parse)]
+    pub gdb: Option<Address>,
 
     /// Let the machine stand still until a debugger lets it go
     #[arg(long, requires = "gdb")]
@@ -510,6 +511,7 @@ mod tests {
             (&["--hash-every", "0", "--hash-log", "x"], "--hash-every"),
             (&["--gdb", "1234"], "HOST:PORT"),
             (&["--gdb", ":99999"], "65535"),
+            (&["--gdb", "unix:"], "unix:PATH"),
             (&["--paused"], "--gdb"),
             (&["--initrd", "initrd.img"], "--kernel"),
             (&["--append", "quiet"], "--kernel"),

@@ -165,24 +165,30 @@ impl Drop for Listening {
     }
 }
 
-/// Listens on a Unix socket. A socket file that nobody listens on any more is replaced.
+/// Listens on a Unix socket.
 ///
 /// # Errors
 /// When the path is taken or cannot be created.
 pub fn listen_unix(path: &Path, input: Sender<u8>, events: Sender<Event>) -> Result<(SerialOut, Listening)> {
     let context = || format!("--serial unix:{}", path.display());
-    if let Ok(meta) = path.symlink_metadata() {
-        if !meta.file_type().is_socket() || UnixStream::connect(path).is_ok() {
-            return Err(anyhow::anyhow!("it exists already; expected a path for a new socket"))
-                .with_context(context);
-        }
-        std::fs::remove_file(path).with_context(context)?;
-    }
-    let listener =
-        UnixListener::bind(path).context("expected a path for a new socket").with_context(context)?;
-    let listening = Listening { path: Some(path.to_owned()) };
+    let (listener, listening) = bind_unix(path).with_context(context)?;
     let out = serve(move || Ok(listener.accept()?.0), input, events).with_context(context)?;
     Ok((out, listening))
+}
+
+/// Creates a Unix socket. A socket file that nobody listens on any more is replaced.
+///
+/// # Errors
+/// When the path is taken or cannot be created.
+pub fn bind_unix(path: &Path) -> Result<(UnixListener, Listening)> {
+    if let Ok(meta) = path.symlink_metadata() {
+        if !meta.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+            bail!("it exists already; expected a path for a new socket");
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path).context("expected a path for a new socket")?;
+    Ok((listener, Listening { path: Some(path.to_owned()) }))
 }
 
 /// Listens on a TCP port. With port 0 the host chooses one, which is told on standard error.

@@ -78,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let mut files = Files::open(args, &plan, &mut outputs)?;
     let (events_in, events) = unbounded();
     let (lines, listening) = open_lines(&plan, &mut files.serial, &events_in)?;
-    let gdb = args.gdb.as_deref().map(gdb::Server::listen).transpose()?;
+    let gdb = args.gdb.as_ref().map(gdb::Server::listen).transpose()?;
     outputs.keep()?;
 
     let source =

@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::emulator::emu;
 use crate::process::Running;
@@ -22,10 +24,30 @@ pub fn start(arguments: &[&str], limit: Duration) -> (Running, String) {
     (running, line.trim_start_matches("emu: gdb on tcp:").to_owned())
 }
 
+/// The same on a Unix socket at `path`.
+///
+/// # Panics
+/// When it does not come up.
+pub fn start_unix(path: &Path, arguments: &[&str], limit: Duration) -> Running {
+    let address = format!("unix:{}", path.display());
+    let running = Running::start(emu(["--gdb", &address].iter().chain(arguments)), limit);
+    let begun = Instant::now();
+    while !path.exists() {
+        assert!(begun.elapsed() < PATIENCE, "emu listens: {}", String::from_utf8_lossy(&running.errors()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running
+}
+
+/// What packets travel on.
+trait Line: Read + Write + std::fmt::Debug {}
+
+impl<T: Read + Write + std::fmt::Debug> Line for T {}
+
 /// A connection in no-acknowledgment mode.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Line>,
     buffer: Vec<u8>,
     /// What arrived for the console.
     pub console: String,
@@ -40,6 +62,20 @@ impl Client {
         let stream = TcpStream::connect(address).expect("emu listens");
         stream.set_nodelay(true).expect("the host knows TCP");
         stream.set_read_timeout(Some(PATIENCE)).expect("the host knows TCP");
+        Self::greet(Box::new(stream))
+    }
+
+    /// The same on a Unix socket.
+    ///
+    /// # Panics
+    /// When the other side does not answer as it should.
+    pub fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("emu listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the host knows Unix sockets");
+        Self::greet(Box::new(stream))
+    }
+
+    fn greet(stream: Box<dyn Line>) -> Self {
         let mut client = Self { stream, buffer: Vec::new(), console: String::new() };
         let features = client.ask("qSupported:multiprocess+;swbreak+;hwbreak+;vContSupported+");
         assert!(features.contains("PacketSize="), "{features}");

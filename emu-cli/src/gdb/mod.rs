@@ -13,22 +13,20 @@ pub mod target;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use emu_core::cpu::debugger::{Hit, Place};
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
 use gdbstub::target::ext::breakpoints::WatchKind;
 
-use crate::console;
 use crate::debug::{self, Halt, Motion, Owner, Point, What};
 use crate::machine::Guest;
 use crate::outcome::Outcome;
 use crate::say::report;
-use link::{Link, NAP};
+use link::{Address, Link, Listener, NAP};
 use packets::{Incoming, Packets};
 use registers::EXPEDITED;
 use target::{Number, thread};
@@ -54,7 +52,7 @@ pub enum News {
 
 /// The server.
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     client: Option<Machine>,
     packets: Packets,
     /// What has arrived and is not looked at yet.
@@ -75,15 +73,9 @@ impl Server {
     ///
     /// # Errors
     /// When the address makes no sense or is in use.
-    pub fn listen(address: &str) -> Result<Self> {
-        let context = || format!("--gdb {address}");
-        let listener = console::bind(address).with_context(context)?;
-        listener.set_nonblocking(true).with_context(context)?;
-        if address.ends_with(":0") {
-            report!("gdb on tcp:{}", listener.local_addr().with_context(context)?);
-        }
+    pub fn listen(address: &Address) -> Result<Self> {
         Ok(Self {
-            listener,
+            listener: Listener::bind(address)?,
             client: None,
             packets: Packets::default(),
             ahead: VecDeque::new(),
@@ -126,7 +118,7 @@ impl Server {
                 return None;
             }
             self.looked = Instant::now();
-            let (stream, _) = self.listener.accept().ok()?;
+            let link = self.listener.accept().ok()?;
             if let Some(client) = self.client.take() {
                 match self.exchange(client, guest) {
                     Exchange::Nothing(client) | Exchange::Something(client) => {
@@ -139,7 +131,7 @@ impl Server {
                     Exchange::Lost(why) => lost(guest, &why),
                 }
             }
-            match connect(stream, guest) {
+            match connect(link, guest) {
                 Ok(client) => {
                     self.client = Some(client);
                     self.packets = Packets::default();
@@ -246,8 +238,7 @@ fn line(client: &mut Machine) -> &mut Link {
     }
 }
 
-fn connect(stream: TcpStream, guest: &mut Guest) -> Result<Machine, String> {
-    let link = Link::new(stream).map_err(|why| why.to_string())?;
+fn connect(link: Link, guest: &mut Guest) -> Result<Machine, String> {
     let stub = GdbStub::builder(link).packet_buffer_size(PACKET).build().map_err(|why| why.to_string())?;
     let client = stub.run_state_machine(guest).map_err(|why| why.to_string())?;
     guest.debug.motion = Motion::Stand;

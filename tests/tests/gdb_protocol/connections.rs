@@ -1,8 +1,9 @@
 //! How debuggers come and go.
 
 use emu_tests::emulator::emu;
-use emu_tests::gdb_client::{Client, start};
+use emu_tests::gdb_client::{Client, start, start_unix};
 use emu_tests::process::run;
+use emu_tests::scratch::Scratch;
 
 use crate::LIMIT;
 
@@ -133,4 +134,24 @@ fn ctrl_c_overtakes_packets_that_were_sent_ahead() {
     let stop = client.packet();
     assert!(stop.starts_with("T02"), "{stop}");
     assert_eq!([client.packet().len(), client.packet().len()], [16, 8], "$rip, then $eflags");
+}
+
+#[test]
+fn a_unix_socket_serves_one_client_after_the_other_and_goes_with_the_run() {
+    let scratch = Scratch::new("gdb_unix");
+    let socket = scratch.path("gdb");
+    let emulator = start_unix(&socket, &["--paused"], LIMIT);
+    let mut client = Client::connect_unix(&socket);
+    assert!(client.step().starts_with("T05"));
+    let there = client.pc();
+    drop(client);
+    let mut client = Client::connect_unix(&socket);
+    assert_eq!(client.pc(), there, "the machine stood meanwhile");
+    let taken = run(emu(["--gdb", &format!("unix:{}", socket.display())]), b"", LIMIT);
+    assert_eq!(taken.code(), Some(1), "{}", taken.story());
+    let errors = String::from_utf8_lossy(&taken.errors).into_owned();
+    assert!(errors.lines().count() == 1 && errors.contains("exists already"), "{errors}");
+    client.send("k");
+    assert_eq!(emulator.finish().code(), Some(0));
+    assert!(!socket.exists(), "the socket's file is gone");
 }
