@@ -78,11 +78,12 @@ pub fn number(text: &str) -> Result<u64, String> {
 }
 
 fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
-    let expected = || "expected FIRST-LAST or FIRST+BYTES, such as 0x1000-0x1fff or 0x1000+4096".to_owned();
+    let expected =
+        || "expected an address, FIRST-LAST or FIRST+BYTES, such as 0x1000-0x1fff or 0x1000+4096".to_owned();
     let (first, last) = if let Some((first, last)) = text.split_once('-') {
         (number(first)?, number(last)?)
     } else {
-        let (first, bytes) = text.split_once('+').ok_or_else(expected)?;
+        let (first, bytes) = text.split_once('+').unwrap_or((text, "1"));
         let (first, bytes) = (number(first)?, number(bytes)?);
         (first, first.checked_add(bytes.checked_sub(1).ok_or_else(expected)?).ok_or_else(expected)?)
     };
@@ -351,7 +352,8 @@ mod tests {
     fn ranges_and_triggers_are_read() {
         assert_eq!(range("0x1000-0x1fff"), Ok(0x1000..=0x1fff));
         assert_eq!(range("0x1000+16"), Ok(0x1000..=0x100f));
-        assert!(range("5-4").is_err() && range("5+0").is_err() && range("5").is_err());
+        assert!(range("5-4").is_err() && range("5+0").is_err() && range("five").is_err());
+        assert_eq!(range("0x46c"), Ok(0x46c..=0x46c));
         assert_eq!(trigger("count:10"), Ok(Trigger::Count(10)));
         assert_eq!(trigger("port:0x80"), Ok(Trigger::Port(0x80)));
         assert!(trigger("port:65536").is_err() && trigger("when:1").is_err());

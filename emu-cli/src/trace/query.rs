@@ -7,7 +7,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use anyhow::{Result, bail};
 use emu_trace::chunk::written_bit;
 use emu_trace::model::{Access, State, event, field};
-use emu_trace::read::{Executed, Item, Trace};
+use emu_trace::read::{Chunk, Executed, Item, Trace};
 use emu_trace::wide;
 
 use super::args::{GrepArgs, LastValueArgs, Part, PartArgs, ShowArgs, WhoWroteArgs};
@@ -196,9 +196,8 @@ pub fn who_wrote(args: &WhoWroteArgs) -> Result<bool> {
 /// Reads a register.
 type Value = Box<dyn Fn(&State) -> u64>;
 
-/// A register by name.
+/// A register by its name in small letters.
 fn register(name: &str) -> Option<Value> {
-    let name = name.to_ascii_lowercase();
     if let Some(number) = NAMES.iter().position(|known| *known == name) {
         return Some(Box::new(move |state| state.regs[number]));
     }
@@ -209,22 +208,23 @@ fn register(name: &str) -> Option<Value> {
     Some(Box::new(move |state| state.fields[number]))
 }
 
-/// `emu trace last-value`.
+/// `emu trace last-value`: looks from the end.
 ///
 /// # Errors
 /// What the files ran into.
 pub fn last_value(args: &LastValueArgs) -> Result<bool> {
-    if wide::is_name(&args.register.to_ascii_lowercase()) {
-        return last_wide(args);
-    }
-    let Some(value) = register(&args.register) else {
-        usage!(
+    let name = args.register.to_ascii_lowercase();
+    let look: Look = match register(&name) {
+        _ if wide::is_name(&name) => {
+            Box::new(move |chunk, text, before| last_wide(&name, chunk, text, before))
+        }
+        Some(value) => Box::new(move |chunk, text, before| last_plain(&value, chunk, text, before)),
+        None => usage!(
             "last-value: {}: expected a register, such as rax, rflags, cr3, fs.base, xmm0 or st0",
             args.register
-        );
+        ),
     };
     let mut text = text(&args.part, false)?;
-    let mut out = Out::open(None)?;
     let mut trace = open(&args.part.file)?;
     let before = args.before.or(args.part.to.map(|to| to.saturating_add(1))).unwrap_or(u64::MAX);
     for number in (0..trace.chunks.len()).rev() {
@@ -232,31 +232,9 @@ pub fn last_value(args: &LastValueArgs) -> Result<bool> {
             continue;
         }
         let Some(mut chunk) = chunk(&mut trace, number, &args.part.file)? else { continue };
-        let mut found = None;
-        let mut old = chunk.model.cpus.get(chunk.model.current).map(&value);
-        while let Some(item) = chunk.item() {
-            let now = match &item {
-                Item::Instruction(executed) if executed.before.count >= before => break,
-                Item::Instruction(executed) => value(executed.after),
-                Item::Delivery(_, state) => value(state),
-                Item::Event(seen) => {
-                    let line = text.line(&item);
-                    let fields = seen.kind == event::FIELDS;
-                    let now = chunk.model.cpus.get(chunk.model.current).map(&value);
-                    if fields && now != old && now.is_some() {
-                        found = Some((now.unwrap_or(0), line));
-                    }
-                    old = now;
-                    continue;
-                }
-            };
-            if old != Some(now) {
-                found = Some((now, text.line(&item)));
-                old = Some(now);
-            }
-        }
-        if let Some((value, line)) = found {
-            writeln!(out, "{} = {value:#x}\n{line}", args.register)?;
+        if let Some((value, lines)) = look(&mut chunk, &mut text, before) {
+            let mut out = Out::open(None)?;
+            writeln!(out, "{} = {value:#x}\n{}", args.register, lines.trim_start_matches('\n'))?;
             out.flush()?;
             return Ok(true);
         }
@@ -264,40 +242,56 @@ pub fn last_value(args: &LastValueArgs) -> Result<bool> {
     Ok(false)
 }
 
-/// The same for vector and x87 registers, whose changes are told behind the instruction.
-fn last_wide(args: &LastValueArgs) -> Result<bool> {
-    let name = args.register.to_ascii_lowercase();
-    let mut text = text(&args.part, false)?;
-    let mut out = Out::open(None)?;
-    let mut trace = open(&args.part.file)?;
-    let before = args.before.or(args.part.to.map(|to| to.saturating_add(1))).unwrap_or(u64::MAX);
-    for number in (0..trace.chunks.len()).rev() {
-        if trace.chunks[number].header.first >= before {
-            continue;
-        }
-        let Some(mut chunk) = chunk(&mut trace, number, &args.part.file)? else { continue };
-        let (mut line, mut found) = (String::new(), None);
-        while let Some(item) = chunk.item() {
-            match &item {
-                Item::Instruction(executed) if executed.before.count >= before => break,
-                Item::Event(seen) if seen.kind == event::VECTOR => {
-                    let changes = wide::changes(&seen.data);
-                    if let Some(change) = changes.into_iter().find(|change| change.name == name) {
-                        found = Some((change.value, format!("{line}\n{}", text.line(&item))));
-                    }
+/// The last change of a register in a chunk, before a count: its value and the lines that tell of it.
+type Look = Box<dyn Fn(&mut Chunk, &mut Text, u64) -> Option<(u128, String)>>;
+
+/// Of a register that is part of every instruction's state.
+fn last_plain(value: &Value, chunk: &mut Chunk, text: &mut Text, before: u64) -> Option<(u128, String)> {
+    let current = |chunk: &Chunk| chunk.model.cpus.get(chunk.model.current).map(value);
+    let mut found = None;
+    let mut old = current(chunk);
+    while let Some(item) = chunk.item() {
+        let now = match &item {
+            Item::Instruction(executed) if executed.before.count >= before => break,
+            Item::Instruction(executed) => Some(value(executed.after)),
+            Item::Delivery(_, state) => Some(value(state)),
+            Item::Event(seen) => {
+                // Another processor's turn is no change of a register.
+                let line = (seen.kind == event::FIELDS).then(|| text.line(&item));
+                let now = current(chunk);
+                if let (Some(line), Some(now)) = (line, now.filter(|_| now != old)) {
+                    found = Some((now.into(), line));
                 }
-                // Only the line before an event is wanted, but which one that is shows too late.
-                Item::Instruction(_) | Item::Delivery(..) => line = text.line(&item),
-                Item::Event(_) => {}
+                old = now;
+                continue;
             }
-        }
-        if let Some((value, lines)) = found {
-            writeln!(out, "{} = {value:#x}\n{}", args.register, lines.trim_start_matches('\n'))?;
-            out.flush()?;
-            return Ok(true);
+        };
+        if now != old {
+            found = now.map(|now| (now.into(), text.line(&item)));
+            old = now;
         }
     }
-    Ok(false)
+    found
+}
+
+/// Of a vector or x87 register, whose changes are told behind the instruction.
+fn last_wide(name: &str, chunk: &mut Chunk, text: &mut Text, before: u64) -> Option<(u128, String)> {
+    let (mut line, mut found) = (String::new(), None);
+    while let Some(item) = chunk.item() {
+        match &item {
+            Item::Instruction(executed) if executed.before.count >= before => break,
+            Item::Event(seen) if seen.kind == event::VECTOR => {
+                let changes = wide::changes(&seen.data);
+                if let Some(change) = changes.into_iter().find(|change| change.name == name) {
+                    found = Some((change.value, format!("{line}\n{}", text.line(&item))));
+                }
+            }
+            // Only the line before an event is wanted, but which one that is shows too late.
+            Item::Instruction(_) | Item::Delivery(..) => line = text.line(&item),
+            Item::Event(_) => {}
+        }
+    }
+    found
 }
 
 /// `emu trace stats`.
