@@ -268,7 +268,7 @@ fn disassemble(guest: &Guest, rest: &str, bits: Option<u32>) -> Reply {
 fn write(guest: &mut Guest, rest: &str) -> Reply {
     let (address, bytes) = split_address(rest);
     let bytes: Result<Vec<u8>, _> =
-        bytes.split_whitespace().map(|byte| u8::from_str_radix(byte, 16)).collect();
+        bytes.split_whitespace().map(|byte| u8::from_str_radix(byte.trim_start_matches("0x"), 16)).collect();
     let bytes = bytes.ok().filter(|bytes| !bytes.is_empty());
     let bytes = bytes.ok_or("expected bytes in hexadecimal behind the address")?;
     let done = match place(guest, address)?.0 {
@@ -364,7 +364,10 @@ fn why(guest: &mut Guest) -> String {
     } else if cpu.fault_chain.is_empty() {
         return text + "No exception has been delivered.\n";
     } else {
-        text += "The last exceptions, each raised while the one before was delivered:\n";
+        text += match cpu.fault_chain.len() {
+            1 => "The last exception:\n",
+            _ => "The last exceptions, each raised while the one before was delivered:\n",
+        };
         for delivered in &cpu.fault_chain {
             lines.push(delivered.to_string());
             let why = here.then(|| explain::delivered(cpu, delivered.exception, delivered.address));
@@ -454,10 +457,13 @@ fn exceptions(guest: &Guest, text: &str) -> Result<u32, String> {
         name.eq_ignore_ascii_case(text) || name.trim_start_matches('#').eq_ignore_ascii_case(text)
     });
     let vector = match named {
-        Some(vector) => u64::from(vector),
-        None => value(guest, text)?,
+        Some(vector) => Some(u64::from(vector)),
+        None => value(guest, text).ok(),
     };
-    if vector < 32 { Ok(1 << vector) } else { Err("expected an exception from 0 to 31".into()) }
+    match vector {
+        Some(vector @ 0..32) => Ok(1 << vector),
+        _ => Err(format!("{text}: expected all, an exception such as #PF, or a number from 0 to 31")),
+    }
 }
 
 fn points(guest: &Guest) -> String {

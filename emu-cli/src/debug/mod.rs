@@ -331,7 +331,8 @@ pub fn describe(hit: &Hit) -> String {
         }
         Hit::Interrupt { vector, software } => {
             let kind = if software { "software interrupt" } else { "interrupt" };
-            let name = if vector < 32 { fault::mnemonic(vector) } else { "" };
+            // What software calls by number mostly is a service: of the BIOS, or of DOS.
+            let name = if vector < 32 && !software { fault::mnemonic(vector) } else { "" };
             format!("{kind} {vector:#x} {name}").trim_end().to_owned()
         }
         Hit::Msr { number, value } => format!("MSR {number:#x} written with {value:#x}"),
@@ -341,5 +342,16 @@ pub fn describe(hit: &Hit) -> String {
             let (protection, paging) = (on(mode.protected), on(mode.paging));
             format!("{}-bit code, protection {protection}, paging {paging}", mode.bits)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_no_exception() {
+        assert_eq!(describe(&Hit::Interrupt { vector: 0x13, software: true }), "software interrupt 0x13");
+        assert_eq!(describe(&Hit::Interrupt { vector: 2, software: false }), "interrupt 0x2 NMI");
     }
 }

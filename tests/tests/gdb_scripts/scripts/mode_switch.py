@@ -11,8 +11,9 @@ tables = set()
 
 def look():
     """What a user does at each stop."""
-    run("info registers")
-    run("info registers system")
+    shown = run("info registers")
+    for name in ("rip", "gs_base", "cr0", "cr3", "efer", "gdtr_base", "idtr_limit", "tr", "dr7", "cpl"):
+        check("\n" + name + " " in "\n" + shown, "info registers shows " + name)
     memory(value("$pc"), 1)
     if value("$code_bits") != seen[-1]:
         seen.append(value("$code_bits"))
