@@ -6,7 +6,14 @@
 use std::io;
 use std::ptr::null_mut;
 
-use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect, mremap,
+    munmap,
+};
+
+/// Bytes that are written before the host may take their pages out of the mapping for writing, where they count as memory a second
+/// time. Links to them bring single pages back.
+const PIECE: usize = 256 << 10;
 
 /// An arena of host code.
 #[derive(Debug)]
@@ -61,6 +68,12 @@ impl CodeBuffer {
         let (address, from) = (self.next(), self.used);
         self.bytes()[from..from + code.len()].copy_from_slice(code);
         self.used = (from + code.len()).next_multiple_of(16).min(self.size);
+        let (full, now) = (from / PIECE * PIECE, self.used / PIECE * PIECE);
+        if now > full {
+            // SAFETY: within the mapping, which is shared: what was written stays, and is there when it is touched again. A failure
+            // would only keep the memory.
+            let _ = unsafe { madvise((self.writable + full) as *mut _, now - full, Advice::LinuxDontNeed) };
+        }
         address
     }
 

@@ -18,8 +18,8 @@ pub const ENTRIES: usize = 1 << 15;
 /// RIP times 16, exclusive-or RIP, is the offset of an entry in these bits: by RIP alone places of a program at a distance of a power
 /// of two would share entries.
 pub const OFFSET_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
-/// Entries that are remembered for clearing; beyond it the whole table is wiped.
-const LOG: usize = 1024;
+/// Entries that are wiped one by one; where there are more, the whole table is.
+const FEW: usize = ENTRIES / 8;
 /// Entries that are remembered by page; beyond it everything is forgotten.
 const MOST_BY_PAGE: usize = 4 * ENTRIES;
 
@@ -68,7 +68,7 @@ pub struct Contexts {
 }
 
 impl Contexts {
-    /// No tables yet; `no_target` is where empty entries lead.
+    /// No tables yet; `no_target` is where a jump to nowhere leads.
     pub fn new(no_target: usize) -> Self {
         Self { tables: Vec::new(), current: 0, previous: 0, switches: 0, no_target }
     }
@@ -121,15 +121,12 @@ impl Contexts {
     }
 }
 
-/// An entry. An empty one has a RIP that no block has, and leads out of translated code.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Jump {
-    /// RIP.
-    pub rip: u64,
-    /// Host address of the block's entry.
-    pub code: u64,
-}
+/// An entry: RIP, and the host address of the block's entry. Empty ones are zeros, which take no memory until they are used: RIP 0 is
+/// sought in entry 0 alone, which has [`NO_RIP`] while it is empty and leads out of translated code.
+type Jump = [u64; 2];
+
+/// A RIP that no block has.
+const NO_RIP: u64 = 1 << 63;
 
 /// A table.
 #[derive(Debug)]
@@ -142,11 +139,10 @@ pub struct Jumps {
     /// When it was last switched to.
     used: u64,
     entries: Box<[Jump; ENTRIES]>,
-    filled: Vec<u16>,
     /// Indices of entries by their page.
     by_page: HashMap<u64, Vec<u16>>,
     pages_filled: usize,
-    empty: Jump,
+    no_target: u64,
 }
 
 fn index(rip: u64) -> usize {
@@ -154,20 +150,25 @@ fn index(rip: u64) -> usize {
 }
 
 impl Jumps {
-    /// An empty table; `no_target` is where its entries lead.
+    /// An empty table; `no_target` is where nothing leads.
     fn new(no_target: usize) -> Self {
-        let empty = Jump { rip: 0x8000_0000_0000_0000, code: no_target as u64 };
-        Self {
+        let entries = vec![[0; 2]; ENTRIES].into_boxed_slice().try_into().expect("the length is right");
+        let mut jumps = Self {
             place: Place { mode: 0, base: 0, limit: 0, mask: 0 },
             serial: 0,
             dropped: 0,
             used: 0,
-            entries: vec![empty; ENTRIES].into_boxed_slice().try_into().expect("the length is right"),
-            filled: Vec::with_capacity(LOG),
+            entries,
             by_page: HashMap::new(),
             pages_filled: 0,
-            empty,
-        }
+            no_target: no_target as u64,
+        };
+        jumps.wipe(0);
+        jumps
+    }
+
+    fn wipe(&mut self, at: usize) {
+        self.entries[at] = if at == 0 { [NO_RIP, self.no_target] } else { [0; 2] };
     }
 
     /// Is it for code at this place from these pages?
@@ -194,17 +195,18 @@ impl Jumps {
 
     /// Forgets entries of a page, from an offset on.
     fn drop_page(&mut self, page: u64, from: u64) {
-        let Some(entries) = self.by_page.get(&page) else { return };
-        for &at in entries {
-            let entry = &mut self.entries[usize::from(at)];
-            let linear = self.place.linear(entry.rip);
+        let Some(entries) = self.by_page.remove(&page) else { return };
+        for &at in &entries {
+            let at = usize::from(at);
+            let linear = self.place.linear(self.entries[at][0]);
             if linear & !(PAGE_SIZE - 1) == page && linear % PAGE_SIZE >= from {
-                *entry = self.empty;
+                self.wipe(at);
             }
         }
         if from == 0 {
             self.pages_filled -= entries.len();
-            self.by_page.remove(&page);
+        } else {
+            self.by_page.insert(page, entries);
         }
     }
 
@@ -216,8 +218,8 @@ impl Jumps {
     /// Code for a RIP.
     #[inline]
     pub fn find(&self, rip: u64) -> Option<usize> {
-        let entry = self.entries[index(rip)];
-        (entry.rip == rip && entry.code != self.empty.code).then_some(entry.code as usize)
+        let [known, code] = self.entries[index(rip)];
+        (known == rip && code != self.no_target).then_some(code as usize)
     }
 
     /// Remembers where the block at `rip` is.
@@ -228,23 +230,20 @@ impl Jumps {
         let at = index(rip);
         self.by_page.entry(self.place.linear(rip) & !(PAGE_SIZE - 1)).or_default().push(at as u16);
         self.pages_filled += 1;
-        if self.filled.len() < LOG {
-            self.filled.push(at as u16);
-        }
-        self.entries[at] = Jump { rip, code: code as u64 };
+        self.entries[at] = [rip, code as u64];
     }
 
     /// Forgets everything.
     fn clear(&mut self) {
-        self.by_page.clear();
-        self.pages_filled = 0;
-        if self.filled.len() < LOG {
-            for at in self.filled.drain(..) {
-                self.entries[usize::from(at)] = self.empty;
+        if self.pages_filled < FEW {
+            for at in std::mem::take(&mut self.by_page).into_values().flatten() {
+                self.wipe(at.into());
             }
         } else {
-            self.entries.fill(self.empty);
-            self.filled.clear();
+            self.entries.fill([0; 2]);
+            self.by_page.clear();
+            self.wipe(0);
         }
+        self.pages_filled = 0;
     }
 }

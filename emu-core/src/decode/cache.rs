@@ -50,13 +50,38 @@ struct Changes {
     streak: u8,
 }
 
+/// For each offset in a page: index of the first instruction of the block that starts there, plus one. In parts, since much of a
+/// page is never run.
+#[derive(Debug, Default)]
+struct Starts([Option<Box<[u16; PART]>>; PAGE_SIZE as usize / PART]);
+
+/// Offsets in a part.
+const PART: usize = 256;
+
+impl Starts {
+    #[inline(always)]
+    fn get(&self, offset: u64) -> Option<u16> {
+        self.0.get(offset as usize / PART)?.as_ref()?[offset as usize % PART].checked_sub(1)
+    }
+
+    fn set(&mut self, offset: usize, first: u16) {
+        let part = self.0[offset / PART].get_or_insert_with(|| Box::new([0; PART]));
+        part[offset % PART] = first + 1;
+    }
+
+    fn remove(&mut self, offset: u16) {
+        if let Some(part) = &mut self.0[usize::from(offset) / PART] {
+            part[usize::from(offset) % PART] = 0;
+        }
+    }
+}
+
 /// The decoded instructions of one frame in one mode.
 #[derive(Debug)]
 pub struct CodePage {
     frame: FrameNumber,
     mode: CodeMode,
-    /// For each offset: index of the first instruction of the block that starts there, plus one.
-    starts: Box<[u16; PAGE_SIZE as usize]>,
+    starts: Starts,
     ops: Vec<Op>,
     spans: Vec<Span>,
     /// For the first instruction of each block: the block's serial number.
@@ -67,7 +92,7 @@ impl CodePage {
     /// Where the block at `offset` has its first instruction, if it is decoded.
     #[inline(always)]
     pub fn first(&self, offset: u64) -> Option<u16> {
-        self.starts.get(offset as usize)?.checked_sub(1)
+        self.starts.get(offset)
     }
 
     /// The block whose first instruction is number `first`.
@@ -100,7 +125,7 @@ impl CodePage {
     }
 
     fn forget(&mut self) {
-        self.starts.fill(0);
+        self.starts = Starts::default();
         self.ops = Vec::new();
         self.spans = Vec::new();
         self.serials = Vec::new();
@@ -114,7 +139,7 @@ impl CodePage {
             let hit = span.from < to && from < span.to;
             if hit {
                 ops[usize::from(span.first)].offset = DROPPED;
-                starts[usize::from(span.from)] = 0;
+                starts.remove(span.from);
             }
             !hit
         });
@@ -208,7 +233,7 @@ impl CodeCache {
         mem.mark_code(page.frame, offset as u64, at as u64);
         page.ops[first].block = len as u8;
         page.ops[first].offset = offset as u16;
-        page.starts[offset] = first as u16 + 1;
+        page.starts.set(offset, first as u16);
         page.spans.push(Span { from: offset as u16, to: (offset + at) as u16, first: first as u16 });
         page.serials.resize(page.ops.len(), 0);
         page.serials[first] = self.decoded as u32;
@@ -218,7 +243,7 @@ impl CodeCache {
     #[cold]
     fn add_page(&mut self, key: usize, frame: FrameNumber, mode: CodeMode) -> u32 {
         grow_zeros(&mut self.index, key + CodeMode::COUNT);
-        let starts = Box::new([0; PAGE_SIZE as usize]);
+        let starts = Starts::default();
         let fresh = CodePage { frame, mode, starts, ops: Vec::new(), spans: Vec::new(), serials: Vec::new() };
         let number = match self.free.pop() {
             Some(number) => {

@@ -54,8 +54,11 @@ pub struct Memory {
     ram: Ram,
     ram_size: u64,
     next_frame: FrameNumber,
-    /// [`PhysPage`] words.
+    /// [`PhysPage`] words, each exclusive-or what [`laid`](Self::laid) says: where RAM lies as it was laid this is a table of
+    /// zeros, too.
     pages: Vec<u64>,
+    /// Where RAM was laid.
+    stretches: [Stretch; STRETCHES],
     /// Code chunks of each frame, and whether it is dirty: tables of zeros, which cost nothing until used.
     code: Vec<u64>,
     dirty: Vec<u8>,
@@ -75,6 +78,20 @@ pub struct Memory {
     /// Writes to frames with instructions since these were last dropped for it, and how often they were.
     beside: Vec<(u16, u8)>,
 }
+
+/// Frames that follow each other at physical addresses that do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stretch {
+    /// Number of the first physical page.
+    first: u64,
+    /// Pages.
+    len: u64,
+    /// The first frame.
+    frame: FrameNumber,
+}
+
+/// Stretches of RAM: below the hole under 4 GiB, and above it.
+const STRETCHES: usize = 2;
 
 /// One bit for each byte of a frame.
 type ByteMap = [u64; PAGE_SIZE as usize / 64];
@@ -117,6 +134,7 @@ impl Memory {
             ram_size,
             next_frame: (ram_size / PAGE_SIZE) as FrameNumber,
             pages: vec![0; pages],
+            stretches: [Stretch::default(); STRETCHES],
             code: vec![0; frames],
             dirty: vec![0; frames],
             a20_mask: u64::MAX,
@@ -172,14 +190,39 @@ impl Memory {
         }
     }
 
+    /// Lays `len` bytes of RAM, frames from `frame` on, at physical addresses from `address` on, where nothing was mapped yet. Unlike
+    /// [`map`](Self::map) it takes no longer for more RAM.
+    ///
+    /// # Panics
+    /// When RAM was laid at two places already.
+    pub fn lay_ram(&mut self, address: u64, len: u64, frame: FrameNumber) {
+        let free = self.stretches.iter_mut().find(|stretch| stretch.len == 0);
+        *free.expect("boards have RAM in two places at most") =
+            Stretch { first: address / PAGE_SIZE, len: len / PAGE_SIZE, frame };
+        self.map_changed();
+    }
+
+    /// The word of a page, by its number, as RAM was laid.
+    #[inline]
+    fn laid(&self, number: u64) -> u64 {
+        for stretch in &self.stretches {
+            let page = number.wrapping_sub(stretch.first);
+            if page < stretch.len {
+                return PhysPage::ram(stretch.frame + page as FrameNumber).bits();
+            }
+        }
+        PhysPage::NONE.bits()
+    }
+
     /// Maps `len` bytes of physical addresses from `address` on; `page(n)` says what the n-th page is.
     ///
     /// Addresses above the end of the table are ignored, as on a bus where nothing answers.
     pub fn map(&mut self, address: u64, len: u64, page: impl Fn(FrameNumber) -> PhysPage) {
         let first = (address / PAGE_SIZE) as usize;
         for number in 0..(len / PAGE_SIZE) as usize {
+            let laid = self.laid((first + number) as u64);
             if let Some(slot) = self.pages.get_mut(first + number) {
-                *slot = page(number as FrameNumber).bits();
+                *slot = page(number as FrameNumber).bits() ^ laid;
             }
         }
         self.map_changed();
@@ -194,16 +237,12 @@ impl Memory {
     /// The lowest physical address of a page whose reads or writes reach `frame`; `None` when it is not mapped (SMRAM is
     /// not looked at). Slow for frames that do not lie where their number says.
     pub fn physical_of(&self, frame: FrameNumber) -> Option<u64> {
-        let is = |bits: u64| {
-            let page = PhysPage::from_bits(bits);
+        let is = |number: &u64| {
+            let page = self.bus_page(number * PAGE_SIZE);
             page.read_frame() == Some(frame) || page.write_frame() == Some(frame)
         };
-        let number = if self.pages.get(frame as usize).is_some_and(|&bits| is(bits)) {
-            frame as usize
-        } else {
-            self.pages.iter().position(|&bits| is(bits))?
-        };
-        Some(number as u64 * PAGE_SIZE)
+        let own = Some(u64::from(frame)).filter(is);
+        own.or_else(|| (0..self.pages.len() as u64).find(is)).map(|number| number * PAGE_SIZE)
     }
 
     /// What data accesses of the processor find at a physical address, after the A20 gate.
@@ -251,9 +290,10 @@ impl Memory {
     /// What bus masters find at a physical address.
     #[inline]
     pub fn bus_page(&self, address: u64) -> PhysPage {
+        let number = address / PAGE_SIZE;
         self.pages
-            .get((address / PAGE_SIZE) as usize)
-            .map_or(PhysPage::NONE, |&bits| PhysPage::from_bits(bits))
+            .get(number as usize)
+            .map_or(PhysPage::NONE, |&bits| PhysPage::from_bits(bits ^ self.laid(number)))
     }
 
     /// Opens (`true`) or closes the A20 gate: closed, address bit 20 is always 0.
@@ -490,6 +530,25 @@ mod tests {
         (bytes[0x0f], bytes[0x11], bytes[0x210]) = (1, 1, 1);
         mem.write_bytes(0x1030, &bytes);
         assert_eq!(mem.take_code_writes(), [CodeWrite { frame: 1, from: 0x41, to: 0x241 }]);
+    }
+
+    #[test]
+    fn ram_that_was_laid_can_be_mapped_over_and_back() {
+        let mut mem = Memory::new(0x8000, 0x1000).unwrap();
+        mem.lay_ram(0, 0x6000, 0);
+        mem.lay_ram(1 << 32, 0x2000, 6);
+        let at = |mem: &Memory, address| mem.bus_page(address);
+        assert_eq!((at(&mem, 0x5fff), at(&mem, 0x6000)), (PhysPage::ram(5), PhysPage::NONE));
+        let above = [at(&mem, (1 << 32) - 1), at(&mem, 1 << 32), at(&mem, (1 << 32) + 0x1000)];
+        assert_eq!(above, [PhysPage::NONE, PhysPage::ram(6), PhysPage::ram(7)]);
+        assert_eq!(at(&mem, (1 << 32) + 0x2000), PhysPage::NONE);
+        mem.map(0x2000, 0x5000, |n| if n == 0 { PhysPage::NONE } else { PhysPage::MMIO });
+        assert_eq!((at(&mem, 0x1000), at(&mem, 0x2000)), (PhysPage::ram(1), PhysPage::NONE));
+        assert!(at(&mem, 0x3000).is_mmio() && at(&mem, 0x6fff).is_mmio());
+        mem.map(0x3000, 0x1000, |_| PhysPage::ram(3));
+        assert_eq!(at(&mem, 0x3000), PhysPage::ram(3));
+        assert_eq!((mem.physical_of(3), mem.physical_of(7)), (Some(0x3000), Some((1 << 32) + 0x1000)));
+        assert_eq!(mem.physical_of(2), None);
     }
 
     #[test]

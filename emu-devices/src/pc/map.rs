@@ -89,8 +89,8 @@ impl MemoryMap {
         if !vga_rom.is_empty() {
             mem.fill(map.vga_rom, vga_rom);
         }
-        mem.map(0, low_ram, PhysPage::ram);
-        mem.map(GIB4, high_ram, |page| PhysPage::ram((low_ram / PAGE_SIZE) as FrameNumber + page));
+        mem.lay_ram(0, low_ram, 0);
+        mem.lay_ram(GIB4, high_ram, (low_ram / PAGE_SIZE) as FrameNumber);
         mem.map(GIB4 - bios_size, bios_size, |page| PhysPage::rom(map.bios + page));
         for chip in CHIPS {
             mem.map(chip, PAGE_SIZE, |_| PhysPage::MMIO);
