@@ -1,7 +1,7 @@
 //! Two reports held against each other: what changed beyond noise.
 //!
-//! A sample counts as a ratio to the median of the host's own where both reports have them, so that a host that is faster
-//! today than yesterday does not show. What other work on the host does to a sample only ever makes it slower, so
+//! A sample counts as a ratio to the median of the host's own where both reports have them, and else to the median of what the
+//! [yardstick](crate::yardstick) took, so that a host that is faster today than yesterday does not show. What other work on the host does to a sample only ever makes it slower, so
 //! a change must show in the median and in the best quarter alike, and of the faster two thirds those of one side must be
 //! the slower ones more often than chance would have it (the rank-sum test of Mann and Whitney).
 
@@ -30,16 +30,23 @@ pub struct Change {
     pub certain: bool,
 }
 
-/// Samples in the order of their turns, relative to the host's own when `native` says so.
-fn samples(result: &Measured, engine: &str, clock: Clock, native: bool) -> Vec<f64> {
+/// What a host took for something that both reports have, for each: seconds count in it. The host's own run of the workload, else the
+/// yardstick; nothing in reports of before there was one.
+fn basis(results: [&Measured; 2], clock: Clock) -> Option<[f64; 2]> {
+    let native = results.map(|result| result.samples("native").map(|samples| samples.by(clock)));
+    let yardstick = results.map(|result| result.host.iter().map(|time| clock.of(*time)).collect::<Vec<_>>());
+    let native = if let [Some(before), Some(after)] = native { Some([before, after]) } else { None };
+    [native, Some(yardstick)]
+        .into_iter()
+        .flatten()
+        .map(|basis| basis.map(|seconds| median(&seconds)))
+        .find(|basis| basis.iter().all(|seconds| *seconds > 0.0))
+}
+
+/// An engine's samples, in the order of their turns.
+fn samples(result: &Measured, engine: &str, clock: Clock, basis: f64) -> Vec<f64> {
     let own = result.samples(engine).map(|samples| samples.by(clock)).unwrap_or_default();
-    match result.samples("native").filter(|_| native && engine != "native") {
-        Some(host) => {
-            let host = median(&host.by(clock)).max(1e-9);
-            own.iter().map(|seconds| seconds / host).collect()
-        }
-        None => own,
-    }
+    own.iter().map(|seconds| seconds / basis).collect()
 }
 
 /// All workloads and engines that both reports have.
@@ -48,11 +55,11 @@ pub fn compare(old: &Report, new: &Report) -> Vec<Change> {
     for after in &new.results {
         let same = |result: &&Measured| result.guest == after.guest && result.workload == after.workload;
         let Some(before) = old.results.iter().find(same) else { continue };
-        let native = [before, after].iter().all(|result| result.samples("native").is_some());
+        let [earlier, later] = basis([before, after], new.clock).unwrap_or([1.0; 2]);
         // The host itself is no build of ours, and its absolute speed is weather.
         for engine in new.engines().into_iter().filter(|engine| *engine != "native") {
-            let old = samples(before, engine, new.clock, native);
-            let new = samples(after, engine, new.clock, native);
+            let old = samples(before, engine, new.clock, earlier);
+            let new = samples(after, engine, new.clock, later);
             if !old.is_empty() && !new.is_empty() {
                 changes.push(change(
                     format!("{} {}", after.guest.name(), after.workload),
@@ -144,6 +151,7 @@ mod tests {
                 workload: format!("w{n}"),
                 class: Class::Integer,
                 engines: vec![samples("native", 1.0), samples("jit", 10.0 * factor)],
+                host: Vec::new(),
             });
         }
         report
@@ -165,6 +173,24 @@ mod tests {
             let (old, new) = (report(1.0, &mut noise), report(1.0, &mut noise));
             assert_eq!(compare(&old, &new).iter().filter(|change| change.certain).count(), 0);
         }
+    }
+
+    #[test]
+    fn without_native_samples_a_slower_host_does_not_show() {
+        let mut noise = Noise(3);
+        let without = |noise: &mut Noise, host: f64, factor: f64| {
+            let mut report = report(host * factor, noise);
+            for result in &mut report.results {
+                result.engines.retain(|samples| samples.engine != "native");
+                let seconds = (0..9).map(|_| host * 0.01 * noise.next());
+                result.host = seconds.map(|s| Time { processor: s, elapsed: s }).collect();
+            }
+            report
+        };
+        let old = without(&mut noise, 1.0, 1.0);
+        let told = |new: &Report| compare(&old, new).iter().filter(|change| change.certain).count();
+        assert_eq!(told(&without(&mut noise, 1.2, 1.0)), 0);
+        assert!(told(&without(&mut noise, 1.2, 1.08)) >= 30);
     }
 
     #[test]

@@ -20,3 +20,4 @@ pub mod report;
 pub mod statistics;
 pub mod table;
 pub mod workload;
+pub mod yardstick;

@@ -11,6 +11,7 @@ use crate::guest::{Files, Guest};
 use crate::peer::{Answer, Peer, Time};
 use crate::report::{Measured, Report, Samples};
 use crate::workload::{BOOT, Workload};
+use crate::yardstick::Yardstick;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -87,6 +88,7 @@ impl Table {
             workload: workload.name.into(),
             class: workload.class,
             engines: Vec::new(),
+            host: Vec::new(),
         };
         Self { guest, results: plan.workloads(guest).map(empty).collect() }
     }
@@ -99,6 +101,7 @@ impl Table {
         bar: &ProgressBar,
         stop: &AtomicBool,
     ) -> Result<(), Error> {
+        let yardstick = Yardstick::default();
         let engines: Vec<&Engine> = plan.engines(self.guest).collect();
         let mut peers: Vec<Peer> = Vec::new();
         for engine in &engines {
@@ -112,6 +115,7 @@ impl Table {
             }
         }
         for (n, result) in self.results.iter_mut().enumerate() {
+            result.host.push(yardstick.measure());
             if result.workload == BOOT {
                 bar.inc(engines.len() as u64);
                 continue;

@@ -62,6 +62,9 @@ pub struct Measured {
     pub class: Class,
     /// One for each engine that ran it.
     pub engines: Vec<Samples>,
+    /// What a [`Yardstick`](crate::yardstick::Yardstick) took in each round, just before.
+    #[serde(default)]
+    pub host: Vec<Time>,
 }
 
 /// One engine's times for one unit of a workload, in the order in which they were taken: the samples of all engines at one
