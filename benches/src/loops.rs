@@ -1,43 +1,52 @@
-//! Small loops in 64-bit mode on a processor without a board: what the interpreter's parts cost.
+//! Loops in 64-bit mode on a processor without a board: what each kind of guest code costs, on both engines.
 
-use emu_core::bus::Bus;
-use emu_core::cpu::{CS, RIP, Segment};
+use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
-use emu_core::machine::{Machine, Stop, TimeSource};
-use emu_core::mem::Memory;
-use emu_core::mem::page::PhysPage;
+use emu_core::machine::{Machine, Stop};
+use emu_jit::Translator;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-const RAM: u64 = 4 << 20;
-const TABLES: u64 = 0x1_0000;
-const START: u64 = 0x7000;
-const CODE: u64 = 0x8000;
-const STACK: u64 = 0xf000;
-/// Two buffers of 64 KiB.
-const FROM: u32 = 0x10_0000;
-const TO: u32 = 0x18_0000;
-
-/// A board with nothing on it.
-struct Nothing;
-
-impl Bus for Nothing {}
+use crate::lab::{self, ABSENT, BOARD, CODE, FROM, TO, VECTOR};
 
 /// A named loop that never ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Loop {
     /// What it shows.
     pub name: &'static str,
+    /// It runs in user mode.
+    user: bool,
     assemble: fn(&mut CodeAssembler) -> Result<(), IcedError>,
 }
 
+const fn kernel(name: &'static str, assemble: fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Loop {
+    Loop { name, user: false, assemble }
+}
+
+const fn user(name: &'static str, assemble: fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Loop {
+    Loop { name, user: true, assemble }
+}
+
 /// All loops.
-pub const LOOPS: [Loop; 5] = [
-    Loop { name: "arithmetic", assemble: arithmetic },
-    Loop { name: "copy", assemble: copy },
-    Loop { name: "branches", assemble: branches },
-    Loop { name: "calls", assemble: calls },
-    Loop { name: "read_modify_write", assemble: read_modify_write },
+pub const LOOPS: [Loop; 18] = [
+    user("arithmetic", arithmetic),
+    user("copy", copy),
+    user("read_modify_write", read_modify_write),
+    user("branches", branches),
+    user("calls", calls),
+    user("indirect_jumps", indirect_jumps),
+    user("strings", strings),
+    user("x87", x87),
+    user("sse", sse),
+    user("avx", avx),
+    user("system_calls", system_calls),
+    kernel("interrupts", interrupts),
+    kernel("page_faults", page_faults),
+    kernel("cr3_loads", cr3_loads),
+    kernel("page_walks", page_walks),
+    kernel("self_modification", self_modification),
+    kernel("ports", ports),
+    kernel("mmio", mmio),
 ];
 
 /// Registers only, with flags that somebody reads.
@@ -124,72 +133,217 @@ fn read_modify_write(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jmp(again)
 }
 
+/// A jump through one of sixteen places and back, in an order that no predictor knows.
+fn indirect_jumps(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let (mut again, mut places) = (a.create_label(), a.create_label());
+    a.mov(eax, 12345)?;
+    a.lea(r8, ptr(places))?;
+    a.lea(r12, ptr(again))?;
+    a.set_label(&mut again)?;
+    a.imul_3(eax, eax, 1_103_515_245)?;
+    a.add(eax, 12345)?;
+    a.mov(ecx, eax)?;
+    a.shr(ecx, 12)?;
+    a.and(ecx, 0xf0)?;
+    a.add(rcx, r8)?;
+    a.jmp(rcx)?;
+    a.set_label(&mut places)?;
+    for n in 0..16 {
+        // ADD EBX, n; JMP R12; to sixteen bytes.
+        a.db(&[0x81, 0xc3, n, 0, 0, 0, 0x41, 0xff, 0xe4, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90])?;
+    }
+    Ok(())
+}
+
+/// MOVS, STOS, SCAS and CMPS over 64 KiB, repeated.
+fn strings(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.set_label(&mut again)?;
+    a.mov(esi, FROM)?;
+    a.mov(edi, TO)?;
+    a.mov(ecx, 0x2000)?;
+    a.rep().movsq()?;
+    a.mov(edi, TO)?;
+    a.xor(eax, eax)?;
+    a.mov(ecx, 0x1_0000)?;
+    a.rep().stosb()?;
+    a.mov(edi, TO)?;
+    a.inc(eax)?;
+    a.mov(ecx, 0x1_0000)?;
+    a.repne().scasb()?;
+    a.mov(esi, FROM)?;
+    a.mov(edi, TO)?;
+    a.mov(ecx, 0x1_0000)?;
+    a.repe().cmpsb()?;
+    a.jmp(again)
+}
+
+/// Loads, sums, a square root and stores on the x87 unit.
+fn x87(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.mov(esi, FROM)?;
+    a.set_label(&mut again)?;
+    // FLD [RSI]; FLD1; FADDP; FSQRT; FMUL ST0, ST0; FSTP [RSI]
+    a.db(&[0xdd, 0x06, 0xd9, 0xe8, 0xde, 0xc1, 0xd9, 0xfa, 0xd8, 0xc8, 0xdd, 0x1e])?;
+    a.jmp(again)
+}
+
+/// Single precision and integers in 128-bit registers.
+fn sse(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.mov(esi, FROM)?;
+    a.mov(edi, TO)?;
+    a.set_label(&mut again)?;
+    a.movaps(xmm0, xmmword_ptr(rsi))?;
+    a.addps(xmm0, xmm1)?;
+    a.mulps(xmm0, xmm2)?;
+    a.pshufd(xmm3, xmm0, 0x1b)?;
+    a.paddd(xmm3, xmm4)?;
+    a.movaps(xmmword_ptr(rdi), xmm3)?;
+    a.jmp(again)
+}
+
+/// The same in 256-bit registers.
+fn avx(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.mov(esi, FROM)?;
+    a.mov(edi, TO)?;
+    a.set_label(&mut again)?;
+    a.vmovups(ymm0, ymmword_ptr(rsi))?;
+    a.vaddps(ymm0, ymm0, ymm1)?;
+    a.vmulps(ymm0, ymm0, ymm2)?;
+    a.vpaddd(ymm3, ymm0, ymm4)?;
+    a.vmovups(ymmword_ptr(rdi), ymm3)?;
+    a.jmp(again)
+}
+
+/// SYSCALL to a kernel that returns at once.
+fn system_calls(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.set_label(&mut again)?;
+    a.syscall()?;
+    a.inc(rbx)?;
+    a.jmp(again)
+}
+
+/// A software interrupt and IRET.
+fn interrupts(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.set_label(&mut again)?;
+    a.int(i32::from(VECTOR))?;
+    a.inc(rbx)?;
+    a.jmp(again)
+}
+
+/// A read where no page is, and a handler that goes on behind it.
+fn page_faults(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.mov(edi, ABSENT)?;
+    a.set_label(&mut again)?;
+    // MOV EAX, [RDI]: the handler knows that it has two bytes.
+    a.db(&[0x8b, 0x07])?;
+    a.inc(rbx)?;
+    a.jmp(again)
+}
+
+/// MOV to CR3, and four pages after it.
+fn cr3_loads(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.mov(esi, FROM)?;
+    a.mov(rax, cr3)?;
+    a.set_label(&mut again)?;
+    a.mov(cr3, rax)?;
+    for page in 0..4 {
+        a.mov(edx, dword_ptr(rsi + 0x1000 * page))?;
+    }
+    a.inc(rbx)?;
+    a.jmp(again)
+}
+
+/// MOV to CR3, and 512 pages after it: each is walked for.
+fn page_walks(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let (mut again, mut page) = (a.create_label(), a.create_label());
+    a.mov(esi, FROM)?;
+    a.mov(rax, cr3)?;
+    a.set_label(&mut again)?;
+    a.mov(cr3, rax)?;
+    a.xor(ecx, ecx)?;
+    a.set_label(&mut page)?;
+    a.add(edx, dword_ptr(rsi + rcx))?;
+    a.add(ecx, 0x1000)?;
+    a.cmp(ecx, 0x20_0000)?;
+    a.jne(page)?;
+    a.jmp(again)
+}
+
+/// A function whose immediate is written before each call.
+fn self_modification(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let (mut again, mut function) = (a.create_label(), a.create_label());
+    a.lea(r8, ptr(function))?;
+    a.set_label(&mut again)?;
+    a.inc(eax)?;
+    a.mov(dword_ptr(r8 + 1), eax)?;
+    a.call(function)?;
+    a.add(rcx, rbx)?;
+    a.jmp(again)?;
+    a.set_label(&mut function)?;
+    // MOV EBX, imm32; RET
+    a.db(&[0xbb, 0, 0, 0, 0, 0xc3])
+}
+
+/// OUT and IN on a port where nothing is.
+fn ports(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.set_label(&mut again)?;
+    // OUT 80h, AL; IN AL, 80h
+    a.db(&[0xe6, 0x80, 0xe4, 0x80])?;
+    a.inc(rbx)?;
+    a.jmp(again)
+}
+
+/// A write and a read at an address of the board.
+fn mmio(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.mov(edi, BOARD)?;
+    a.set_label(&mut again)?;
+    a.mov(dword_ptr(rdi), eax)?;
+    a.mov(ecx, dword_ptr(rdi))?;
+    a.inc(rbx)?;
+    a.jmp(again)
+}
+
+/// Makes an engine.
+pub type Make = fn() -> Box<dyn Engine>;
+
+/// The engines, by name.
+pub const ENGINES: [(&str, Make); 2] = [
+    ("interp", || Box::new(Interpreter::default())),
+    ("jit", || Box::new(Translator::new().expect("the host lets code be executed"))),
+];
+
 impl Loop {
-    /// A machine that runs this loop in 64-bit mode, already there.
+    /// A machine that is about to run this loop.
     ///
     /// # Panics
     /// When the loop does not assemble or the host has no memory.
-    pub fn start(&self) -> Machine {
-        let mut mem = Memory::new(RAM, 0).expect("the host has 4 MiB");
-        mem.map(0, RAM, PhysPage::ram);
-        let rights = 7u64;
-        mem.write_bytes(TABLES, &(TABLES + 0x1000 + rights).to_le_bytes());
-        mem.write_bytes(TABLES + 0x1000, &(TABLES + 0x2000 + rights).to_le_bytes());
-        for n in 0..2 {
-            let table = TABLES + 0x3000 + 0x1000 * n;
-            mem.write_bytes(TABLES + 0x2000 + 8 * n, &(table + rights).to_le_bytes());
-            for page in 0..512 {
-                mem.write_bytes(table + 8 * page, &((512 * n + page) << 12 | rights).to_le_bytes());
-            }
-        }
-        // GDT: null, 64-bit code, data.
-        for (n, descriptor) in [0u64, 0x0020_9b00_0000_0000, 0x00cf_9300_0000_ffff].into_iter().enumerate() {
-            mem.write_bytes(0x800 + 8 * n as u64, &descriptor.to_le_bytes());
-        }
-        mem.write_bytes(0x7f0, &[0x17, 0, 0, 8, 0, 0]);
-        let mut put =
-            |address: u64, bits: u32, code: &dyn Fn(&mut CodeAssembler) -> Result<(), IcedError>| {
-                let mut a = CodeAssembler::new(bits).expect("16 or 64");
-                code(&mut a).expect("the operands fit");
-                let bytes = a.assemble(address).expect("the jumps reach");
-                mem.write_bytes(address, &bytes);
-                address + bytes.len() as u64
-            };
-        let jump = put(START, 16, &|a| {
-            a.db(&[0x66, 0x0f, 0x01, 0x16, 0xf0, 0x07])?; // LGDT [7F0h]
-            a.mov(eax, 1 << 5)?; // PAE
-            a.mov(cr4, eax)?;
-            a.mov(eax, TABLES as u32)?;
-            a.mov(cr3, eax)?;
-            a.mov(ecx, 0xc000_0080u32)?;
-            a.xor(edx, edx)?;
-            a.mov(eax, 1 << 8)?; // LME
-            a.wrmsr()?;
-            a.mov(eax, 0x8001_0011u32)?;
-            a.mov(cr0, eax)
+    pub fn start(&self, engine: Box<dyn Engine>) -> Machine {
+        let mut a = CodeAssembler::new(64).expect("64 is a number of bits");
+        (self.assemble)(&mut a).expect("the operands fit");
+        let bytes = a.assemble(CODE).expect("the jumps reach");
+        lab::machine(engine, &bytes, self.user)
+    }
+
+    /// Runs it on both engines.
+    ///
+    /// # Panics
+    /// When they differ in any register or byte of memory.
+    pub fn check(&self, instructions: u64) {
+        let states = ENGINES.map(|(_, engine)| {
+            let mut machine = self.start(engine());
+            run(&mut machine, instructions);
+            (machine.rip(), machine.state_hash())
         });
-        let entry = put(CODE - 0x100, 64, &|a| {
-            a.mov(esp, STACK as u32)?;
-            for register in [rax, rcx, rdx, rbx, rsi, rdi] {
-                a.mov(register, 0u64)?;
-            }
-            a.jmp(CODE)
-        });
-        assert!(entry <= CODE, "the start has room");
-        put(CODE, 64, &self.assemble);
-        let mut far = vec![0x66, 0xea];
-        far.extend_from_slice(&(CODE as u32 - 0x100).to_le_bytes());
-        far.extend_from_slice(&[8, 0]);
-        mem.write_bytes(jump, &far);
-        let engine = Box::new(Interpreter::default());
-        let mut machine = Machine::new(mem, Box::new(Nothing), engine, TimeSource::Virtual);
-        let cpu = machine.cpu_mut();
-        cpu.seg[CS] = Segment::real(0);
-        cpu.regs[RIP] = START;
-        cpu.update_mode();
-        run(&mut machine, 100);
-        assert!(machine.cpu().long_mode() && machine.rip() >= CODE, "the loop runs in 64-bit mode");
-        machine
+        assert_eq!(states[0], states[1], "{} on both engines", self.name);
     }
 }
 
@@ -204,14 +358,34 @@ pub fn run(machine: &mut Machine, instructions: u64) {
 
 #[cfg(test)]
 mod tests {
+    use emu_core::cpu::{RAX, RBX, RCX};
+
     use super::*;
 
     #[test]
-    fn every_loop_runs_on() {
-        for each in LOOPS {
-            let mut machine = each.start();
-            run(&mut machine, 20_000);
-            assert!((CODE..CODE + 0x100).contains(&machine.rip()), "{}", each.name);
-        }
+    fn every_loop_does_the_same_on_both_engines() {
+        LOOPS.iter().for_each(|each| each.check(200_000));
+    }
+
+    /// The machine after so many instructions of a loop.
+    fn after(name: &str, instructions: u64) -> Machine {
+        let each = LOOPS.iter().find(|each| each.name == name).expect("it is one of them");
+        let mut machine = each.start(ENGINES[0].1());
+        run(&mut machine, instructions);
+        machine
+    }
+
+    #[test]
+    fn loops_do_what_they_are_named_for() {
+        // SYSCALL, SYSRET, INC, JMP; interrupts and faults count one more for their delivery.
+        assert_eq!(after("system_calls", 4000).cpu().regs[RBX], 1000);
+        assert_eq!(after("interrupts", 4000).cpu().regs[RBX], 1000);
+        assert_eq!(after("page_faults", 1 + 6 * 1000).cpu().regs[RBX], 1000);
+        let machine = after("self_modification", 1 + 7 * 1000);
+        assert_eq!(machine.cpu().regs[RAX], 1000);
+        assert_eq!(machine.cpu().regs[RCX], 1000 * 1001 / 2);
+        let mut root = [0; 8];
+        after("x87", 1 + 7 * 1000).peek(0, FROM.into(), &mut root);
+        assert!((f64::from_le_bytes(root) - 1000.0).abs() < 1e-6, "each round adds one, but for rounding");
     }
 }
