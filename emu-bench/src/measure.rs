@@ -56,7 +56,8 @@ const MOST_UNITS: f64 = 1000.0;
 /// Measures, and adds to the report what was measured.
 ///
 /// # Errors
-/// When a file is missing, a process ends, or an answer is wrong: then the whole measurement is worth nothing.
+/// When a file is missing, a process ends, or an answer is wrong: then the whole measurement is worth nothing. [`Error::Stopped`] when the
+/// user ends it: then the report has what was measured until then.
 pub fn measure(plan: &Plan, report: &mut Report, bar: &ProgressBar, stop: &AtomicBool) -> Result<(), Error> {
     let steps = |guest: &Guest| plan.workloads(*guest).count() * plan.engines(*guest).count() * plan.rounds;
     bar.set_length(plan.guests.iter().map(steps).sum::<usize>() as u64);
@@ -67,10 +68,10 @@ pub fn measure(plan: &Plan, report: &mut Report, bar: &ProgressBar, stop: &Atomi
         bar.set_message(format!("{}: files", guest.name()));
         let files = guest.files(&plan.cache)?;
         let mut table = Table::new(*guest, plan);
-        for round in 0..plan.rounds {
-            table.round(plan, &files, round, bar, stop)?;
-        }
+        let rounds = (0..plan.rounds).try_for_each(|round| table.round(plan, &files, round, bar, stop));
+        // What there is is kept, also when the user stops it.
         report.results.extend(table.results.into_iter().filter(|result| !result.engines.is_empty()));
+        rounds?;
     }
     Ok(())
 }

@@ -141,24 +141,26 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let bar = bar();
     let measured = measure::measure(&plan, &mut result, &bar, &stop);
     bar.finish_and_clear();
-    if stopped(measured)?.is_none() {
-        return Ok(Outcome::Signal(SIGINT));
+    let complete = stopped(measured)?.is_some();
+    if !complete {
+        report!("stopped: this is what was measured until then");
     }
     if let Some(mut file) = json {
         file.write_all(result.json().as_bytes()).context("--json: it cannot be written")?;
     }
     if let Some(mut file) = svg {
         let picture = plan.guests.iter().find_map(|guest| chart::bars(&result, *guest));
-        let Some(picture) = picture else {
+        if picture.is_none() && complete {
             usage!("--svg: expected native among the engines, and a Linux guest")
-        };
-        file.write_all(picture.as_bytes()).context("--svg: it cannot be written")?;
+        }
+        file.write_all(picture.unwrap_or_default().as_bytes()).context("--svg: it cannot be written")?;
     }
     let mut text = table::render(&result);
     if let Some(old) = old {
         text += &compare::render(&compare::compare(&old, &result));
     }
-    print(&text)
+    let printed = print(&text)?;
+    Ok(if complete { printed } else { Outcome::Signal(SIGINT) })
 }
 
 /// Prints the workloads of each guest.

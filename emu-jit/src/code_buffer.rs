@@ -11,8 +11,8 @@ use rustix::mm::{
     munmap,
 };
 
-/// Bytes that are written before the host may take their pages out of the mapping for writing, where they count as memory a second
-/// time. Links to them bring single pages back.
+/// Bytes that are written before the host may take the pages written so far out of the mapping for writing, where they count as
+/// memory a second time. Links bring single pages back.
 const PIECE: usize = 256 << 10;
 
 /// An arena of host code.
@@ -68,11 +68,11 @@ impl CodeBuffer {
         let (address, from) = (self.next(), self.used);
         self.bytes()[from..from + code.len()].copy_from_slice(code);
         self.used = (from + code.len()).next_multiple_of(16).min(self.size);
-        let (full, now) = (from / PIECE * PIECE, self.used / PIECE * PIECE);
-        if now > full {
+        let whole = self.used / PIECE * PIECE;
+        if whole > from {
             // SAFETY: within the mapping, which is shared: what was written stays, and is there when it is touched again. A failure
             // would only keep the memory.
-            let _ = unsafe { madvise((self.writable + full) as *mut _, now - full, Advice::LinuxDontNeed) };
+            let _ = unsafe { madvise(self.writable as *mut _, whole, Advice::LinuxDontNeed) };
         }
         address
     }
