@@ -33,9 +33,8 @@ const DEADLY: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 /// # Errors
 /// When the host refuses the handlers or the thread.
 pub fn watch_signals(events: Sender<Event>) -> Result<()> {
-    let ignored = ignored_signals();
-    let wanted = DEADLY.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-    let mut signals = Signals::new(wanted.chain([SIGTSTP, SIGCONT, SIGWINCH])).context("signal handlers")?;
+    let mut signals =
+        Signals::new(deadly_signals().chain([SIGTSTP, SIGCONT, SIGWINCH])).context("signal handlers")?;
     let watch = move || {
         let mut ending = false;
         for signal in signals.forever() {
@@ -70,6 +69,12 @@ pub fn die_of(signal: i32) {
 }
 
 /// The signals that are ignored since before we started, as bits from 0 on for signal 1 on.
+/// Those of [`DEADLY`] that nobody has us ignore.
+pub fn deadly_signals() -> impl Iterator<Item = i32> {
+    let ignored = ignored_signals();
+    DEADLY.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
+}
+
 fn ignored_signals() -> u64 {
     std::fs::read_to_string("/proc/self/status").ok().and_then(|status| ignored_in(&status)).unwrap_or(0)
 }

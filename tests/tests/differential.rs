@@ -216,7 +216,9 @@ fn qemu_ends_with_the_comparison_however_that_ends_and_leaves_no_file() {
         let temporary = scratch.path("temporary");
         fs::create_dir(&temporary).unwrap();
         let mut command = emu(["diff", "run", "--against", "qemu", "--drive", disk.to_str().unwrap()]);
-        command.env("TMPDIR", &temporary).stderr(Stdio::null()).stdin(Stdio::null());
+        let told = scratch.path("told");
+        let file = fs::File::create(&told).unwrap();
+        command.env("TMPDIR", &temporary).stderr(file).stdin(Stdio::null());
         let mut emulator = command.spawn().unwrap();
         let begun = Instant::now();
         let mut found = Vec::new();
@@ -234,6 +236,8 @@ fn qemu_ends_with_the_comparison_however_that_ends_and_leaves_no_file() {
         let sent = Command::new("kill").arg(format!("-{signal}")).arg(emulator.id().to_string()).status();
         assert!(sent.unwrap().success());
         emulator.wait().unwrap();
+        let summary = fs::read_to_string(&told).unwrap().contains("; stopped by signal");
+        assert_eq!(summary, signal != "KILL", "{signal}");
         let gone = |pid: &u32| {
             // Nobody may have reaped it yet.
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

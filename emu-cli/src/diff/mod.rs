@@ -2,6 +2,7 @@
 
 mod bochs_process;
 mod child;
+mod ending;
 mod engines;
 mod fuzz;
 mod host;

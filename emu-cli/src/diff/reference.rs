@@ -22,6 +22,7 @@ use emu_diff::qemu::survey;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::child::Reference;
+use super::ending::Ending;
 use super::qemu_process::{self, Depth};
 use super::recipe::Recipe;
 use super::{bochs_process, progress};
@@ -84,6 +85,8 @@ pub struct Run {
     seconds: f64,
     /// Blocks were compared.
     blocks: bool,
+    /// The signal that ended it.
+    signal: Option<i32>,
 }
 
 /// Compares, and tells about it.
@@ -111,6 +114,9 @@ pub fn compare(recipe: &Recipe, args: &DiffRunArgs) -> Result<Outcome> {
     })?
     .without_trouble()?;
     run.tell();
+    if let Some(signal) = run.signal {
+        return Ok(Outcome::Signal(signal));
+    }
     Ok(if run.groups.all.is_empty() { Outcome::Done } else { Outcome::Different })
 }
 
@@ -159,6 +165,7 @@ fn drive<'a, S: Steps>(
     lockstep.answers = answers;
     lockstep.no_reboot = recipe.args.no_reboot;
 
+    let ending = Ending::watch()?;
     let started = Instant::now();
     let end = recipe.args.max_insns;
     let bar = progress::count("instructions compared", end);
@@ -180,7 +187,11 @@ fn drive<'a, S: Steps>(
                 break "--timeout was reached".to_owned();
             }
         }
-        match step(&mut lockstep) {
+        let next = step(&mut lockstep);
+        if let Some(signal) = ending.signal() {
+            break format!("stopped by signal {signal}");
+        }
+        match next {
             Ok(Next::Same) => {}
             Ok(Next::Different(what)) => {
                 let first = groups.add(&what);
@@ -227,6 +238,7 @@ fn drive<'a, S: Steps>(
         reference: format!("{} {}", child.name, child.version),
         seconds: started.elapsed().as_secs_f64(),
         blocks: false,
+        signal: ending.signal(),
     })
 }
 
