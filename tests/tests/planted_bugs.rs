@@ -13,7 +13,10 @@ use emu_core::interp::Interpreter;
 use emu_core::machine::{Machine, Stop, TimeSource};
 use emu_core::mem::Memory;
 use emu_devices::pc::{Pc, PcConfig};
+use emu_diff::fuzz::image::places::{DATA, STACK, TABLES, WINDOW};
 use emu_diff::fuzz::image::{self, EXIT_PORT};
+use emu_diff::fuzz::places::{PAGE, Registers};
+use emu_diff::fuzz::shrink::Case;
 use emu_diff::listing::Place;
 use emu_diff::lockstep::follow::Follower;
 use emu_diff::lockstep::{Lockstep, Next};
@@ -21,6 +24,7 @@ use emu_diff::qemu::log::Log;
 use emu_diff::random::Random;
 use emu_diff::state::{State, Vectors};
 use emu_jit::Translator;
+use iced_x86::{Mnemonic, Register};
 
 /// Instructions of the image that run.
 const STEPS: usize = 60_000;
@@ -333,4 +337,85 @@ fn every_planted_bug_is_found_at_its_instruction_in_both_engines() {
     }
     assert!(BUGS.len() >= 20);
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// An engine that forgets to invalidate translations: what INVLPG or MOV to CR3 do besides going on.
+struct Forgetful(Box<dyn Engine>);
+
+impl Engine for Forgetful {
+    fn name(&self) -> &'static str {
+        "forgetful"
+    }
+
+    fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
+        loop {
+            let insn = Place::of(cpu, 0).instruction();
+            let loads_cr3 = insn.op0_register() == Register::CR3;
+            if insn.mnemonic() == Mnemonic::Invlpg || loads_cr3 {
+                if loads_cr3 {
+                    cpu.cr3 = cpu.regs[insn.op1_register().number()];
+                }
+                cpu.regs[RIP] = insn.next_ip();
+                cpu.retired += 1;
+            } else {
+                let exit = self.0.run(cpu, (cpu.retired + 1).min(until));
+                if exit != Exit::Limit {
+                    return exit;
+                }
+            }
+            if cpu.retired >= until {
+                return Exit::Limit;
+            }
+        }
+    }
+
+    fn clear(&mut self, cpu: &mut Cpu) {
+        self.0.clear(cpu);
+    }
+
+    fn counters(&self) -> (u64, u64) {
+        self.0.counters()
+    }
+}
+
+#[test]
+fn a_stale_translation_is_found_where_it_is_read_in_both_engines() {
+    // A page is read, gets another frame, is invalidated, and is read again.
+    let invlpg: [&[u8]; 4] =
+        [&[0x48, 0x8b, 0x0b], &[0x48, 0x89, 0x07], &[0x0f, 0x01, 0x3b], &[0x48, 0x8b, 0x13]];
+    let mov_cr3: [&[u8]; 4] = [
+        &[0x48, 0x8b, 0x0b],
+        &[0x48, 0x89, 0x07],
+        &[0x0f, 0x20, 0xd9, 0x0f, 0x22, 0xd9],
+        &[0x48, 0x8b, 0x13],
+    ];
+    let engines: [Make; 2] = [
+        || Box::<Interpreter>::default(),
+        || Box::new(Translator::with_limits(1, 1).expect("the host has memory")),
+    ];
+    let mut case = Case { before: Registers::default(), data: [0; PAGE] };
+    case.data[..8].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    case.before.flags = 2;
+    case.before.regs[3] = WINDOW + 0x8000;
+    case.before.regs[4] = STACK - 0x100;
+    case.before.regs[7] = u64::from(TABLES) + 0x6000 + 8 * 8;
+    case.before.regs[0] = DATA | 0x67;
+    for code in [invlpg, mov_cr3] {
+        let image = image::of_cases(64, &code.concat(), std::slice::from_ref(&case)).0.bytes;
+        let log = log(&image);
+        for make in engines {
+            assert_eq!(first_difference(&log, &image, make()), None, "a sound engine");
+            let mut lockstep =
+                Lockstep::new(Log::new(log.as_bytes()), machine(&image, Box::new(Forgetful(make()))), &[]);
+            let found = loop {
+                match lockstep.step().expect("the log is sound") {
+                    Next::Same => {}
+                    Next::Different(found) => break found,
+                    Next::End(why) => panic!("the stale translation is not found: {why}"),
+                }
+            };
+            assert_eq!(found.place.bytes(), code[3], "{}", found.place);
+            assert_eq!((found.ours.regs[2], found.theirs.regs[2]), (0, 0x0807_0605_0403_0201));
+        }
+    }
 }

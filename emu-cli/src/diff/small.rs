@@ -2,7 +2,7 @@
 //! vector.
 
 use anyhow::Result;
-use emu_core::cpu::RIP;
+use emu_core::cpu::{RIP, RSP};
 use emu_diff::fuzz::image;
 use emu_diff::fuzz::places::{DATA, PAGE, Registers};
 use emu_diff::fuzz::shrink::{Case, shrink, stretches};
@@ -107,20 +107,21 @@ fn on_reference(
     peer: Peer<'_>,
     cases: &[Case],
 ) -> Result<Vec<Option<Failure>>> {
-    let mut all: Vec<Option<Failure>> = Vec::new();
-    while all.len() < cases.len() {
-        let done = all.len();
-        let (image, places) = image::of_cases(start.bits, start.instruction, &cases[done..]);
-        if places.is_empty() {
-            all.push(None);
-            continue;
-        }
-        all.resize(done + places.len(), None);
+    let mut all: Vec<Option<Failure>> = vec![None; cases.len()];
+    // Without its stack an exception ends the image, and with it all cases behind.
+    let with_stack: Vec<_> =
+        (0..cases.len()).filter(|&n| cases[n].before.regs[RSP] == start.before.regs[RSP]).collect();
+    let mut left = &with_stack[..];
+    while !left.is_empty() {
+        let some: Vec<_> = left.iter().map(|&n| cases[n].clone()).collect();
+        let (image, places) = image::of_cases(start.bits, start.instruction, &some);
+        let (now, rest) = left.split_at(places.len().max(1));
+        left = rest;
         reference::lockstep(&fuzz::recipe(image.bytes)?, known, peer, &mut |found, _, machine| {
             if let Some(n) = places.iter().position(|place| *place == found.place.rip) {
                 let mut data = [0; PAGE];
                 machine.memory().read_bytes(DATA, &mut data);
-                all[done + n] = Some(Failure {
+                all[now[n]] = Some(Failure {
                     fields: fields(found),
                     texts: fuzz::texts(&found.differences, peer.name()),
                     fault: found.exceptions.last().map(|&(vector, _)| vector),
