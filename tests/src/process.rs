@@ -123,16 +123,19 @@ impl Running {
 
     /// Waits until its output holds this text so many times. False when it ended first, or its time is up.
     pub fn wait_for_times(&mut self, text: &str, times: usize) -> bool {
-        let holds = |running: &Self| {
-            let output = running.output();
-            output.windows(text.len()).filter(|part| *part == text.as_bytes()).count() >= times
-        };
+        let count =
+            |output: &[u8]| output.windows(text.len()).filter(|part| *part == text.as_bytes()).count();
+        self.wait_until(|output| count(output) >= times)
+    }
+
+    /// Waits until its output is as wanted. False when it ended first, or its time is up.
+    pub fn wait_until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> bool {
         loop {
-            if holds(self) {
+            if wanted(&self.output()) {
                 return true;
             }
             if !matches!(self.child.try_wait(), Ok(None)) || Instant::now() >= self.deadline {
-                return holds(self);
+                return wanted(&self.output());
             }
             thread::sleep(Duration::from_millis(2));
         }

@@ -27,11 +27,31 @@ fn on_serial(engine: &str, firmware: Firmware) -> Option<Command> {
     Some(command)
 }
 
-/// Each wait must end with the text that it waits for.
+/// What a terminal shows in the end, without cursors and colours: SeaBIOS says in the middle of a word, at its tick, where the cursor is.
+fn words(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let mut pieces = text.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |words, piece| {
+        let end = piece.find(|c: char| c.is_ascii_alphabetic());
+        words + end.map_or("", |end| &piece[end + 1..])
+    })
+}
+
+#[test]
+fn sequences_in_the_middle_of_a_word_are_no_part_of_it() {
+    assert_eq!(words(b"\x1b[2Jgru\x1b[09;03H\x1b[09;04Hb> \x1b[?7"), "grub> ");
+}
+
+/// Each wait must end with the text that it waits for; what has sequences of its own is waited for as it is.
 fn talk(command: Command, dialogue: &[(&str, &[u8])]) {
     let mut running = Running::start(command, LIMIT);
     let all = dialogue.iter().all(|(wait, answer)| {
-        let came = running.wait_for(wait);
+        let raw = wait.contains('\x1b');
+        let came = running.wait_until(|output| match raw {
+            true => String::from_utf8_lossy(output).contains(wait),
+            false => words(output).contains(wait),
+        });
         running.send(answer);
         came
     });
