@@ -22,7 +22,7 @@ fn what_was_measured_is_kept_when_the_user_stops_it() {
             "--engines",
             "jit",
             "--only",
-            "primes",
+            "selftest",
             "--rounds",
             "100000",
         ]);
