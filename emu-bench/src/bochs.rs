@@ -20,8 +20,8 @@ pub fn missing() -> Option<String> {
     lost.map(|path| format!("{path} is missing (Debian packages bochsbios and vgabios)"))
 }
 
-/// The command that starts a guest whose COM1 is a socket that Bochs listens on at this port, and the folder that it works in,
-/// to be removed afterwards.
+/// The command that starts a guest whose COM1 is a socket that Bochs listens on at this port, and the folder that it
+/// works in, to be removed afterwards.
 ///
 /// # Errors
 /// When the folder cannot be written or the guest's disc cannot be made.

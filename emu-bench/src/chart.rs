@@ -41,8 +41,8 @@ fn legend(text: &mut String, names: &[&str], x: f64, y: f64) {
     }
 }
 
-/// One guest's workloads: how many times as long as the host each engine takes. The scale is logarithmic. `None` when the
-/// host itself was not measured.
+/// One guest's workloads: how many times as long as the host each engine takes. The scale is logarithmic. `None` when
+/// the host itself was not measured.
 pub fn bars(report: &Report, guest: Guest) -> Option<String> {
     let engines: Vec<&str> = report.engines().into_iter().filter(|name| *name != "native").collect();
     let mut rows = Vec::new();

@@ -1,9 +1,10 @@
 //! Two reports held against each other: what changed beyond noise.
 //!
-//! A sample counts as a ratio to the median of the host's own where both reports have them, and else to the median of what the
-//! [yardstick](crate::yardstick) took, so that a host that is faster today than yesterday does not show. What other work on the host does to a sample only ever makes it slower, so
-//! a change must show in the median and in the best quarter alike, and of the faster two thirds those of one side must be
-//! the slower ones more often than chance would have it (the rank-sum test of Mann and Whitney).
+//! A sample counts as a ratio to the median of the host's own where both reports have them, and else to the median of
+//! what the [yardstick](crate::yardstick) took, so that a host that is faster today than yesterday does not show.
+//! What other work on the host does to a sample only ever makes it slower, so a change must show in the median and in
+//! the best quarter alike, and of the faster two thirds those of one side must be the slower ones more often than
+//! chance would have it (the rank-sum test of Mann and Whitney).
 
 use std::fmt::Write as _;
 
@@ -30,8 +31,8 @@ pub struct Change {
     pub certain: bool,
 }
 
-/// What a host took for something that both reports have, for each: seconds count in it. The host's own run of the workload, else the
-/// yardstick; nothing in reports of before there was one.
+/// What a host took for something that both reports have, for each: seconds count in it. The host's own run of the
+/// workload, else the yardstick; nothing in reports of before there was one.
 fn basis(results: [&Measured; 2], clock: Clock) -> Option<[f64; 2]> {
     let native = results.map(|result| result.samples("native").map(|samples| samples.by(clock)));
     let yardstick = results.map(|result| result.host.iter().map(|time| clock.of(*time)).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! Files out of Debian's packages, fetched by name with apt and kept.
 //!
-//! Apt works in a folder of its own within the one where they are kept, so neither its state on this host nor the host's
-//! architecture matters, and nothing is installed.
+//! Apt works in a folder of its own within the one where they are kept, so neither its state on this host nor the
+//! host's architecture matters, and nothing is installed.
 
 use std::fmt;
 use std::fs;

@@ -56,8 +56,8 @@ const MOST_UNITS: f64 = 1000.0;
 /// Measures, and adds to the report what was measured.
 ///
 /// # Errors
-/// When a file is missing, a process ends, or an answer is wrong: then the whole measurement is worth nothing. [`Error::Stopped`] when the
-/// user ends it: then the report has what was measured until then.
+/// When a file is missing, a process ends, or an answer is wrong: then the whole measurement is worth nothing.
+/// [`Error::Stopped`] when the user ends it: then the report has what was measured until then.
 pub fn measure(plan: &Plan, report: &mut Report, bar: &ProgressBar, stop: &AtomicBool) -> Result<(), Error> {
     let steps = |guest: &Guest| plan.workloads(*guest).count() * plan.engines(*guest).count() * plan.rounds;
     bar.set_length(plan.guests.iter().map(steps).sum::<usize>() as u64);

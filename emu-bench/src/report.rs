@@ -67,8 +67,8 @@ pub struct Measured {
     pub host: Vec<Time>,
 }
 
-/// One engine's times for one unit of a workload, in the order in which they were taken: the samples of all engines at one
-/// place were taken one after the other.
+/// One engine's times for one unit of a workload, in the order in which they were taken: the samples of all engines
+/// at one place were taken one after the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Samples {
     /// The engine's name.

@@ -1,8 +1,8 @@
 //! A fixed piece of work of our own that is timed before each sample: how fast the host is at that moment.
 //!
-//! It does what an emulator's own code does, in about equal parts: sums and shifts, jumps that depend on data, and reads from a table
-//! that is larger than a first-level cache. So whatever slows the host down for a while, a neighbour on the same core or a lower
-//! frequency, shows in it about as much as in the samples.
+//! It does what an emulator's own code does, in about equal parts: sums and shifts, jumps that depend on data, and
+//! reads from a table that is larger than a first-level cache. So whatever slows the host down for a while, a
+//! neighbour on the same core or a lower frequency, shows in it about as much as in the samples.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -75,8 +75,8 @@ pub fn open(path: &Path, access: Access) -> Result<(DiskFile, DiskHandle)> {
     start(name, file, size / SECTOR, access)
 }
 
-/// Opens a diskette image: to write if the file allows it, else write-protected. One that is smaller than the diskette it
-/// is meant for is filled up with zeros, and write-protected.
+/// Opens a diskette image: to write if the file allows it, else write-protected. One that is smaller than the
+/// diskette it is meant for is filled up with zeros, and write-protected.
 ///
 /// # Errors
 /// When the file cannot be opened, is in use, or has no size that a diskette has.
@@ -99,8 +99,8 @@ pub fn open_floppy(path: &Path) -> Result<(DiskFile, DiskHandle)> {
     start(name, file, sectors, Access::Read)
 }
 
-/// Starts the thread of an image of `sectors` sectors; one that can only be read may have fewer in its file, the others are
-/// zeros. Messages call it `name`.
+/// Starts the thread of an image of `sectors` sectors; one that can only be read may have fewer in its file, the
+/// others are zeros. Messages call it `name`.
 ///
 /// # Errors
 /// When the host gives no thread, or no temporary file for a snapshot.

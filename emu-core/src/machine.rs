@@ -53,7 +53,8 @@ pub enum Stop {
         /// When the board has something to do next.
         next_event: Tick,
     },
-    /// A triple fault: a processor shut down, which on a PC resets all of them. [`Machine::reset`] goes on as a PC does.
+    /// A triple fault: a processor shut down, which on a PC resets all of them. [`Machine::reset`] goes on as a PC
+    /// does.
     TripleFault(FaultChain),
     /// An instruction that is not implemented.
     Unimplemented(Unimplemented),

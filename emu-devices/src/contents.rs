@@ -1,7 +1,7 @@
 //! What is in a file: held in memory, or read where it lies when somebody wants it.
 //!
-//! Kernels and initial RAM disks are large, and the firmware copies each byte once: what is left on the host's disk until then costs
-//! neither time at the start nor memory.
+//! Kernels and initial RAM disks are large, and the firmware copies each byte once: what is left on the host's disk
+//! until then costs neither time at the start nor memory.
 
 use std::fmt::Debug;
 use std::sync::Arc;

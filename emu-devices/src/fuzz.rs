@@ -1,6 +1,6 @@
 //! Every chip of this crate's root under 10,000 random accesses at random times: no panic, no event that stays
-//! due, no growth, and the same accesses give the same state. `EMU_FUZZ_SECONDS=600` has each such test of the crate go on for
-//! ten minutes.
+//! due, no growth, and the same accesses give the same state. `EMU_FUZZ_SECONDS=600` has each such test of the crate
+//! go on for ten minutes.
 
 use std::fmt::Debug;
 

@@ -5,8 +5,9 @@
 //! of the I/O APIC, and the legacy replacement, in which timer 0 stands for the 8254 and timer 1 for the clock.
 //! Left out: interrupts by message (FSB_EN cannot be set). Registers are read in any size and written in halves or
 //! whole; other writes are ignored.
-//! A comparator matches when the counter equals it, as the specification says: one that was passed waits for the counter
-//! to come round. An edge interrupt leaves its line high until the next one or until the timer is switched off.
+//! A comparator matches when the counter equals it, as the specification says: one that was passed waits for the
+//! counter to come round. An edge interrupt leaves its line high until the next one or until the timer is switched
+//! off.
 
 use emu_core::bus::{NEVER, Tick};
 

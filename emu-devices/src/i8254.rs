@@ -130,8 +130,8 @@ impl Counter {
         }
         let step = if self.mode == 3 { 2 * pulses } else { pulses };
         let modulus = u64::from(self.modulus());
-        // The full count 0 keeps its upper name (65536 or 10000) until the first pulse. BCD digits above 9 make for larger
-        // ones yet, which do not wrap before they are through.
+        // The full count 0 keeps its upper name (65536 or 10000) until the first pulse. BCD digits above 9 make for
+        // larger ones yet, which do not wrap before they are through.
         let count = u64::from(self.count);
         let wrapped = || (count + modulus - step % modulus) % modulus;
         self.count = count.checked_sub(step).unwrap_or_else(wrapped) as u32;

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Seeds for a test of random accesses: these, and behind them others for as many seconds as `EMU_FUZZ_SECONDS` says, from
-/// `EMU_FUZZ_SEED` on. Each is printed before it is tried, so the last one under a failed test is the one to look at.
+/// Seeds for a test of random accesses: these, and behind them others for as many seconds as `EMU_FUZZ_SECONDS` says,
+/// from `EMU_FUZZ_SEED` on. Each is printed before it is tried, so the last one under a failed test is the one to
+/// look at.
 pub fn seeds(first: Range<u64>) -> impl Iterator<Item = u64> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let limit = number("EMU_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));

@@ -1,4 +1,5 @@
-//! Ports and memory for programs that test a processor or its interrupt controllers; they come with the debug-exit port.
+//! Ports and memory for programs that test a processor or its interrupt controllers; they come with the debug-exit
+//! port.
 //!
 //! Their places are those of QEMU's device of the name pc-testdev, which KVM's unit tests use. Modelled: a latch of 32
 //! bits at ports E0h to E3h; E4h to E7h take a page's address and ignore it, as there is nothing to flush; writing to

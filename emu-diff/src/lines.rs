@@ -25,8 +25,8 @@ impl<R: Read> Lines<R> {
         Self { from, buffer: vec![0; BUFFER], start: 0, end: 0, line: 0 }
     }
 
-    /// Finds the end of the next line: `Some(true)` for a whole line, `Some(false)` for one that ends with the stream, `None`
-    /// behind the last one.
+    /// Finds the end of the next line: `Some(true)` for a whole line, `Some(false)` for one that ends with the
+    /// stream, `None` behind the last one.
     ///
     /// # Errors
     /// When the stream cannot be read.

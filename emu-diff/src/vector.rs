@@ -1,9 +1,9 @@
 //! Test vectors, one a line: `bits | bytes | disassembly | before => after`.
 //!
 //! Registers that are not named are zero before, and as before after. `m1020800=00ff` are bytes of memory from linear
-//! address 1020800h on, within the page at 1020000h ([`DATA`]); what is not named is zero before, and as before after. The
-//! next instruction is meant after it; `undefined` names flags that are not compared. `fault=e` in place of what is after it
-//! means exception 14, and nothing else changed.
+//! address 1020800h on, within the page at 1020000h ([`DATA`]); what is not named is zero before, and as before
+//! after. The next instruction is meant after it; `undefined` names flags that are not compared. `fault=e` in place
+//! of what is after it means exception 14, and nothing else changed.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 

@@ -163,8 +163,8 @@ pub struct Request {
     pub merge: bool,
 }
 
-/// Decodes a block of a page. Empty when its first instruction leaves the page. `hot` tells of a place in the page whether
-/// control came there often.
+/// Decodes a block of a page. Empty when its first instruction leaves the page. `hot` tells of a place in the page
+/// whether control came there often.
 pub fn block(
     bytes: &[u8],
     request: Request,

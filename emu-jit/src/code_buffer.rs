@@ -1,7 +1,7 @@
 //! Memory for translated code: the same pages mapped twice, once to write and once to execute. No address is ever both.
 //!
-//! This is one of the places with `unsafe`: nothing but the two mappings and copying into the first. The pages are shared
-//! anonymous memory, which `perf` looks for in the map that a process writes of its code.
+//! This is one of the places with `unsafe`: nothing but the two mappings and copying into the first. The pages are
+//! shared anonymous memory, which `perf` looks for in the map that a process writes of its code.
 
 use std::io;
 use std::ptr::null_mut;
@@ -11,8 +11,8 @@ use rustix::mm::{
     munmap,
 };
 
-/// Bytes that are written before the host may take the pages written so far out of the mapping for writing, where they count as
-/// memory a second time. Links bring single pages back.
+/// Bytes that are written before the host may take the pages written so far out of the mapping for writing, where
+/// they count as memory a second time. Links bring single pages back.
 const PIECE: usize = 256 << 10;
 
 /// An arena of host code.
@@ -70,8 +70,8 @@ impl CodeBuffer {
         self.used = (from + code.len()).next_multiple_of(16).min(self.size);
         let whole = self.used / PIECE * PIECE;
         if whole > from {
-            // SAFETY: within the mapping, which is shared: what was written stays, and is there when it is touched again. A failure
-            // would only keep the memory.
+            // SAFETY: within the mapping, which is shared: what was written stays, and is there when it is touched
+            // again. A failure would only keep the memory.
             let _ = unsafe { madvise(self.writable as *mut _, whole, Advice::LinuxDontNeed) };
         }
         address

@@ -63,8 +63,8 @@ impl Place {
     }
 }
 
-/// What a check for a group of memory accesses wanted, packed into 32 bits: distance of the access from the start of the
-/// stretch, length of the stretch, size of the access, and whether it is to be written.
+/// What a check for a group of memory accesses wanted, packed into 32 bits: distance of the access from the start of
+/// the stretch, length of the stretch, size of the access, and whether it is to be written.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub struct Stretch(pub u32);
@@ -112,8 +112,8 @@ pub const GOES_ON: u64 = 0;
 /// What it returns when control leaves translated code. Everything else is the address of the code to go on with.
 pub const LEAVES: u64 = 1;
 
-/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. The second spill
-/// slot says how many instructions may still retire, beside the block's own when it goes on.
+/// Runs the handler of an instruction that is not translated, or whose memory access needs a closer look. The second
+/// spill slot says how many instructions may still retire, beside the block's own when it goes on.
 extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remaining: i64) -> u64 {
     let frame = &mut stack.frame;
     // SAFETY: `enter` put the address of the processor there, which it borrows exclusively until the thunk returns; no
@@ -135,8 +135,8 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     } else {
         place.repeats() && cpu.regs[RIP] == next && remaining >= 0
     };
-    // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of the call and is
-    // not looked at before the thunk returns.
+    // SAFETY: the entry thunk put the address of the exchange there, which lives on the engine's side of the call and
+    // is not looked at before the thunk returns.
     let exchange = unsafe { &mut *stack.exchange };
     if result.is_ok() && behind && !cpu.stop {
         exchange.calls.same_block += 1;
@@ -234,8 +234,8 @@ extern "sysv64" fn settle_carry(stack: &mut StackFrame) {
     stack.frame.flag_b = u64::from(cpu.flags.carry());
 }
 
-/// Brings the page of a stretch into the translation cache for the access that is about to be made in it. Returns 0 when
-/// the check will not fail again.
+/// Brings the page of a stretch into the translation cache for the access that is about to be made in it. Returns 0
+/// when the check will not fail again.
 extern "sysv64" fn bring_in(stack: &mut StackFrame, linear: u64, stretch: Stretch) -> u64 {
     // SAFETY: as in `call_out`.
     let cpu = unsafe { &mut *stack.frame.cpu };

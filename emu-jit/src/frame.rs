@@ -45,7 +45,8 @@ pub struct Frame {
     pub x87_opcode: u16,
     /// Number of the segment register of its memory operand, or an earlier one's, with `NOTED`; 0 when there is none.
     pub x87_segment: u16,
-    /// `Flags::b`; not beside `flag_a`, as both would be read in one piece then, and the processor waits for the two writes.
+    /// `Flags::b`; not beside `flag_a`, as both would be read in one piece then, and the processor waits for the two
+    /// writes.
     pub flag_b: u64,
     /// Table of indirect jumps of the current context.
     pub jumps: usize,
@@ -63,8 +64,8 @@ pub struct Frame {
     pub x87_slots: [u64; 2],
 }
 
-/// The area of FXSAVE and FXRSTOR, which take half the time of XSAVE and XRSTOR although they move the vector registers, too. SDM
-/// vol. 1, "FXSAVE Area".
+/// The area of FXSAVE and FXRSTOR, which take half the time of XSAVE and XRSTOR although they move the vector
+/// registers, too. SDM vol. 1, "FXSAVE Area".
 #[repr(C, align(64))]
 pub struct X87Area(pub [u8; 512]);
 
@@ -152,7 +153,8 @@ pub struct StackFrame {
     pub recent: [[u64; 2]; RECENT_PAGES],
     /// The same: instructions that may retire after it.
     pub rest: i64,
-    /// While the fast copy of a loop is prepared: rounds that it may run. After a look for a page: whether it was in vain.
+    /// While the fast copy of a loop is prepared: rounds that it may run. After a look for a page: whether it was in
+    /// vain.
     pub run: i64,
     /// Rounds of a loop until its fast copy is tried.
     pub rounds: u64,

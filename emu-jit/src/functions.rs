@@ -1,11 +1,11 @@
-//! The transcendental functions of the x87 unit. Software computes them, for the same results on every host, while the rest
-//! of the guest's x87 state stays in the host's unit: a thunk takes the operands off the stack for this
+//! The transcendental functions of the x87 unit. Software computes them, for the same results on every host, while
+//! the rest of the guest's x87 state stays in the host's unit: a thunk takes the operands off the stack for this
 //! module, and loads the results.
 //!
 //! A last result is not loaded as it is, but as the number next to it toward zero, or itself, and something to add: the
 //! addition rounds to the result and leaves PE and C1 as the function would. That holds where the control word asks for
-//! 64-bit precision, to the nearest, with all exceptions masked, and the result is inexact and far from the ends of the format.
-//! Anything else is declined, and left to the instruction's handler.
+//! 64-bit precision, to the nearest, with all exceptions masked, and the result is inexact and far from the ends of
+//! the format. Anything else is declined, and left to the instruction's handler.
 
 use emu_core::softfloat::{self, Env, F80, Flags, Out};
 use iced_x86::Mnemonic as M;

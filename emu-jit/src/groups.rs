@@ -1,11 +1,12 @@
-//! Groups of memory accesses of a block that lie close together, so that one look into the translation cache serves all.
+//! Groups of memory accesses of a block that lie close together, so that one look into the translation cache serves
+//! all.
 //!
 //! Registers are followed symbolically through the block: what a register holds is a *root* (its value when the block
 //! began, or what some instruction put there) plus a number. Accesses whose addresses have the same roots differ by a
 //! number that is known here. The first of a group checks the whole stretch; when it does not lie in one page that the
-//! translation cache knows, a *careful* block takes over at that instruction, which checks each access by itself. A group
-//! is checked for the right to write where it begins with a write, or with a read that a write follows without a way out
-//! between them: nothing is checked for a right that nobody may need.
+//! translation cache knows, a *careful* block takes over at that instruction, which checks each access by itself. A
+//! group is checked for the right to write where it begins with a write, or with a read that a write follows without
+//! a way out between them: nothing is checked for a right that nobody may need.
 //!
 //! Assumes: translations do not change while control stays in the block. What changes them either ends a block or stops
 //! it. Keeps: an access is made only where the guest's own is, so faults, chips and writes to code are met as before.
@@ -307,7 +308,8 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
                 }
                 group.members.push(number);
             }
-            // The handler may make the whole of such an instruction, for its operand's sake: nothing would know the page.
+            // The handler may make the whole of such an instruction, for its operand's sake: nothing would know the
+            // page.
             None if access.stack && block[access.index].kind == Kind::PushMemory => {}
             None => groups.push(Group {
                 key: access.key,

@@ -1,7 +1,7 @@
 //! The jump cache: from RIP to the code of the block there, for jumps whose target the block does not know.
 //!
-//! One table serves one context (process context, privilege, mode and code segment) of one processor. It leads to pages only that the
-//! processor's table of instruction fetches has.
+//! One table serves one context (process context, privilege, mode and code segment) of one processor. It leads to
+//! pages only that the processor's table of instruction fetches has.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ use crate::mode::Mode;
 
 /// Entries in a table: so many that hot places of a large program seldom share one.
 pub const ENTRIES: usize = 1 << 15;
-/// RIP times 16, exclusive-or RIP, is the offset of an entry in these bits: by RIP alone places of a program at a distance of a power
-/// of two would share entries.
+/// RIP times 16, exclusive-or RIP, is the offset of an entry in these bits: by RIP alone places of a program at a
+/// distance of a power of two would share entries.
 pub const OFFSET_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
 /// Entries that are wiped one by one; where there are more, the whole table is.
 const FEW: usize = ENTRIES / 8;
@@ -121,8 +121,9 @@ impl Contexts {
     }
 }
 
-/// An entry: RIP, and the host address of the block's entry. Empty ones are zeros, which take no memory until they are used: RIP 0 is
-/// sought in entry 0 alone, which has [`NO_RIP`] while it is empty and leads out of translated code.
+/// An entry: RIP, and the host address of the block's entry. Empty ones are zeros, which take no memory until they
+/// are used: RIP 0 is sought in entry 0 alone, which has [`NO_RIP`] while it is empty and leads out of translated
+/// code.
 type Jump = [u64; 2];
 
 /// A RIP that no block has.

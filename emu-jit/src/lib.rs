@@ -5,8 +5,8 @@
 //! registers in host registers and their addresses looked up in the translation cache. Whatever has system meaning
 //! calls the interpreter's handler.
 //!
-//! * [`analysis`], [`effects`], [`x87`], [`groups`] and [`loops`] say what is known about guest code, [`emit`] makes host
-//!   code of it,
+//! * [`analysis`], [`effects`], [`x87`], [`groups`] and [`loops`] say what is known about guest code, [`emit`] makes
+//!   host code of it,
 //! * [`frame`], [`thunks`] and [`mod@enter`] are the way in and out, [`code_buffer`] the memory it lies in,
 //! * [`units`] and [`jumps`] find it again, and this file decides what runs next.
 
@@ -135,8 +135,9 @@ impl Translator {
         })
     }
 
-    /// Writes to `map` where translated code lies, in the form that Linux `perf` reads from `/tmp/perf-PID.map`: a line with
-    /// address, size (both hexadecimal) and name for each block, whose name is the linear address of its guest code.
+    /// Writes to `map` where translated code lies, in the form that Linux `perf` reads from `/tmp/perf-PID.map`: a
+    /// line with address, size (both hexadecimal) and name for each block, whose name is the linear address of its
+    /// guest code.
     ///
     /// # Errors
     /// When `map` cannot be written now. Later on it is given up at the first failure.
@@ -228,7 +229,8 @@ impl Translator {
         Some(code)
     }
 
-    /// Bytes and host code of a place that is not known yet, once it is come by often enough, or that lies in two pages.
+    /// Bytes and host code of a place that is not known yet, once it is come by often enough, or that lies in two
+    /// pages.
     fn make(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, linear: u64) -> Option<(u16, usize)> {
         if self.units.get(frame, key).is_none() {
             let place = (frame as usize).wrapping_mul(0x9e37_79b1)

@@ -2,8 +2,8 @@
 //!
 //! A *run* is a group of accesses whose address moves by the same number of bytes in each round. Before the fast copy
 //! starts, code of the block works out how many rounds all runs stay within their pages, and the copy is given a budget
-//! of just so many instructions; so the check of the budget, which each round makes anyway, is the only one. Look-ups in
-//! tables try the page that they met last. The other accesses are checked as ever.
+//! of just so many instructions; so the check of the budget, which each round makes anyway, is the only one. Look-ups
+//! in tables try the page that they met last. The other accesses are checked as ever.
 //!
 //! Assumes and keeps what [`crate::groups`] does.
 
@@ -124,8 +124,8 @@ impl Loop {
     }
 }
 
-/// Has accesses to tables (from a fixed address, by an index that is not known) try the page that they met last. Says with
-/// which run's page each begins.
+/// Has accesses to tables (from a fixed address, by an index that is not known) try the page that they met last. Says
+/// with which run's page each begins.
 fn remember(
     block: &mut [Guest],
     others: &[Access],

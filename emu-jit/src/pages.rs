@@ -1,9 +1,10 @@
-//! The page that each memory access of user code met last: tried before the translation cache is asked, at half its cost.
+//! The page that each memory access of user code met last: tried before the translation cache is asked, at half its
+//! cost.
 //!
 //! Every place in code that accesses memory has a slot in a table on the stack, which it shares with few others. A slot
-//! says where an access may begin, and the host's distance from there; it holds what an [entry] of the translation cache
-//! said, and is empty again as soon as such an entry may be gone. Code of the supervisor does without: each system call
-//! would have to fill slots that serve it once.
+//! says where an access may begin, and the host's distance from there; it holds what an [entry] of the translation
+//! cache said, and is empty again as soon as such an entry may be gone. Code of the supervisor does without: each
+//! system call would have to fill slots that serve it once.
 //!
 //! No address is impossible, so an empty slot cannot be one with a certain address. It is one that nothing fits in.
 //!

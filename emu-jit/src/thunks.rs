@@ -58,7 +58,8 @@ pub struct Thunks {
     /// Leaves: R13 holds the next RIP, R14 the token.
     pub leave: usize,
     /// Calls an instruction's handler: R13D holds the packed [`Place`], R14 the `Op`. When the block
-    /// ends with it the thunk goes to the next one or leaves. Returns when the block can go on, with general registers loaded and vector registers in the processor.
+    /// ends with it the thunk goes to the next one or leaves. Returns when the block can go on, with general
+    /// registers loaded and vector registers in the processor.
     pub call_out: usize,
     /// Loads the arithmetic flags into the host's. Changes R13 and R14. Vector registers stay where they are.
     pub load_flags: usize,
@@ -82,8 +83,9 @@ pub struct Thunks {
     pub window_read: usize,
     /// The same by the table for writes.
     pub window_write: usize,
-    /// Computes the x87 function (see [`crate::functions`]) that R13D has the number of, while the x87 state stays in the host's unit. Sets the
-    /// host's zero flag where that cannot be, and nothing has changed. Changes R13, R14 and the host's flags.
+    /// Computes the x87 function (see [`crate::functions`]) that R13D has the number of, while the x87 state stays in
+    /// the host's unit. Sets the host's zero flag where that cannot be, and nothing has changed. Changes R13, R14 and
+    /// the host's flags.
     pub function: usize,
     /// Copies the window back to where it came from. Changes R13, R14 and the host's flags.
     pub window_back: usize,
@@ -563,8 +565,8 @@ fn emit_x87_out(asm: &mut Assembler) {
 
 /// Changes R13, R14 and the host's flags. Vector registers, which functions may change, must be in the processor.
 ///
-/// FXAM tells which registers are empty; the condition codes that it changes are brought back by an FXAM of a number that has
-/// them, or by FLDENV where the function is declined.
+/// FXAM tells which registers are empty; the condition codes that it changes are brought back by an FXAM of a number
+/// that has them, or by FLDENV where the function is declined.
 fn emit_function(asm: &mut Assembler, callee: usize) {
     use functions::{ENVIRONMENT, FIRST, GIVES_TWO, LAST, MORE, OPERAND, SECOND, STATUS, TAKES_TWO};
     // RAX, RCX, RDX, RSI, RDI and R8 to R11, those that functions change, and the return address.

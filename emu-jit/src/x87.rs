@@ -1,9 +1,9 @@
 //! Which x87 and MMX instructions the host's unit runs, and what they leave behind beside their result.
 //!
 //! The guest's registers, control word and status word are in the host's unit while its code runs, so results, flags,
-//! tags and condition codes are silicon's. What silicon does in different ways (remainders, scaling, decimal numbers) is left to
-//! the interpreter, and transcendental functions to [`crate::functions`]. So is everything while the control word leaves an exception
-//! unmasked.
+//! tags and condition codes are silicon's. What silicon does in different ways (remainders, scaling, decimal numbers)
+//! is left to the interpreter, and transcendental functions to [`crate::functions`]. So is everything while the
+//! control word leaves an exception unmasked.
 
 use iced_x86::{CpuidFeature as F, Instruction, Mnemonic as M, OpKind};
 

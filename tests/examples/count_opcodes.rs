@@ -1,4 +1,5 @@
-//! Counts the instructions of the bundled kernel's boot by mnemonic: `cargo run --release -p emu-tests --example count_opcodes`.
+//! Counts the instructions of the bundled kernel's boot by mnemonic: `cargo run --release -p emu-tests --example
+//! count_opcodes`.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-//! What the tests that cross crates share: the `emu` binary, guests from source, peers on this host, processes with a limit on their
-//! time, files of Debian's packages, discs, a client of gdb's protocol, a PC whose screen can be read, scratch folders, a small random generator,
-//! and what silicon leaves in undefined flags.
+//! What the tests that cross crates share: the `emu` binary, guests from source, peers on this host, processes with a
+//! limit on their time, files of Debian's packages, discs, a client of gdb's protocol, a PC whose screen can be read,
+//! scratch folders, a small random generator, and what silicon leaves in undefined flags.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! A Debian system on a disk, made by debootstrap and kept: systemd, a kernel, programs that apt has installed, and GRUB.
+//! A Debian system on a disk, made by debootstrap and kept: systemd, a kernel, programs that apt has installed, and
+//! GRUB.
 //!
 //! Making it takes minutes, root's rights, and Debian's packages debootstrap and e2fsprogs.
 

@@ -1,7 +1,7 @@
 //! Every form of the integer instructions in the instruction table, on the host's processor and on the interpreter:
-//! general registers, RIP, flags, memory and exceptions must be equal, in 64-bit and in 32-bit code; flags that the manual
-//! leaves undefined must be as a table says for each vendor. Encodings, registers and memory are random; the generator is seeded, so a failure repeats. `EMU_ORACLE_CASES` sets the
-//! number of cases for each form.
+//! general registers, RIP, flags, memory and exceptions must be equal, in 64-bit and in 32-bit code; flags that the
+//! manual leaves undefined must be as a table says for each vendor. Encodings, registers and memory are random; the
+//! generator is seeded, so a failure repeats. `EMU_ORACLE_CASES` sets the number of cases for each form.
 //!
 //! Where AMD and Intel differ, Intel's manual and silicon decide, and `emu_diff::host::exceptions` says so.
 

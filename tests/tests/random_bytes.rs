@@ -1,8 +1,9 @@
-//! Random bytes as boot sector, as firmware, as a whole disk, and in discs that boot: no panic, no hang, memory stays bounded.
+//! Random bytes as boot sector, as firmware, as a whole disk, and in discs that boot: no panic, no hang, memory stays
+//! bounded.
 //!
-//! `EMU_FUZZ_CASES=n` runs n cases of each kind, `EMU_FUZZ_SECONDS=n` goes on for that long, `EMU_FUZZ_SEED=n` begins at
-//! that seed. Each case is one seed, printed when it fails, and is limited both by its number of instructions and by the
-//! host's time.
+//! `EMU_FUZZ_CASES=n` runs n cases of each kind, `EMU_FUZZ_SECONDS=n` goes on for that long, `EMU_FUZZ_SEED=n` begins
+//! at that seed. Each case is one seed, printed when it fails, and is limited both by its number of instructions and
+//! by the host's time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{OnceLock, mpsc};

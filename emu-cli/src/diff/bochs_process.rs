@@ -27,8 +27,8 @@ const BEGIN: &str = "show dbg_all\ntrace on\ntrace-reg on\ntrace-mem on\nsreg\nc
 /// Runs of instructions in one write.
 const RUNS: usize = 64;
 
-/// Starts it on the same machine as `recipe`; it shows all registers every `whole` instructions. Returns the end of the pipe that its
-/// trace comes out of.
+/// Starts it on the same machine as `recipe`; it shows all registers every `whole` instructions. Returns the end of
+/// the pipe that its trace comes out of.
 ///
 /// # Errors
 /// When it is missing, has no debugger, or does not start, and for machines that it cannot be.

@@ -1,5 +1,5 @@
-//! Another emulator as a child process whose log comes through a pipe. Nothing is left behind: files that it needs are memory of
-//! ours, which it opens by way of `/proc`, and it dies when we do.
+//! Another emulator as a child process whose log comes through a pipe. Nothing is left behind: files that it needs
+//! are memory of ours, which it opens by way of `/proc`, and it dies when we do.
 
 use std::fs::File;
 use std::io::{Read, Write};

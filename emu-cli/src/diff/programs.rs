@@ -55,8 +55,8 @@ impl Findings {
     }
 }
 
-/// Runs an image of up to `most` cases on our machine and QEMU, and returns how many cases it had. Where QEMU dies or shuts
-/// down, the rest runs on another.
+/// Runs an image of up to `most` cases on our machine and QEMU, and returns how many cases it had. Where QEMU dies or
+/// shuts down, the rest runs on another.
 ///
 /// # Errors
 /// When QEMU is missing, or does not come to the first case.
@@ -112,8 +112,8 @@ struct Case {
     bits: u32,
     number: Option<u32>,
     differed: bool,
-    /// Linear addresses that one machine wrote and the other did not, in all cases of the image so far: what a case does not
-    /// find anew keeps such traces.
+    /// Linear addresses that one machine wrote and the other did not, in all cases of the image so far: what a case
+    /// does not find anew keeps such traces.
     traces: Vec<(u64, u64)>,
 }
 

@@ -258,7 +258,8 @@ fn survey(recipe: &Recipe, program: Option<&Path>) -> Result<Answers> {
     })
 }
 
-/// Reads much at a time: after each flush of its log the reference would otherwise wake us, twice an instruction and more.
+/// Reads much at a time: after each flush of its log the reference would otherwise wake us, twice an instruction and
+/// more.
 struct Batches {
     log: File,
     /// The last read took all there was.

@@ -1,5 +1,5 @@
-//! What `emu diff fuzz` found, made small: the instruction alone, with as little in registers and memory as shows the difference, as a test
-//! vector.
+//! What `emu diff fuzz` found, made small: the instruction alone, with as little in registers and memory as shows the
+//! difference, as a test vector.
 
 use anyhow::Result;
 use emu_core::cpu::{RIP, RSP};
@@ -67,7 +67,8 @@ impl Start<'_> {
         Case { before: Registers { regs: self.before.regs, flags: self.before.flags }, data }
     }
 
-    /// Makes it small; `None` when the instruction alone does not fail in this way, since it takes more than registers and memory.
+    /// Makes it small; `None` when the instruction alone does not fail in this way, since it takes more than
+    /// registers and memory.
     fn shrink(&self, mut run: impl FnMut(&[Case]) -> Result<Vec<Option<Failure>>>) -> Result<Option<Small>> {
         let same = |failure: &Option<Failure>| failure.as_ref().is_some_and(|f| f.fields == self.fields);
         let first = self.case();

@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a standing machine waits for the next packet before the main loop looks around.
 pub const NAP: Duration = Duration::from_millis(10);
 
-/// How long a machine that was just spoken to looks for the next packet before it sleeps: processors that sleep take as long to wake
-/// up as several steps take.
+/// How long a machine that was just spoken to looks for the next packet before it sleeps: processors that sleep take
+/// as long to wake up as several steps take.
 const ALERT: Duration = Duration::from_micros(200);
 
 /// Where gdb finds us.

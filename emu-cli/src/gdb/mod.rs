@@ -1,5 +1,6 @@
 //! `--gdb`: gdb's remote protocol, by the crate gdbstub. [`target`] is the guest as it sees it, [`registers`] how it
-//! sees the registers, [`link`] the line, [`packets`] and [`agent`] what gdbstub lacks: conditions that are decided here.
+//! sees the registers, [`link`] the line, [`packets`] and [`agent`] what gdbstub lacks: conditions that are decided
+//! here.
 //!
 //! One client at a time; another one is turned away. A client that connects stops the machine. What happens when it
 //! goes: `detach` lets the machine run without any points; `kill` ends the emulator; a connection that is lost leaves

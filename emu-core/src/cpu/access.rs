@@ -50,7 +50,8 @@ impl Cpu {
         if offset < first || offset.wrapping_add(size - 1) > last {
             return self.segment_violation(segment);
         }
-        // In 64-bit mode only FS and GS have a base, whatever the registers hold. SDM 3A, "Segmentation in IA-32e Mode".
+        // In 64-bit mode only FS and GS have a base, whatever the registers hold. SDM 3A, "Segmentation in IA-32e
+        // Mode".
         let base = if self.linear_mask == u64::MAX && segment & 7 < FS { 0 } else { s.base };
         Ok(base.wrapping_add(offset) & self.linear_mask)
     }
@@ -350,9 +351,9 @@ impl Cpu {
         Ok(())
     }
 
-    /// Has the translation cache know the page of `linear` for reads, or for writes, as an access there about to be made
-    /// would. False when it does not know it then: the access would fault, or needs a closer look each time. Accessed
-    /// and dirty bits are set as by the access.
+    /// Has the translation cache know the page of `linear` for reads, or for writes, as an access there about to be
+    /// made would. False when it does not know it then: the access would fault, or needs a closer look each time.
+    /// Accessed and dirty bits are set as by the access.
     pub fn bring_in(&mut self, linear: u64, write: bool) -> bool {
         let canonical = self.linear_mask != u64::MAX || self.canonical(linear);
         if !canonical || self.context == Context::Watched {

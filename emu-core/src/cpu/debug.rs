@@ -182,8 +182,8 @@ impl Cpu {
         }
     }
 
-    /// May an engine run blocks of instructions here? Not while each fetch or branch has to be looked at, and not in VMX non-root
-    /// operation.
+    /// May an engine run blocks of instructions here? Not while each fetch or branch has to be looked at, and not in
+    /// VMX non-root operation.
     #[inline]
     pub fn runs_translated(&self) -> bool {
         !self.breaks_on_code() && !self.records_branches() && !self.vmx.non_root
@@ -238,9 +238,9 @@ impl Cpu {
         std::mem::take(&mut self.debug.pending) | if stepped { DR6_BS } else { 0 }
     }
 
-    /// Behind SYSCALL and SYSRET the TF that they leave decides on a single-step trap, not the one before them: a system
-    /// that masks TF enters without one, and its way back traps before the user's next instruction. So Linux describes
-    /// hardware (arch/x86/entry/entry_64.S), and KVM's `syscall` tests it.
+    /// Behind SYSCALL and SYSRET the TF that they leave decides on a single-step trap, not the one before them: a
+    /// system that masks TF enters without one, and its way back traps before the user's next instruction. So Linux
+    /// describes hardware (arch/x86/entry/entry_64.S), and KVM's `syscall` tests it.
     pub(super) fn step_by_new_flags(&mut self) {
         if self.flags.system() & eflags::TF == 0 {
             self.attention &= !attention::TRAP;

@@ -83,8 +83,8 @@ pub struct Flags {
     bits: u64,
     /// What wrote the arithmetic flags last.
     pub writer: Writer,
-    /// 64 minus the operand width in bits: shifting left by it makes every width a 64-bit case. (As wide as this so that nobody
-    /// reads it in one piece with `writer`, which was written by itself: processors wait for that.)
+    /// 64 minus the operand width in bits: shifting left by it makes every width a 64-bit case. (As wide as this so
+    /// that nobody reads it in one piece with `writer`, which was written by itself: processors wait for that.)
     pub shift: u16,
 }
 

@@ -1,8 +1,9 @@
 //! The registers of the machine-check architecture. SDM 3B, "Machine-Check Architecture".
 //!
 //! The hardware here never fails, so no bank ever reports an error; software may enable what it likes, and may clear
-//! what is clear. ADDR and MISC of a bank keep what is written to them, which the SDM permits to some processors only and
-//! KVM's unit test `msr` wants. Left out: extended state, corrected-error interrupts, and injection of errors by STATUS.
+//! what is clear. ADDR and MISC of a bank keep what is written to them, which the SDM permits to some processors only
+//! and KVM's unit test `msr` wants. Left out: extended state, corrected-error interrupts, and injection of errors by
+//! STATUS.
 
 use super::Cpu;
 

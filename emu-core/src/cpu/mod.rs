@@ -160,13 +160,13 @@ pub struct Cpu {
     pub stop: bool,
     /// Current privilege level.
     pub cpl: u8,
-    /// Translation context of data accesses: [`permissions`](Self::permissions), or [`Context::Watched`] while memory is
-    /// observed.
+    /// Translation context of data accesses: [`permissions`](Self::permissions), or [`Context::Watched`] while memory
+    /// is observed.
     pub context: Context,
     /// Index in its block of the instruction that runs.
     pub done: u32,
-    /// Bits of [`attention`]. One byte: a bit set in a wider field would be written as a byte, and processors wait when all of
-    /// it is read then.
+    /// Bits of [`attention`]. One byte: a bit set in a wider field would be written as a byte, and processors wait
+    /// when all of it is read then.
     pub attention: u8,
     /// Retired instructions when the running block began.
     pub retired: u64,

@@ -109,8 +109,8 @@ impl NewStack {
         self.pointer = self.pointer & !self.mask | pointer;
     }
 
-    /// Checks that there is room for `count` values of `size` bytes: far transfers do so before they look at their target,
-    /// and write nothing where either does not fit.
+    /// Checks that there is room for `count` values of `size` bytes: far transfers do so before they look at their
+    /// target, and write nothing where either does not fit.
     ///
     /// # Errors
     /// #SS for the limit or a non-canonical address.
@@ -138,8 +138,8 @@ impl NewStack {
 }
 
 impl Cpu {
-    /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level. `mask` is that of the new
-    /// stack: from compatibility mode it may lie above 4 GiB.
+    /// Writes 1 to 8 bytes at a linear address with the rights of the current privilege level. `mask` is that of the
+    /// new stack: from compatibility mode it may lie above 4 GiB.
     fn write_as_current(&mut self, linear: u64, mask: u64, size: u64, value: u64) -> Fallible {
         let context = self.translation_context(self.cpl == 3, false);
         if matches!(size, 4 | 8)

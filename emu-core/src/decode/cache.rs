@@ -2,8 +2,8 @@
 //!
 //! A block is a run of instructions within one page that ends with the first one that always leaves it. A forward
 //! conditional jump, which mostly is not taken, does not end it. Memory is told which bytes were decoded; when
-//! they are overwritten the whole page's blocks are dropped. In a page where that happens again and again only the blocks
-//! are that were changed, and blocks are short there.
+//! they are overwritten the whole page's blocks are dropped. In a page where that happens again and again only the
+//! blocks are that were changed, and blocks are short there.
 
 use std::collections::HashMap;
 
@@ -50,8 +50,8 @@ struct Changes {
     streak: u8,
 }
 
-/// For each offset in a page: index of the first instruction of the block that starts there, plus one. In parts, since much of a
-/// page is never run.
+/// For each offset in a page: index of the first instruction of the block that starts there, plus one. In parts,
+/// since much of a page is never run.
 #[derive(Debug, Default)]
 struct Starts([Option<Box<[u16; PART]>>; PAGE_SIZE as usize / PART]);
 
@@ -350,8 +350,9 @@ fn drop_blocks(index: &[u32], pages: &mut [CodePage], write: CodeWrite) -> bool 
     numbers.fold(false, |any, number| pages[number as usize].drop_blocks(write.from, write.to) | any)
 }
 
-/// Makes a table of zeros so long at least. Firmware runs from the frame with the highest number, so a table by frames has
-/// its full length from the first instruction on; what is not used of it is to cost neither time nor memory.
+/// Makes a table of zeros so long at least. Firmware runs from the frame with the highest number, so a table by
+/// frames has its full length from the first instruction on; what is not used of it is to cost neither time nor
+/// memory.
 pub fn grow_zeros(table: &mut Vec<u32>, length: usize) {
     if table.len() < length {
         // Such zeros are pages that the host has not touched yet; `resize` would write them.

@@ -1,8 +1,8 @@
 //! Faults explained: which check failed, in the manual's words, with the tables that the processor looked at.
 //!
 //! An explanation is made from the state that a fault left, which is that of before the instruction; nothing about the
-//! machine changes. [`fault`] takes one exception, [`chain`] all that led to a shutdown, [`delivered`] one that was delivered.
-//! SDM 3A, chapters "Interrupt and Exception Handling", "Protection", "Paging".
+//! machine changes. [`fault`] takes one exception, [`chain`] all that led to a shutdown, [`delivered`] one that was
+//! delivered. SDM 3A, chapters "Interrupt and Exception Handling", "Protection", "Paging".
 
 mod general;
 mod pages;
@@ -104,8 +104,8 @@ pub fn registers(cpu: &Cpu) -> Vec<String> {
     lines
 }
 
-/// What an exception is about: its name, the check that failed, and what was looked at. `cpu` is at the instruction that
-/// raised it; `address` is the linear address of a page fault.
+/// What an exception is about: its name, the check that failed, and what was looked at. `cpu` is at the instruction
+/// that raised it; `address` is the linear address of a page fault.
 pub fn fault(cpu: &Cpu, exception: Exception, address: u64) -> Vec<String> {
     let mut lines = vec![format!("{exception}: {}", title(exception.vector)), instruction_line(cpu)];
     lines.extend(reason(cpu, exception, address));

@@ -8,8 +8,8 @@ use crate::cpu::{Cpu, Fallible, Fault, attention, eflags};
 use crate::engine::Exit;
 
 impl Cpu {
-    /// Does what [`take_events`](Self::take_events) would when it finds nothing to do, which is what nearly every change of
-    /// mode and access to a chip comes to. False when there may be something.
+    /// Does what [`take_events`](Self::take_events) would when it finds nothing to do, which is what nearly every
+    /// change of mode and access to a chip comes to. False when there may be something.
     #[inline]
     pub fn settle(&mut self) -> bool {
         let plain = self.attention & !(attention::INTERRUPTS | attention::REQUEST) == 0

@@ -54,8 +54,8 @@ pub struct Memory {
     ram: Ram,
     ram_size: u64,
     next_frame: FrameNumber,
-    /// [`PhysPage`] words, each exclusive-or what [`laid`](Self::laid) says: where RAM lies as it was laid this is a table of
-    /// zeros, too.
+    /// [`PhysPage`] words, each exclusive-or what [`laid`](Self::laid) says: where RAM lies as it was laid this is a
+    /// table of zeros, too.
     pages: Vec<u64>,
     /// Where RAM was laid.
     stretches: [Stretch; STRETCHES],
@@ -190,8 +190,8 @@ impl Memory {
         }
     }
 
-    /// Lays `len` bytes of RAM, frames from `frame` on, at physical addresses from `address` on, where nothing was mapped yet. Unlike
-    /// [`map`](Self::map) it takes no longer for more RAM.
+    /// Lays `len` bytes of RAM, frames from `frame` on, at physical addresses from `address` on, where nothing was
+    /// mapped yet. Unlike [`map`](Self::map) it takes no longer for more RAM.
     ///
     /// # Panics
     /// When RAM was laid at two places already.
@@ -234,8 +234,8 @@ impl Memory {
         self.maps
     }
 
-    /// The lowest physical address of a page whose reads or writes reach `frame`; `None` when it is not mapped (SMRAM is
-    /// not looked at). Slow for frames that do not lie where their number says.
+    /// The lowest physical address of a page whose reads or writes reach `frame`; `None` when it is not mapped (SMRAM
+    /// is not looked at). Slow for frames that do not lie where their number says.
     pub fn physical_of(&self, frame: FrameNumber) -> Option<u64> {
         let is = |number: &u64| {
             let page = self.bus_page(number * PAGE_SIZE);

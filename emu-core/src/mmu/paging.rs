@@ -403,8 +403,9 @@ impl Cpu {
         self.msrs.pkrs = rights;
     }
 
-    /// Forgets what is known of pages (user pages, if `user`) whose keys' rights change: a real processor looks at them in each
-    /// access. Systems turn off keys that no page has whenever they switch tasks, so what others have is kept.
+    /// Forgets what is known of pages (user pages, if `user`) whose keys' rights change: a real processor looks at
+    /// them in each access. Systems turn off keys that no page has whenever they switch tasks, so what others have is
+    /// kept.
     fn forget_keys(&mut self, user: bool, changed: u32) {
         let keys = (0..16).filter(|key| changed >> (2 * key) & 3 != 0).fold(0, |keys, key| keys | 1 << key);
         if self.tlb.has_keys(user, keys) {

@@ -81,8 +81,8 @@ pub struct Tlb {
     /// Counts switches between process contexts.
     clock: u64,
     globals: Box<[u64; GLOBALS / 64]>,
-    /// Protection keys of the pages that translations of data accesses are kept for, a bit for each: of supervisor pages, and
-    /// of user pages.
+    /// Protection keys of the pages that translations of data accesses are kept for, a bit for each: of supervisor
+    /// pages, and of user pages.
     keys: [u16; 2],
     /// Translations made by page walks, for statistics.
     pub fills: u64,

@@ -118,7 +118,8 @@ pub trait Format: Copy + PartialEq + std::fmt::Debug {
     fn infinity(sign: bool) -> Self {
         Self::pack(sign, 2 * Self::EMAX + 1, INTEGER_BIT)
     }
-    /// The real indefinite: the quiet NaN that a masked invalid operation gives. SDM vol. 1, "QNaN Floating-Point Indefinite".
+    /// The real indefinite: the quiet NaN that a masked invalid operation gives. SDM vol. 1, "QNaN Floating-Point
+    /// Indefinite".
     #[inline]
     fn indefinite() -> Self {
         Self::pack(true, 2 * Self::EMAX + 1, INTEGER_BIT | QUIET_BIT)

@@ -1,5 +1,5 @@
-//! VM entries, once the checks on controls and host state have passed: the checks on the guest, its state, and the event that
-//! it begins with. SDM 3C, "VM Entries".
+//! VM entries, once the checks on controls and host state have passed: the checks on the guest, its state, and the
+//! event that it begins with. SDM 3C, "VM Entries".
 
 use super::capability::{TIMER_RATE, entry, pin, secondary};
 use super::exit::reason;
@@ -12,7 +12,8 @@ impl Cpu {
     /// The VM entry that VMLAUNCH or VMRESUME announced; RIP is that of the instruction.
     ///
     /// # Errors
-    /// [`Fault::Shutdown`] when the host's state cannot be loaded after a failure, or the guest ends that way without a VM exit.
+    /// [`Fault::Shutdown`] when the host's state cannot be loaded after a failure, or the guest ends that way without
+    /// a VM exit.
     pub(crate) fn vm_entry(&mut self) -> Fallible {
         if let Err(invalid) = self.check_guest_state() {
             self.vmx.wrong = Some(invalid.what);

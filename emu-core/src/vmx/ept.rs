@@ -19,8 +19,8 @@ const DIRTY: u64 = 1 << 9;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// In the EPT pointer: accessed and dirty flags are on.
 const POINTER_FLAGS: u64 = 1 << 6;
-/// In the exit qualification of an EPT violation: there is a linear address, and the access was the one to its page (not to a
-/// paging structure).
+/// In the exit qualification of an EPT violation: there is a linear address, and the access was the one to its page
+/// (not to a paging structure).
 const HAS_LINEAR: u64 = 1 << 7;
 const FINAL: u64 = 1 << 8;
 const NMI_UNBLOCKED: u64 = 1 << 12;

@@ -1,5 +1,6 @@
-//! What exits between two instructions of the guest: INIT, SIPI, the monitor trap flag, the VMX-preemption timer, windows, NMIs
-//! and external interrupts. SDM 3C, "Other Causes of VM Exits", "Monitor Trap Flag", "VMX-Preemption Timer".
+//! What exits between two instructions of the guest: INIT, SIPI, the monitor trap flag, the VMX-preemption timer,
+//! windows, NMIs and external interrupts. SDM 3C, "Other Causes of VM Exits", "Monitor Trap Flag", "VMX-Preemption
+//! Timer".
 
 use super::capability::{exit, pin, primary};
 use super::exit::{Exit, reason};
@@ -102,8 +103,8 @@ impl Cpu {
         self.vmx.non_root && self.vmx.controls.primary(primary::MONITOR_TRAP_FLAG)
     }
 
-    /// Does IRET leave the blocking of NMIs as it is? SDM 3C, "Changes to Instruction Behavior": it does with NMI exiting, unless
-    /// NMIs are virtual.
+    /// Does IRET leave the blocking of NMIs as it is? SDM 3C, "Changes to Instruction Behavior": it does with NMI
+    /// exiting, unless NMIs are virtual.
     pub(crate) fn iret_keeps_nmis_blocked(&self) -> bool {
         let c = &self.vmx.controls;
         self.vmx.non_root && c.pin(pin::NMI) && !c.pin(pin::VIRTUAL_NMIS)

@@ -1,4 +1,5 @@
-//! VM exits: what is recorded, how the guest's state is saved and the host's loaded. SDM 3C, "VM Exits"; SDM 3D, appendix C.
+//! VM exits: what is recorded, how the guest's state is saved and the host's loaded. SDM 3C, "VM Exits"; SDM 3D,
+//! appendix C.
 
 use super::capability::{CR0_FIXED, TIMER_RATE, entry, exit, pin, secondary};
 use super::controls::Wrong;
@@ -306,8 +307,8 @@ impl Cpu {
         Fault::Shutdown
     }
 
-    /// Is this the count at which the instruction stood, or would stand, that the VM exit is about? A fault that is delivered
-    /// has been counted itself.
+    /// Is this the count at which the instruction stood, or would stand, that the VM exit is about? A fault that is
+    /// delivered has been counted itself.
     pub(super) fn just_before(&self, at: u64) -> bool {
         at == self.retired || at == self.vmx.fault_at && at.wrapping_add(1) == self.retired
     }

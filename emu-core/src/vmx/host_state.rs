@@ -1,5 +1,5 @@
-//! The checks on the host-state area. SDM 3C, "Checks on Host Control Registers, MSRs, and SSP", "Checks on Host Segment
-//! and Descriptor-Table Registers", "Checks Related to Address-Space Size".
+//! The checks on the host-state area. SDM 3C, "Checks on Host Control Registers, MSRs, and SSP", "Checks on Host
+//! Segment and Descriptor-Table Registers", "Checks Related to Address-Space Size".
 
 use super::capability::{entry, exit};
 use super::controls::{Wrong, require};

@@ -1,5 +1,5 @@
-//! How a VM exit describes an instruction: the VM-exit instruction-information field, and the displacement of its memory
-//! operand as exit qualification. SDM 3C, "Information for VM Exits Due to Instruction Execution".
+//! How a VM exit describes an instruction: the VM-exit instruction-information field, and the displacement of its
+//! memory operand as exit qualification. SDM 3C, "Information for VM Exits Due to Instruction Execution".
 
 use crate::cpu::{Cpu, FS, RIP, ZERO};
 use crate::interp::op::Op;
@@ -59,7 +59,8 @@ impl Cpu {
         base.wrapping_add(offset) & self.linear_mask
     }
 
-    /// The displacement of the memory operand, to which that of the next instruction is added where it counts from there.
+    /// The displacement of the memory operand, to which that of the next instruction is added where it counts from
+    /// there.
     pub(super) fn displacement(&self, op: &Op) -> u64 {
         let from = if usize::from(op.base) == RIP { self.regs[RIP] } else { 0 };
         from.wrapping_add(op.disp as u64)

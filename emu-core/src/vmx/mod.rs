@@ -1,21 +1,21 @@
-//! Virtual-machine extensions: a guest that runs guests of its own. SDM 3C, "Introduction to Virtual Machine Extensions"
-//! to "VMX Support for Address Translation", and appendices A to C.
+//! Virtual-machine extensions: a guest that runs guests of its own. SDM 3C, "Introduction to Virtual Machine
+//! Extensions" to "VMX Support for Address Translation", and appendices A to C.
 //!
 //! Root operation costs nothing: what may exit is asked about in handlers of instructions that are rare, in the page
 //! walk and between instructions, and only while [`Vmx::non_root`] is set. A VM entry and a VM exit take place between
-//! two instructions: the handler returns [`Fault::VmEntry`] or [`Fault::VmExit`], and whoever takes faults does the rest.
-//! The VMCS lies in guest memory where the pointer says, in a layout of our own ([`fields`]); what non-root operation
-//! asks of it is kept in [`Controls`] from entry to exit.
+//! two instructions: the handler returns [`Fault::VmEntry`] or [`Fault::VmExit`], and whoever takes faults does the
+//! rest. The VMCS lies in guest memory where the pointer says, in a layout of our own ([`fields`]); what non-root
+//! operation asks of it is kept in [`Controls`] from entry to exit.
 //!
 //! * [`capability`]: what is reported, and the bits of the controls; [`fields`] and [`vmcs`]: the VMCS
 //! * [`instructions`]: VMXON to VMREAD; [`controls`], [`host_state`], [`guest_state`]: the checks of VM entries
 //! * [`entry`] and [`exit`]: the two ways; [`msr_areas`]: the MSRs on the way
-//! * [`sensitive`]: instructions that exit; [`vectored`]: exceptions and interrupts that exit, and injection; [`events`]: what
-//!   exits between instructions; [`information`]: how an exit describes an instruction
+//! * [`sensitive`]: instructions that exit; [`vectored`]: exceptions and interrupts that exit, and injection;
+//!   [`events`]: what exits between instructions; [`information`]: how an exit describes an instruction
 //! * [`ept`]: guest-physical addresses
 //!
-//! Left out: APIC virtualization beyond the TPR shadow, posted interrupts, VM functions, VMCS shadowing, page-modification
-//! logging, PAUSE-loop exiting, the dual-monitor treatment of SMM.
+//! Left out: APIC virtualization beyond the TPR shadow, posted interrupts, VM functions, VMCS shadowing,
+//! page-modification logging, PAUSE-loop exiting, the dual-monitor treatment of SMM.
 
 pub mod capability;
 pub mod controls;

@@ -1,5 +1,6 @@
-//! Instructions that cause VM exits in non-root operation, and those that do something else there. SDM 3C, "VMX Non-Root
-//! Operation": "Instructions That Cause VM Exits", "Changes to Instruction Behavior in VMX Non-Root Operation".
+//! Instructions that cause VM exits in non-root operation, and those that do something else there. SDM 3C, "VMX
+//! Non-Root Operation": "Instructions That Cause VM Exits", "Changes to Instruction Behavior in VMX Non-Root
+//! Operation".
 //!
 //! Handlers ask here behind the checks that come before VM exits (#UD, privilege) and before all others.
 

@@ -114,8 +114,8 @@ impl Cpu {
         Ok(())
     }
 
-    /// Does this exception exit? SDM 3C, "Other Causes of VM Exits": the exception bitmap, and for page faults the mask and
-    /// match of their error codes.
+    /// Does this exception exit? SDM 3C, "Other Causes of VM Exits": the exception bitmap, and for page faults the
+    /// mask and match of their error codes.
     fn exception_exits(&self, exception: Exception) -> bool {
         let c = &self.vmx.controls;
         let by_bitmap = c.exception_bitmap >> exception.vector & 1 != 0;

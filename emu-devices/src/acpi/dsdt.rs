@@ -1,10 +1,10 @@
 //! The DSDT: what cannot be found by asking the hardware, in AML.
 //!
-//! Manual: ACPI 6.5, "ACPI Source Language (ASL) Reference", "Resource Data Types for ACPI", "_PRT (PCI Routing Table)";
-//! Intel 290550 (PIIX3), "PIRQRC[A:D]".
-//! Contents: soft-off (`\_S5`), processors, the PCI root with its windows and routing, the four PIRQ links, and what
-//! sits on the ISA bus. The PIIX3 steers each PIRQ to an ISA interrupt, which the I/O APIC has on the input of the same
-//! number, so one routing table serves both kinds of interrupt controller.
+//! Manual: ACPI 6.5, "ACPI Source Language (ASL) Reference", "Resource Data Types for ACPI", "_PRT (PCI Routing
+//! Table)"; Intel 290550 (PIIX3), "PIRQRC[A:D]". Contents: soft-off (`\_S5`), processors, the PCI root with its
+//! windows and routing, the four PIRQ links, and what sits on the ISA bus. The PIIX3 steers each PIRQ to an ISA
+//! interrupt, which the I/O APIC has on the input of the same number, so one routing table serves both kinds of
+//! interrupt controller.
 
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Else, Field,
@@ -68,7 +68,8 @@ impl Aml for Raw {
     }
 }
 
-/// Extended interrupt descriptor with the choices for a PIRQ: level, active high as the PIIX3's router drives it, shared.
+/// Extended interrupt descriptor with the choices for a PIRQ: level, active high as the PIIX3's router drives it,
+/// shared.
 struct Interrupts<'a>(&'a [u8]);
 
 impl Aml for Interrupts<'_> {

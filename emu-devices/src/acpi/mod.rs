@@ -1,9 +1,9 @@
 //! ACPI tables of the board, as files for its firmware.
 //!
-//! Manual: ACPI 6.5, "ACPI Software Programming Model". The layout of headers and AML comes from the crate `acpi_tables`.
-//! Given: RSDP (with RSDT and XSDT), FADT, FACS, MADT, HPET, DSDT. The firmware loads the files by the script of
-//! [`loader`], which fills in where they came to lie.
-//! Left out: sleep states other than soft-off, hot plug, processor power states.
+//! Manual: ACPI 6.5, "ACPI Software Programming Model". The layout of headers and AML comes from the crate
+//! `acpi_tables`. Given: RSDP (with RSDT and XSDT), FADT, FACS, MADT, HPET, DSDT. The firmware loads the files by the
+//! script of [`loader`], which fills in where they came to lie. Left out: sleep states other than soft-off, hot plug,
+//! processor power states.
 
 mod dsdt;
 mod fixed;

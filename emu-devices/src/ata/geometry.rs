@@ -20,8 +20,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The drive's own translation: 16 heads, 63 sectors, 2 to 16,383 cylinders. A small drive ends within them: SeaBIOS
-    /// does not boot from one that has no whole cylinder, and QEMU's drives have two at least.
+    /// The drive's own translation: 16 heads, 63 sectors, 2 to 16,383 cylinders. A small drive ends within them:
+    /// SeaBIOS does not boot from one that has no whole cylinder, and QEMU's drives have two at least.
     pub fn default_of(sectors: u64) -> Self {
         Self { cylinders: (sectors / (16 * 63)).clamp(2, 16_383) as u16, heads: 16, sectors_per_track: 63 }
     }

@@ -1,4 +1,5 @@
-//! The packets that a CD-ROM drive understands, and its answers. MMC-3, "Commands"; SPC-3, "Commands for all device types".
+//! The packets that a CD-ROM drive understands, and its answers. MMC-3, "Commands"; SPC-3, "Commands for all device
+//! types".
 //!
 //! Left out: audio, writing, READ DVD STRUCTURE, raw sectors (2352 bytes), multisession discs, READ TOC formats
 //! other than 0 and 1.

@@ -1,4 +1,5 @@
-//! Intel 82077AA floppy disk controller in its AT mode, with two drives: ports 3F0h to 3F5h and 3F7h, IRQ 6, DMA channel 2.
+//! Intel 82077AA floppy disk controller in its AT mode, with two drives: ports 3F0h to 3F5h and 3F7h, IRQ 6, DMA
+//! channel 2.
 //!
 //! Manual: Intel 290166, "82077AA CHMOS Single-Chip Floppy Disk Controller", "Command Set/Descriptions".
 //! Modelled: the registers, resets with polling, every command but SCAN, data by DMA and by programmed I/O, implied

@@ -1,9 +1,10 @@
 //! What the debugger of Bochs prints with `trace on`, `trace-reg on`, `trace-mem on` and `show dbg_all`, step by step.
 //!
-//! A step begins with the general registers, RIP and EFLAGS before its instruction and the instruction itself. Behind that come the
-//! accesses to memory that it made, and the exceptions and interrupts that were taken after it. Whenever Bochs stops, it is
-//! also asked for segment, control and debug registers (`sreg`, `creg`, `dreg`); the steps in between are
-//! [`partial`](Step::partial). Ports are not shown: what was read from them is taken from the results.
+//! A step begins with the general registers, RIP and EFLAGS before its instruction and the instruction itself. Behind
+//! that come the accesses to memory that it made, and the exceptions and interrupts that were taken after it.
+//! Whenever Bochs stops, it is also asked for segment, control and debug registers (`sreg`, `creg`, `dreg`); the
+//! steps in between are [`partial`](Step::partial). Ports are not shown: what was read from them is taken from the
+//! results.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -218,8 +219,8 @@ fn is_chip(address: u64) -> bool {
     (0xa_0000..0x10_0000).contains(&address) || (0xc000_0000..0x1_0000_0000).contains(&address)
 }
 
-/// `RD]: LIN 0x0000000000000042 PHY 0x000000000042 (len=2, WB): 0xC000`; one of eight bytes has its high half first. `Some(None)`
-/// for a longer one.
+/// `RD]: LIN 0x0000000000000042 PHY 0x000000000042 (len=2, WB): 0xC000`; one of eight bytes has its high half first.
+/// `Some(None)` for a longer one.
 fn access(text: &str) -> Option<Option<Answer>> {
     let (_, rest) = text.split_once("PHY 0x")?;
     let (_, size) = rest.split_once("(len=")?;

@@ -126,8 +126,8 @@ fn linear(offset: usize) -> u64 {
     (1 << 32) - SIZE as u64 + offset as u64
 }
 
-/// Builds an image of up to `most` random instructions for code of 32 or 64 bits; with `vectors` also those of x87, MMX,
-/// SSE and AVX.
+/// Builds an image of up to `most` random instructions for code of 32 or 64 bits; with `vectors` also those of x87,
+/// MMX, SSE and AVX.
 pub fn build(bits: u32, vectors: bool, most: u64, random: &mut Random) -> Image {
     let mut image = frame(bits);
     let mut at = 0;
@@ -147,8 +147,8 @@ pub fn build(bits: u32, vectors: bool, most: u64, random: &mut Random) -> Image 
     Image { bytes: image, instructions }
 }
 
-/// Builds an image that runs one instruction with the registers and memory of each of these cases, in code of 32 or 64 bits. Returns
-/// also where the instruction lies for each; those for which there is no room are left out.
+/// Builds an image that runs one instruction with the registers and memory of each of these cases, in code of 32 or
+/// 64 bits. Returns also where the instruction lies for each; those for which there is no room are left out.
 pub fn of_cases(bits: u32, instruction: &[u8], cases: &[Case]) -> (Image, Vec<u64>) {
     let mut image = frame(bits);
     let (mut at, mut places) = (0, Vec::new());

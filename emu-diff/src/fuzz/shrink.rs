@@ -1,5 +1,5 @@
-//! A failure made small: as many registers, flags and bytes of memory as possible become zero while it stays the same kind of
-//! failure.
+//! A failure made small: as many registers, flags and bytes of memory as possible become zero while it stays the same
+//! kind of failure.
 //!
 //! Whether a case fails is asked of many at a time, since some references take their time to start.
 
@@ -113,7 +113,8 @@ mod tests {
     fn what_a_failure_does_not_need_becomes_zero() {
         let mut case = Case { before: Registers { regs: [0xffff; 16], flags: 0xad7 }, data: [7; PAGE] };
         case.before.regs[3] = 0x8000_0000_0000_0006;
-        // It needs one of two flags, a bit of RBX, and two bytes of memory; what seems free one by one is not free together.
+        // It needs one of two flags, a bit of RBX, and two bytes of memory; what seems free one by one is not free
+        // together.
         let fails = |case: &Case| {
             case.before.flags & 0x41 != 0
                 && case.before.regs[3] & 4 != 0

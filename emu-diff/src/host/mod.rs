@@ -1,9 +1,10 @@
-//! Random instructions on the host's processor and on the interpreter: general registers, RIP, flags, memory and exceptions
-//! must be equal, in 64-bit and in 32-bit code; flags that the manual leaves undefined must be as a table says for each
-//! vendor.
+//! Random instructions on the host's processor and on the interpreter: general registers, RIP, flags, memory and
+//! exceptions must be equal, in 64-bit and in 32-bit code; flags that the manual leaves undefined must be as a table
+//! says for each vendor.
 //!
 //! * [`silicon`] runs one instruction on the host, [`guest`] on the interpreter,
-//! * [`exceptions`] says which forms are left out, and where AMD and Intel differ: there Intel's manual and silicon decide,
+//! * [`exceptions`] says which forms are left out, and where AMD and Intel differ: there Intel's manual and silicon
+//!   decide,
 //! * [`undefined`] and [`vendors`] say what undefined flags are,
 //! * [`shrink`] makes a failure small.
 

@@ -15,7 +15,8 @@ pub fn kind(found: &[String]) -> Vec<String> {
     found.iter().map(name).collect()
 }
 
-/// Makes a case that fails smaller. The instruction stays loaded. Returns the case, what differs and what the host left.
+/// Makes a case that fails smaller. The instruction stays loaded. Returns the case, what differs and what the host
+/// left.
 pub fn shrink(oracle: &mut Oracle, e: &Encoding, case: Case) -> (Case, Vec<String>, Outcome) {
     let wanted = kind(&oracle.compare(e, &case).0);
     let mut fails = |case: &Case| kind(&oracle.compare(e, case).0) == wanted;

@@ -1,9 +1,9 @@
 //! One instruction on the host's processor, in 64-bit or 32-bit code.
 //!
-//! A trampoline loads all registers and jumps far to the instruction. Behind an instruction that cannot branch lies a far
-//! jump to the trampoline's exit, which stores the registers. Whatever else comes ends in a signal: the INT3 around the
-//! instruction, a fault, or a page fault where a branch leads to. The handler keeps what the kernel reports and goes
-//! back by the exit's end. The kernel leaves AC as it was, so a stub clears it before the handler.
+//! A trampoline loads all registers and jumps far to the instruction. Behind an instruction that cannot branch lies a
+//! far jump to the trampoline's exit, which stores the registers. Whatever else comes ends in a signal: the INT3
+//! around the instruction, a fault, or a page fault where a branch leads to. The handler keeps what the kernel
+//! reports and goes back by the exit's end. The kernel leaves AC as it was, so a stub clears it before the handler.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;

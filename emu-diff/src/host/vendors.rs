@@ -40,7 +40,8 @@ const fn row(mnemonics: &'static [Mnemonic], flags: u64, intel: Left, amd: Left)
     Row { mnemonics, flags, intel, amd }
 }
 
-/// The table. Shifts leave all flags alone when their count is 0, and 16-bit SHLD and SHRD by more than 16 are not in it.
+/// The table. Shifts leave all flags alone when their count is 0, and 16-bit SHLD and SHRD by more than 16 are not in
+/// it.
 pub const ROWS: &[Row] = &[
     row(&[Mul, Imul], SF | PF, Left::Result, Left::Kept),
     row(&[Mul, Imul], ZF | AF, Left::Clear, Left::Kept),

@@ -1,9 +1,9 @@
 //! A board that answers as another machine's did.
 //!
-//! The real board hangs behind it: it gets every access, so DMA, the memory map, the A20 gate and requests for power-off
-//! and reset happen as always. But what the processor reads is what the reference read, and interrupts come when they
-//! came there. Guest time is of no use then; the board's own clock is moved on when the guest looks at a disk, far
-//! enough for the disk to be done.
+//! The real board hangs behind it: it gets every access, so DMA, the memory map, the A20 gate and requests for
+//! power-off and reset happen as always. But what the processor reads is what the reference read, and interrupts come
+//! when they came there. Guest time is of no use then; the board's own clock is moved on when the guest looks at a
+//! disk, far enough for the disk to be done.
 
 use std::collections::{BTreeMap, VecDeque};
 

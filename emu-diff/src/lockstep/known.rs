@@ -6,9 +6,10 @@
 //! * Conditions stand side by side with commas between them, or `*` for none: a mode (`real`, `protected`, `v86`,
 //!   `long`), and names of [`conditions::NAMES`](super::conditions::NAMES).
 //! * Fields are names as the report prints them, by blanks, with `*` at the end for any rest; `general` is any general
-//!   register; flags may be named one by one, as in `rflags:AF,OF`; `&` with a hexadecimal number names the bits that may
-//!   differ, as in `general&20`; `ones(rax)` says that ours has ones where QEMU's has zeros. `fault(12,13)` stands for everything that follows when we raise exception 12 and QEMU 13; `-`
-//!   in place of a number is none, `*` any or none.
+//!   register; flags may be named one by one, as in `rflags:AF,OF`; `&` with a hexadecimal number names the bits that
+//!   may differ, as in `general&20`; `ones(rax)` says that ours has ones where QEMU's has zeros. `fault(12,13)`
+//!   stands for everything that follows when we raise exception 12 and QEMU 13; `-` in place of a number is none, `*`
+//!   any or none.
 //! * The reason says who is right by which document, and for which versions of QEMU that was seen.
 //!
 //! Lines that begin with `#` are comments.

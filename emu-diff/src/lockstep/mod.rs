@@ -1,11 +1,11 @@
 //! Our machine against the log of another, instruction by instruction.
 //!
 //! What the processor does not decide is taken over: what ports and chips answered ([`follow`]), registers that
-//! CPUID, RDMSR, RDTSC, RDRAND and their like return, and the moments of interrupts. Flags that the manual leaves undefined are
-//! taken over as well, so that they do not show later.
+//! CPUID, RDMSR, RDTSC, RDRAND and their like return, and the moments of interrupts. Flags that the manual leaves
+//! undefined are taken over as well, so that they do not show later.
 //!
-//! [`step`] is what is known of the other machine, [`adopt`] its state beside ours, [`known`] what is known to differ, [`conditions`] and
-//! [`target`] what can be asked about an instruction that differs.
+//! [`step`] is what is known of the other machine, [`adopt`] its state beside ours, [`known`] what is known to
+//! differ, [`conditions`] and [`target`] what can be asked about an instruction that differs.
 
 pub(crate) mod adopt;
 pub mod conditions;
@@ -412,7 +412,8 @@ impl<'a, S: Steps> Lockstep<'a, S> {
         }
     }
 
-    /// Compares the states after a step, in which the instructions at `places` ran; each stands with our state before it.
+    /// Compares the states after a step, in which the instructions at `places` ran; each stands with our state before
+    /// it.
     pub(crate) fn compare(
         &mut self,
         places: &[(Place, State)],

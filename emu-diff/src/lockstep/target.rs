@@ -45,8 +45,8 @@ pub fn beyond_limit(cpu: &Cpu, insn: &Instruction, before: &State, memory: &[(u6
     target(cpu, insn, before, memory).is_some_and(|(limit, offset)| offset > u64::from(limit))
 }
 
-/// Does IRETD pop an image of EFLAGS with VM set where that does not lead to virtual-8086 mode: in IA-32e mode, and at any CPL
-/// but 0?
+/// Does IRETD pop an image of EFLAGS with VM set where that does not lead to virtual-8086 mode: in IA-32e mode, and
+/// at any CPL but 0?
 pub fn pops_vm_in_vain(cpu: &Cpu, insn: &Instruction, before: &State) -> bool {
     let size = operand_size(insn);
     matches!(insn.mnemonic(), M::Iret | M::Iretd)
@@ -54,7 +54,8 @@ pub fn pops_vm_in_vain(cpu: &Cpu, insn: &Instruction, before: &State) -> bool {
         && stack(cpu, before, 2 * size, size).is_some_and(|image| image & eflags::VM != 0)
 }
 
-/// The limit of the code segment that it goes to, and the offset there; `None` for 64-bit code and where that cannot be said.
+/// The limit of the code segment that it goes to, and the offset there; `None` for 64-bit code and where that cannot
+/// be said.
 fn target(cpu: &Cpu, insn: &Instruction, before: &State, memory: &[(u64, Vec<u8>)]) -> Option<(u32, u64)> {
     let size = operand_size(insn);
     let far = match insn.mnemonic() {

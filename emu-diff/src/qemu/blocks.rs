@@ -118,7 +118,8 @@ impl<R: Read> Lockstep<'_, Log<R>> {
         Ok(result)
     }
 
-    /// Runs the block behind which QEMU says nothing more, for what ends our machine there. Returns why the comparison ends.
+    /// Runs the block behind which QEMU says nothing more, for what ends our machine there. Returns why the
+    /// comparison ends.
     fn run_last(&mut self) -> String {
         for _ in 0..LONGEST {
             if let Ran::End(why) = self.run_on() {
@@ -138,8 +139,8 @@ impl<R: Read> Lockstep<'_, Log<R>> {
         }
     }
 
-    /// Is a block not over although its end is reached? Its last instruction may jump back into it, or repeat itself; then the
-    /// registers tell whether that was done, and where they do not, that blocks mostly end with a branch.
+    /// Is a block not over although its end is reached? Its last instruction may jump back into it, or repeat itself;
+    /// then the registers tell whether that was done, and where they do not, that blocks mostly end with a branch.
     fn goes_on(&mut self, block: &[(Place, State)], step: &Step, next: &Step) -> bool {
         let Some((last, _)) = block.last() else { return true };
         let last = last.instruction();
@@ -231,8 +232,8 @@ impl<R: Read> Lockstep<'_, Log<R>> {
         }
     }
 
-    /// What an instruction within the block got from elsewhere becomes the reference's, where only general registers and flags
-    /// show it: the result of RDMSR or CPUID, and undefined flags that PUSHF has stored.
+    /// What an instruction within the block got from elsewhere becomes the reference's, where only general registers
+    /// and flags show it: the result of RDMSR or CPUID, and undefined flags that PUSHF has stored.
     fn adopt_results(&mut self, block: &[(Place, State)], next: &Step) -> bool {
         let ours = State::of(self.machine.cpu());
         let theirs = comparable(&ours, next);
@@ -259,7 +260,8 @@ impl<R: Read> Lockstep<'_, Log<R>> {
     }
 }
 
-/// The leaf and subleaf whose answer CPUID gives: the highest basic leaf's for one beyond the last of its range. SDM vol. 2, "CPUID".
+/// The leaf and subleaf whose answer CPUID gives: the highest basic leaf's for one beyond the last of its range. SDM
+/// vol. 2, "CPUID".
 fn answering(answers: &Answers, leaf: u32, subleaf: u32) -> (u32, u32) {
     let last = |range: u32| answers.get(&(range, 0)).map_or(0, |[last, ..]| *last);
     let range = match leaf {

@@ -64,8 +64,9 @@ impl Spot {
 }
 
 impl Emitter<'_> {
-    /// Finds the host's place of a guest address, for [`load`](Self::load), [`at_place`](Self::at_place) and their like.
-    /// Jumps to `miss` when the access needs a closer look. Changes R13, R14 and, unless the way is sure, the host's flags.
+    /// Finds the host's place of a guest address, for [`load`](Self::load), [`at_place`](Self::at_place) and their
+    /// like. Jumps to `miss` when the access needs a closer look. Changes R13, R14 and, unless the way is sure, the
+    /// host's flags.
     pub(super) fn reach(
         &mut self,
         address: Address<'_>,

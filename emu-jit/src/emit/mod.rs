@@ -222,8 +222,8 @@ pub fn emit(
     Err(Failed { index: 0 })
 }
 
-/// `None` when the fast copy does not begin with the flags as it leaves them (with `stored` it does), or needs the registers
-/// that `pins` takes.
+/// `None` when the fast copy does not begin with the flags as it leaves them (with `stored` it does), or needs the
+/// registers that `pins` takes.
 fn emit_with(
     block: &[Guest],
     plan: Plan<'_>,

@@ -625,7 +625,8 @@ impl Emitter<'_> {
     }
 }
 
-/// Makes a general register that is in the frame a memory operand, where the instruction can have one there and does the same.
+/// Makes a general register that is in the frame a memory operand, where the instruction can have one there and does
+/// the same.
 fn from_frame(insn: &mut Instruction, written: u32) {
     use iced_x86::OpCodeOperandKind as K;
     // With a register for a bit number they look beyond the operand; the others lock the bus.

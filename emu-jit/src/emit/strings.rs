@@ -19,9 +19,9 @@ const RSI: u8 = 6;
 const RDI: u8 = 7;
 
 impl Emitter<'_> {
-    /// A repeated string instruction that moves or stores, upward. False for other instructions and modes. The flags have to be in
-    /// the frame; the host's are changed. Its handler does what it does not: no repetitions, DF set, pages that the translation cache
-    /// does not have, elements across their ends, and what goes beyond the deadline.
+    /// A repeated string instruction that moves or stores, upward. False for other instructions and modes. The flags
+    /// have to be in the frame; the host's are changed. Its handler does what it does not: no repetitions, DF set,
+    /// pages that the translation cache does not have, elements across their ends, and what goes beyond the deadline.
     pub(super) fn repeated(&mut self, index: usize) -> bool {
         let insn = &self.block[index].insn;
         let (bytes, moves) = match insn.mnemonic() {

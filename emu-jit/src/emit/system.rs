@@ -30,8 +30,9 @@ const CLOCK_AT: i32 = (offset_of!(System, clock) + offset_of!(Clock, at)) as i32
 const KERNEL_GS_BASE: i32 = (offset_of!(Cpu, msrs) + offset_of!(Msrs, kernel_gs_base)) as i32;
 
 impl Emitter<'_> {
-    /// PAUSE of a lone processor; RDTSC and RDTSCP, unless they are reserved to CPL 0; SWAPGS and CLI at CPL 0, where they are
-    /// always permitted. False for other instructions and modes. The flags have to be in the frame; the host's are changed.
+    /// PAUSE of a lone processor; RDTSC and RDTSCP, unless they are reserved to CPL 0; SWAPGS and CLI at CPL 0, where
+    /// they are always permitted. False for other instructions and modes. The flags have to be in the frame; the
+    /// host's are changed.
     pub(super) fn system(&mut self, index: usize) -> bool {
         let guest = &self.block[index];
         let mnemonic = guest.insn.mnemonic();

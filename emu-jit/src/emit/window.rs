@@ -1,8 +1,8 @@
-//! Accesses that lie in two pages: the bytes around the seam are copied into a window on the stack, where they are in one
-//! piece, and for a store back again.
+//! Accesses that lie in two pages: the bytes around the seam are copied into a window on the stack, where they are in
+//! one piece, and for a store back again.
 //!
-//! Both pages must be known to the translation cache. Otherwise, and for everything but loads and plain stores of 64-bit
-//! code, the instruction's handler makes the access.
+//! Both pages must be known to the translation cache. Otherwise, and for everything but loads and plain stores of
+//! 64-bit code, the instruction's handler makes the access.
 
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use iced_x86::{Instruction, Mnemonic as M};

@@ -1,5 +1,5 @@
-//! What x87 instructions leave behind beside their result: FIP, FOP and FDP. They are noted while a block is emitted, and
-//! stored where somebody may look, together with the flags.
+//! What x87 instructions leave behind beside their result: FIP, FOP and FDP. They are noted while a block is emitted,
+//! and stored where somebody may look, together with the flags.
 
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 
@@ -47,8 +47,8 @@ impl Emitter<'_> {
         );
     }
 
-    /// A transcendental function of the unit, without its handler where that can be. False for other instructions and modes. All
-    /// state has to be in the frame.
+    /// A transcendental function of the unit, without its handler where that can be. False for other instructions and
+    /// modes. All state has to be in the frame.
     pub(super) fn x87_function(&mut self, index: usize) -> bool {
         let guest = &self.block[index];
         let Some(function) = functions::number(guest.insn.mnemonic()) else { return false };

@@ -1,4 +1,5 @@
-//! Our own boot sector (`boot_sector.S`) on diskettes, on boot images of discs, and on a disk: it reads all of its drive.
+//! Our own boot sector (`boot_sector.S`) on diskettes, on boot images of discs, and on a disk: it reads all of its
+//! drive.
 
 use std::fs;
 use std::path::{Path, PathBuf};

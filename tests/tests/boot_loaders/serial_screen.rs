@@ -1,4 +1,5 @@
-//! `--display serial`: what the firmware shows, on the serial line, and keys from there, as QEMU's `-nographic` has them.
+//! `--display serial`: what the firmware shows, on the serial line, and keys from there, as QEMU's `-nographic` has
+//! them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,7 +28,8 @@ fn on_serial(engine: &str, firmware: Firmware) -> Option<Command> {
     Some(command)
 }
 
-/// What a terminal shows in the end, without cursors and colours: SeaBIOS says in the middle of a word, at its tick, where the cursor is.
+/// What a terminal shows in the end, without cursors and colours: SeaBIOS says in the middle of a word, at its tick,
+/// where the cursor is.
 fn words(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let mut pieces = text.split("\x1b[");

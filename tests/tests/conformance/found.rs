@@ -93,8 +93,8 @@ fn system_segments_need_a_canonical_base() {
     }
 }
 
-/// By KVM's `rdpru` and `apic`: what belongs to an extension that CPUID does not report is an invalid opcode, not the end
-/// of the run.
+/// By KVM's `rdpru` and `apic`: what belongs to an extension that CPUID does not report is an invalid opcode, not the
+/// end of the run.
 #[test]
 fn instructions_of_absent_extensions_are_undefined() {
     for bytes in [

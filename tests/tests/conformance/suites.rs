@@ -1,8 +1,8 @@
 //! Public suites that are built elsewhere: test386 and KVM's unit tests.
 //!
 //! `EMU_TEST386` names a folder with test386.bin (OUT_PORT E9h, POST_PORT 80h) and its test386-EE-reference.txt;
-//! `EMU_KVM_UNIT_TESTS` one with a build of KVM's unit tests for x86-64 (its x86/*.flat), `EMU_KVM_UNIT_TESTS_32` one for
-//! i386. `docs/conformance.md` says which versions were run, how, and with what result.
+//! `EMU_KVM_UNIT_TESTS` one with a build of KVM's unit tests for x86-64 (its x86/*.flat), `EMU_KVM_UNIT_TESTS_32` one
+//! for i386. `docs/conformance.md` says which versions were run, how, and with what result.
 
 use std::fs;
 use std::path::Path;
@@ -84,8 +84,8 @@ const PROGRAMS_32: [(&str, &str, u32); 10] = [
     ("umip", "", 1),
 ];
 
-/// Programs that find all of their tests on another model than ours by default: with an instruction that Intel withdrew,
-/// and, as the suite's own list wants it, on an AMD processor.
+/// Programs that find all of their tests on another model than ours by default: with an instruction that Intel
+/// withdrew, and, as the suite's own list wants it, on an AMD processor.
 const MODELS: [(&str, &str); 2] = [("memory", "max,+pcommit"), ("syscall", "qemu64")];
 
 /// Runs each program; a pass is the exit status and no line that begins with FAIL.

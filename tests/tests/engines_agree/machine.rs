@@ -86,7 +86,8 @@ fn flat(selector: u16, rights: u16) -> Segment {
     segment
 }
 
-/// Where a page lies in memory. Pages of data that follow each other do not do so there: what crosses them must be seen to.
+/// Where a page lies in memory. Pages of data that follow each other do not do so there: what crosses them must be
+/// seen to.
 fn frame(page: u64) -> u64 {
     if (DATA..DATA + 16 * PAGE as u64).contains(&page) { page ^ 0x3000 } else { page }
 }

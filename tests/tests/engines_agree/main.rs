@@ -270,8 +270,8 @@ fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
     }
 }
 
-/// The interpreter runs an INC of memory that misses the translation cache and leaves the flags in another place than the
-/// translated one would. Nobody looks at them but for the carry, which the next round's ADC takes up.
+/// The interpreter runs an INC of memory that misses the translation cache and leaves the flags in another place than
+/// the translated one would. Nobody looks at them but for the carry, which the next round's ADC takes up.
 #[test]
 fn the_carry_survives_an_inc_that_the_interpreter_ran() {
     let mut code = Vec::new();
@@ -317,8 +317,8 @@ fn a_loop_whose_flags_are_brought_back_keeps_its_distances() {
     }
 }
 
-/// A group on the stack has its distance where its page is noted, and more accesses to other pages than there are such places
-/// come between its first and its last.
+/// A group on the stack has its distance where its page is noted, and more accesses to other pages than there are
+/// such places come between its first and its last.
 #[test]
 fn a_group_finds_its_distance_behind_many_other_pages() {
     let mut code = vec![0xbb, 0x10, 0x28, 0x02, 0x01]; // mov ebx, 1022810h
@@ -339,8 +339,8 @@ fn a_group_finds_its_distance_behind_many_other_pages() {
     }
 }
 
-/// Writes to pages that are written for the first time: their check fails, and the block that takes over begins in the last
-/// bytes of a page, where jumps go by the jump cache, which knows the block that failed.
+/// Writes to pages that are written for the first time: their check fails, and the block that takes over begins in
+/// the last bytes of a page, where jumps go by the jump cache, which knows the block that failed.
 #[test]
 fn a_check_that_fails_at_the_end_of_a_page_does_not_fail_for_ever() {
     let mut code = vec![0x90; 0x1020];
@@ -353,8 +353,8 @@ fn a_check_that_fails_at_the_end_of_a_page_does_not_fail_for_ever() {
     }
 }
 
-/// SHL, a load that the interpreter makes since its page is new, and jumps on the flags of the shift, which the way out stored
-/// where the operand of the shift must not stand.
+/// SHL, a load that the interpreter makes since its page is new, and jumps on the flags of the shift, which the way
+/// out stored where the operand of the shift must not stand.
 #[test]
 fn the_flags_of_a_shift_outlast_a_load_that_the_interpreter_makes() {
     let mut code = vec![0x48, 0xd1, 0xe0]; // shl rax, 1
@@ -369,8 +369,9 @@ fn the_flags_of_a_shift_outlast_a_load_that_the_interpreter_makes() {
     }
 }
 
-/// PUSH of memory in a page that is new, so that the interpreter makes the whole of it: what follows may not take for known
-/// where the stack is, which the PUSH would have found out. Another block has the place for that hold another page.
+/// PUSH of memory in a page that is new, so that the interpreter makes the whole of it: what follows may not take for
+/// known where the stack is, which the PUSH would have found out. Another block has the place for that hold another
+/// page.
 #[test]
 fn a_push_of_memory_that_the_interpreter_makes_leaves_the_stack_to_the_next() {
     let mut code = Vec::new();
@@ -423,8 +424,8 @@ fn a_loop_that_reads_and_then_writes_its_own_page_is_seen_to_change_code() {
     }
 }
 
-/// The functions of the x87 unit, one after the other with what they make of their flags and registers: full and empty stacks,
-/// results that are exact, out of range or not numbers, and other control words come by on the way.
+/// The functions of the x87 unit, one after the other with what they make of their flags and registers: full and
+/// empty stacks, results that are exact, out of range or not numbers, and other control words come by on the way.
 #[test]
 fn x87_functions_leave_what_their_handlers_leave() {
     let functions: [&[u8]; 8] = [

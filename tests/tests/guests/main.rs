@@ -47,8 +47,8 @@ fn kernel_without_pae_with_our_bios() {
     check(&I686, OURS.restarts());
 }
 
-/// Without ACPI the kernel has only the MP table: for its processors, and for where interrupts go. SeaBIOS's table has one
-/// processor for each package, here and on QEMU, so that one is not asked.
+/// Without ACPI the kernel has only the MP table: for its processors, and for where interrupts go. SeaBIOS's table
+/// has one processor for each package, here and on QEMU, so that one is not asked.
 const BY_THE_MP_TABLE: Setup = OURS.cpus(2).append("acpi=off").restarts();
 const FOUND: [&str; 3] = ["found SMP MP-table", "Intel MultiProcessor Specification v1.4", "Allowing 2 CPUs"];
 

@@ -1,6 +1,7 @@
 //! xv6 for x86: its user tests, on one and two processors.
 //!
-//! `EMU_XV6` names a folder with `xv6.img` and `fs.img`, made by `make xv6.img fs.img` in a copy of mit-pdos/xv6-public.
+//! `EMU_XV6` names a folder with `xv6.img` and `fs.img`, made by `make xv6.img fs.img` in a copy of
+//! mit-pdos/xv6-public.
 
 use std::fs;
 use std::time::Duration;

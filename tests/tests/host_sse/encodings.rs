@@ -61,7 +61,8 @@ fn is_elsewhere(code: Code) -> bool {
             || !code.cpuid_features().iter().all(|f| vex_features().contains(f)))
 }
 
-/// VPERMQ and VPERMPD by an immediate with VEX.W clear: AMD's processors ignore W, the manual's opcode column demands it.
+/// VPERMQ and VPERMPD by an immediate with VEX.W clear: AMD's processors ignore W, the manual's opcode column demands
+/// it.
 fn is_valid_on_amd_only(bytes: &[u8]) -> bool {
     matches!(bytes, [0xc4, map, third, 0 | 1, ..] if map & 0x1f == 3 && third & 0x87 == 0x05)
 }

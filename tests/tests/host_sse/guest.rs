@@ -21,7 +21,8 @@ struct Nothing;
 
 impl Bus for Nothing {}
 
-/// A processor in flat 64-bit or 32-bit code without paging, which no real one has and which is all that is needed here.
+/// A processor in flat 64-bit or 32-bit code without paging, which no real one has and which is all that is needed
+/// here.
 pub fn processor(bits: u32) -> Cpu {
     let mut mem = Memory::new(0x10000, 0).unwrap();
     mem.map(0, 0x10000, PhysPage::ram);

@@ -149,7 +149,8 @@ fn install_handler() {
         let handler = resume as *const () as usize;
         let action = Action { handler, mask: [0; 16], flags: SA_SIGINFO | SA_ONSTACK, restorer: 0 };
         for signal in [SIGILL, SIGFPE, SIGSEGV] {
-            // SAFETY: the action has the layout of glibc's structure, and nothing else in this process uses the signals.
+            // SAFETY: the action has the layout of glibc's structure, and nothing else in this process uses the
+            // signals.
             let result = unsafe { sigaction(signal, &raw const action, std::ptr::null_mut()) };
             assert_eq!(result, 0, "installing a signal handler");
         }

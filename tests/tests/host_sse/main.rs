@@ -1,7 +1,7 @@
 //! Every encoding of MMX, SSE to SSE4.2, AVX, AVX2, FMA, F16C and x87 that iced knows, on the host's processor and on
-//! the interpreter: registers, flags, MXCSR, x87 state, memory and exceptions must be equal, in 64-bit and in 32-bit code.
-//! Operands are random and land where floating point is difficult; the generator is seeded, so a failure repeats.
-//! `EMU_ORACLE_CASES` sets the number of cases for each form.
+//! the interpreter: registers, flags, MXCSR, x87 state, memory and exceptions must be equal, in 64-bit and in 32-bit
+//! code. Operands are random and land where floating point is difficult; the generator is seeded, so a failure
+//! repeats. `EMU_ORACLE_CASES` sets the number of cases for each form.
 //!
 //! Where AMD and Intel differ, Intel's manual decides, and [`exceptions`] says so.
 

@@ -160,7 +160,8 @@ fn a_loop_across_pages_ends_where_the_second_page_is_now() {
     assert_eq!((out.reg(RBX), out.reg(RAX)), (9, 0x71));
 }
 
-/// Each of many rounds changes an instruction, counts in a byte beside it, and writes a byte of it again that is the same.
+/// Each of many rounds changes an instruction, counts in a byte beside it, and writes a byte of it again that is the
+/// same.
 #[test]
 fn code_that_changes_in_every_round_among_data_runs_as_it_stands() {
     const ROUNDS: u64 = 3000;

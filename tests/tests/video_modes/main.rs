@@ -1,5 +1,5 @@
-//! Every standard video mode, mode X and VBE's linear modes, set by a guest (`guest.S`) with our VGA BIOS and with SeaBIOS's,
-//! on both engines: what a monitor shows is what the guest drew, in the size that the mode has.
+//! Every standard video mode, mode X and VBE's linear modes, set by a guest (`guest.S`) with our VGA BIOS and with
+//! SeaBIOS's, on both engines: what a monitor shows is what the guest drew, in the size that the mode has.
 
 mod services;
 

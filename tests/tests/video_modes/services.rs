@@ -1,5 +1,5 @@
-//! The guests that check INT 10h on QEMU (`roms/tests/guests`) do so on our machine as well: on both engines, with our VGA
-//! BIOS behind our BIOS and behind SeaBIOS.
+//! The guests that check INT 10h on QEMU (`roms/tests/guests`) do so on our machine as well: on both engines, with
+//! our VGA BIOS behind our BIOS and behind SeaBIOS.
 
 use std::time::Duration;
 

@@ -82,8 +82,8 @@ pub struct Model {
     pub descriptors: [u32; 4],
     /// The caches.
     pub caches: &'static [Cache],
-    /// XINUSE tells initial state components from others. A processor need not; then all are in use. SDM vol. 1, "Processor Tracking
-    /// of XSAVE-Managed State".
+    /// XINUSE tells initial state components from others. A processor need not; then all are in use. SDM vol. 1,
+    /// "Processor Tracking of XSAVE-Managed State".
     pub tracks_xinuse: bool,
 }
 

@@ -258,7 +258,8 @@ fn zero_flag(cpu: &mut Cpu, on: bool) {
 fn lar<W: Width, S: Source>(cpu: &mut Cpu, op: &Op) -> Fallible {
     outside_protected_mode(cpu)?;
     let selector = S::get::<u16>(cpu, op)?;
-    // Of an LDT in IA-32e mode: not on Intel's processors (table "Segment and Gate Types"), but on AMD's (APM vol. 3, "LAR").
+    // Of an LDT in IA-32e mode: not on Intel's processors (table "Segment and Gate Types"), but on AMD's (APM vol. 3,
+    // "LAR").
     let system: fn(u16) -> bool = match (cpu.long_mode(), cpu.model.vendor) {
         (true, Vendor::Intel) => |k| matches!(k, 9 | 11 | 12),
         (true, Vendor::Amd) => |k| matches!(k, 2 | 9 | 11 | 12),

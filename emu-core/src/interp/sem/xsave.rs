@@ -1,8 +1,8 @@
 //! XSAVE and its family, XGETBV, XSETBV. SDM vol. 1, "Managing State Using the XSAVE Feature Set".
 //!
-//! State components: x87 (0), SSE (1), AVX (2) and PKRU (9). A component counts as in use when its registers do not hold their
-//! initial values. The modified optimization, which is voluntary, is not made: XSAVEOPT and XSAVES write every
-//! component in use.
+//! State components: x87 (0), SSE (1), AVX (2) and PKRU (9). A component counts as in use when its registers do not
+//! hold their initial values. The modified optimization, which is voluntary, is not made: XSAVEOPT and XSAVES write
+//! every component in use.
 
 use std::ops::Range;
 

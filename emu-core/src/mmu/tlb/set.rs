@@ -40,7 +40,8 @@ const PLACES: usize = 4 * ENTRIES;
 /// Bytes from an entry to the second one of its slot.
 pub const SECOND: usize = PLACES * size_of::<Entry>();
 
-/// Where pages are in host memory: for each slot the entry that was needed last, and behind all of these the one before.
+/// Where pages are in host memory: for each slot the entry that was needed last, and behind all of these the one
+/// before.
 #[derive(Debug)]
 pub(super) struct Fast(Box<[Entry; 2 * PLACES]>);
 

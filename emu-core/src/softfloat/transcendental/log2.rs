@@ -85,8 +85,8 @@ pub fn y_log2_plus_one(y: F80, x: F80, env: &Env) -> Out<F80> {
     logarithm.times(Wide::from_unpacked(&y)).finish(env, flags)
 }
 
-/// Reciprocals of numbers from about 0.7 to 1.42 in steps of 1 / 128, in units of 1 / 256, and minus their logarithms to base 2 with
-/// 127 fraction bits. That of both steps next to 1 is 1.
+/// Reciprocals of numbers from about 0.7 to 1.42 in steps of 1 / 128, in units of 1 / 256, and minus their logarithms
+/// to base 2 with 127 fraction bits. That of both steps next to 1 is 1.
 const COARSE: [(u16, i128); 92] = {
     let mut table = [(256, 0); 92];
     let mut step = 0;
@@ -142,8 +142,8 @@ const fn log2_of_ratio(a: i128, b: i128) -> i128 {
     if a < b { -logarithm } else { logarithm }
 }
 
-/// A number taken apart: `power` and `known`, with 127 fraction bits, are parts of its logarithm to base 2, and the rest is that of
-/// 1 + `rest`, likewise, which is below 2^-12.
+/// A number taken apart: `power` and `known`, with 127 fraction bits, are parts of its logarithm to base 2, and the
+/// rest is that of 1 + `rest`, likewise, which is below 2^-12.
 struct Parts {
     power: i32,
     known: i128,

@@ -36,8 +36,8 @@ const fn known_angles() -> [(u128, u128); 100] {
     table
 }
 
-/// Coefficients for [`quick`], as fractions of 64 bits: of 1 - sin(x) / x and of 1 - cos(x), both over x^2, with 2 [`KNOWN`] bits less for each
-/// further square.
+/// Coefficients for [`quick`], as fractions of 64 bits: of 1 - sin(x) / x and of 1 - cos(x), both over x^2, with 2
+/// [`KNOWN`] bits less for each further square.
 const QUICK_SINE: [u64; 4] = fractions([6, 120, 5040, 362_880]);
 const QUICK_COSINE: [u64; 4] = fractions([2, 24, 720, 40320]);
 

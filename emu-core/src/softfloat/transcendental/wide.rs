@@ -121,7 +121,8 @@ impl Wide {
         }
     }
 
-    /// Does a value that lies within a part of 2^`bits` of this one, of 66 to 126, round to the same 64 bits as it in every mode?
+    /// Does a value that lies within a part of 2^`bits` of this one, of 66 to 126, round to the same 64 bits as it in
+    /// every mode?
     pub fn rounds_with(&self, bits: u32) -> bool {
         const HALF: u64 = 1 << 63;
         let off = 1 << (128 - bits).min(62);
@@ -185,7 +186,8 @@ fn split(coefficients: &[u128], x: u128) -> (&[u128], &[u128]) {
     (&coefficients[..narrow], &coefficients[narrow..end])
 }
 
-/// As [`alternating_series`], of an x below 2^-12 and with as many terms as there are: those from `WIDE` on need 64 bits only.
+/// As [`alternating_series`], of an x below 2^-12 and with as many terms as there are: those from `WIDE` on need 64
+/// bits only.
 pub fn short_alternating_series<const WIDE: usize>(coefficients: &[u128], x: u128) -> u128 {
     let (first, rest) = coefficients.split_at(WIDE);
     let low = rest.iter().rev().fold(0, |sum, c| (c >> 64) as u64 - multiply_high_64(sum, (x >> 64) as u64));

@@ -1,10 +1,11 @@
 //! Random programs of system instructions, in every mode, as a firmware image.
 //!
-//! An image holds many *cases*. Each finds the same tables, stacks and data (but for what it changes itself beforehand),
-//! begins in real mode, virtual-8086 mode, protected mode of 16 or 32 bits at level 0, 1 or 3, compatibility mode or 64-bit
-//! mode, with random control bits, segments, debug registers and a few random descriptors, and runs one to four system
-//! instructions in RAM. Behind them, and wherever they may lead, lies INT3; so each case ends in a handler, behind which
-//! some of what it wrote is read. A difference in one case leaves no traces in the next.
+//! An image holds many *cases*. Each finds the same tables, stacks and data (but for what it changes itself
+//! beforehand), begins in real mode, virtual-8086 mode, protected mode of 16 or 32 bits at level 0, 1 or 3,
+//! compatibility mode or 64-bit mode, with random control bits, segments, debug registers and a few random
+//! descriptors, and runs one to four system instructions in RAM. Behind them, and wherever they may lead, lies INT3;
+//! so each case ends in a handler, behind which some of what it wrote is read. A difference in one case leaves no
+//! traces in the next.
 //!
 //! * [`places`] says where things lie, [`tables`] what stands there,
 //! * [`monitor`] is the firmware around the cases, [`draw`] makes the instructions.

@@ -1,5 +1,5 @@
-//! A virtual-machine monitor for the tests: it fills a VMCS, enters the guest, notes every VM exit and goes on behind the
-//! instruction that exited, until it has noted as many as were asked for.
+//! A virtual-machine monitor for the tests: it fills a VMCS, enters the guest, notes every VM exit and goes on behind
+//! the instruction that exited, until it has noted as many as were asked for.
 
 use emu_core::vmx::capability::{FEATURE_CONTROL, REVISION};
 use emu_core::vmx::fields::{self as f, Field};

@@ -303,8 +303,8 @@ fn to_half(f: &Form<'_>) -> Option<Handler> {
     })
 }
 
-/// VCVTPS2PH to memory: half as many bytes as the register has. A fault of the memory operand comes before the arithmetic
-/// exceptions.
+/// VCVTPS2PH to memory: half as many bytes as the register has. A fault of the memory operand comes before the
+/// arithmetic exceptions.
 fn half_to_memory<const IN: usize, const LANES: usize>(cpu: &mut Cpu, op: &Op) -> Fallible {
     Vex::check(cpu)?;
     let (segment, address) = (op.segment(), op.address(cpu));
