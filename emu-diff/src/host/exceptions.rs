@@ -124,7 +124,9 @@ pub fn differs_on_amd(e: &Encoding, before: &Registers, host: &Outcome, guest: &
     let canonical = ((host.rip << 16) as i64 >> 16) as u64 == host.rip;
     let faults = (host.fault.map(|f| f.0), guest.fault.map(|f| f.0));
     // The harness's own memory is there on the host only.
-    if faults.1 == Some(14) && guest.cr2 >> 20 == TRAMPOLINE >> 20 {
+    let ours = |address: u64| address >> 20 == TRAMPOLINE >> 20;
+    let jumps = matches!(e.insn.mnemonic(), M::Jmp | M::Call | M::Ret);
+    if faults.1 == Some(14) && ours(guest.cr2) || jumps && ours(guest.rip) {
         return true;
     }
     // An access across 4 GiB in a segment with a limit of FFFFFFFFh may fault by the limit or wrap around.
@@ -140,7 +142,7 @@ pub fn differs_on_amd(e: &Encoding, before: &Registers, host: &Outcome, guest: &
         // SDM 2A, "JMP", "CALL"; 2B, "RET".
         M::Jmp | M::Call | M::Ret => {
             !canonical && faults.0 == Some(13)
-                || matches!(faults, (Some(14 | 17), Some(13))) && e.insn.mnemonic() == M::Call
+                || matches!(faults, (Some(12 | 14 | 17), Some(13))) && e.insn.mnemonic() == M::Call
         }
         // AMD looks at the permission bitmap even when there is nothing to repeat. SDM 2B, "REP": no iteration.
         M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd => {

@@ -4,7 +4,7 @@
 //! CPUID, RDMSR, RDTSC, RDRAND and their like return, and the moments of interrupts. Flags that the manual leaves
 //! undefined are taken over as well, so that they do not show later.
 //!
-//! [`step`] is what is known of the other machine, [`adopt`] its state beside ours, [`known`] what is known to
+//! [`step`] is what is known of the other machine, `adopt` its state beside ours, [`known`] what is known to
 //! differ, [`conditions`] and [`target`] what can be asked about an instruction that differs.
 
 pub(crate) mod adopt;
