@@ -7,10 +7,12 @@
 //! 64-bit precision, to the nearest, with all exceptions masked, and the result is inexact and far from the ends of
 //! the format. Anything else is declined, and left to the instruction's handler.
 
+use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::softfloat::{self, Env, F80, Flags, Out};
 use iced_x86::Mnemonic as M;
 
-use crate::frame::X87Area;
+use crate::frame::{EXCHANGE, VECTORS_IN, X87_AREA, X87_IN, X87Area};
+use crate::thunks::Assembler;
 
 /// Bit of a function's number: it takes two operands.
 pub const TAKES_TWO: u32 = 1 << 8;
@@ -115,4 +117,138 @@ fn as_sum(value: F80, up: bool) -> Option<(F80, f64)> {
     let ulp = f64::from_bits(((1023 + ulp) as u64) << 52);
     let more = ulp * ulps;
     Some((first, if value.sign_exponent >> 15 != 0 { -more } else { more }))
+}
+
+/// The thunk. Changes R13, R14 and the host's flags. Vector registers, which functions may change, must be in the processor.
+///
+/// FXAM tells which registers are empty; the condition codes that it changes are brought back by an FXAM of a number
+/// that has them, or by FLDENV where the function is declined.
+pub(crate) fn emit(asm: &mut Assembler, callee: usize) {
+    // RAX, RCX, RDX, RSI, RDI and R8 to R11, those that functions change, and the return address.
+    const ABOVE: i32 = 10 * 8;
+    const SAVED: [u8; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+    const C0: i32 = 1 << 8;
+    const C2: i32 = 1 << 10;
+    const C3: i32 = 1 << 14;
+    // What FXAM says of an empty register, among C0, C2 and C3.
+    const EMPTY: i32 = C3 | C0;
+    // Every exception masked, 64 bits, to the nearest.
+    const CONTROL: i32 = 0x033f;
+    const CONTROL_BITS: i32 = 0x0f3f;
+    dynasm!(asm
+        ; .arch x64
+        ; cmp BYTE [rsp + 8 + VECTORS_IN], 0
+        ; jne >declines
+        ; cmp BYTE [rsp + 8 + X87_IN], 0
+        ; je >ends
+    );
+    for register in SAVED {
+        dynasm!(asm; .arch x64; push Rq(register));
+    }
+    dynasm!(asm
+        ; .arch x64
+        ; mov r14, [rsp + ABOVE + EXCHANGE]
+        ; add r14, X87_AREA
+        ; fnstcw [r14]
+        ; fnstsw ax
+        ; movzx ecx, WORD [r14]
+        ; and ecx, CONTROL_BITS
+        ; cmp ecx, CONTROL
+        ; jne >refuse
+        ; mov [r14 + STATUS], ax
+        ; and eax, C3 | C2 | C0
+        ; test eax, C2
+        ; jnz >refuse
+        ; cmp eax, C3 | C0
+        ; je >refuse
+        ; fxam
+        ; fnstsw ax
+        ; and eax, C3 | C2 | C0
+        ; cmp eax, EMPTY
+        ; je >codes
+        ; test r13d, TAKES_TWO as i32
+        ; jz >one
+        ; fincstp
+        ; fxam
+        ; fnstsw ax
+        ; fdecstp
+        ; and eax, C3 | C2 | C0
+        ; cmp eax, EMPTY
+        ; je >codes
+        ; one:
+        ; test r13d, GIVES_TWO as i32
+        ; jz >room
+        ; fdecstp
+        ; fxam
+        ; fnstsw ax
+        ; fincstp
+        ; and eax, C3 | C2 | C0
+        ; cmp eax, EMPTY
+        ; jne >codes
+        ; room:
+        ; fstp TWORD [r14 + OPERAND]
+        ; test r13d, TAKES_TWO as i32
+        ; jz >taken
+        ; fstp TWORD [r14 + SECOND]
+        ; taken:
+        ; mov rdi, r14
+        ; mov esi, r13d
+        ; mov rax, QWORD callee as i64
+        ; call rax
+        ; test eax, eax
+        ; jz >again
+        ; movzx eax, WORD [r14 + STATUS]
+        ; shr eax, 8
+        ; mov ecx, eax
+        ; and ecx, C0 >> 8
+        ; and eax, C3 >> 8
+        ; shr eax, 5
+        ; or eax, ecx
+        ; shl eax, 4
+        ; lea rcx, [>classes]
+        ; fld TWORD [rcx + rax]
+        ; fxam
+        ; fstp st0
+        ; test r13d, GIVES_TWO as i32
+        ; jz >given
+        ; fld TWORD [r14 + FIRST]
+        ; given:
+        ; fld TWORD [r14 + LAST]
+        ; fadd QWORD [r14 + MORE]
+        ; or r13d, 1
+        ; restore:
+    );
+    for register in SAVED.into_iter().rev() {
+        dynasm!(asm; .arch x64; pop Rq(register));
+    }
+    dynasm!(asm
+        ; .arch x64
+        ; ret
+        ; again:
+        ; test r13d, TAKES_TWO as i32
+        ; jz >second
+        ; fld TWORD [r14 + SECOND]
+        ; second:
+        ; fld TWORD [r14 + OPERAND]
+        ; codes:
+        ; fnstenv [r14 + ENVIRONMENT]
+        ; mov ax, [r14 + STATUS]
+        ; mov [r14 + ENVIRONMENT + 4], ax
+        ; fldenv [r14 + ENVIRONMENT]
+        ; refuse:
+        ; xor eax, eax
+        ; jmp <restore
+        ; declines:
+        ; xor r13d, r13d
+        ; ends:
+        ; ret
+        // Numbers of which FXAM says neither C3 nor C0 (without their first bit), C0 (a NaN), and C3 (zero).
+        ; classes:
+        ; .u64 0
+        ; .u64 0x3fff
+        ; .u64 u64::MAX
+        ; .u64 0x7fff
+        ; .u64 0
+        ; .u64 0
+    );
 }

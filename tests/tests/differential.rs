@@ -320,10 +320,15 @@ fn sector_that_writes() -> Vec<u8> {
         0xb8, 0x01, 0x02, 0xcd, 0x13, // mov ax,0201h; int 13h: read
         0x8b, 0x07, 0xba, 0xf4, 0x00, 0xef, 0xeb, 0xfe, // mov ax,[bx]; mov dx,0f4h; out dx,ax; jmp $
     ];
-    let mut sector = vec![0; 1 << 20];
-    sector[..code.len()].copy_from_slice(&code);
-    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
-    sector
+    disk_that_boots(&code)
+}
+
+/// A disk with a boot sector.
+fn disk_that_boots(code: &[u8]) -> Vec<u8> {
+    let mut disk = vec![0; 1 << 20];
+    disk[..code.len()].copy_from_slice(code);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
 }
 
 /// Within a block QEMU 7.2 makes the flags that CMPXCHG8B leaves alone of an older comparison, and the OR between them.
@@ -339,11 +344,8 @@ fn flags_that_qemu_gets_wrong_within_a_block_are_known() {
         0x00, // or cx,9000h; cmpxchg8b [bx]; jmp to the next
         0xba, 0xf4, 0x00, 0xef, 0xeb, 0xfe, // mov dx,0f4h; out dx,ax; jmp $
     ];
-    let mut sector = vec![0; 1 << 20];
-    sector[..code.len()].copy_from_slice(&code);
-    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
     let scratch = Scratch::new("diff_stale_flags");
-    let disk = scratch.write("disk", &sector);
+    let disk = scratch.write("disk", &disk_that_boots(&code));
     let drive = disk.to_str().unwrap();
     let ended = diff(&["run", "--against", "qemu", "--blocks", "--debug-exit", "0xf4", "--drive", drive]);
     let text = said(&ended);

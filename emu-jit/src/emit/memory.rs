@@ -100,24 +100,17 @@ impl Emitter<'_> {
                     dynasm!(self.asm; .arch x64; mov r13, [r14 + 8]; sub r13, [r14]);
                 }
                 let mut as_in_slot = true;
-                if let Address::Operand(insn) = address
-                    && self.mode.size() == 64
-                {
-                    let base = self.asm.offset();
+                if let Address::Operand(insn) = address {
+                    let loaded = self.asm.offset();
                     if insn.is_ip_rel_memory_operand() {
                         dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
-                    } else {
+                    } else if self.mode.size() == 64 {
                         self.add_segment_base(insn.memory_segment());
                     }
                     if folds {
                         self.add_register(Self::number(insn.memory_base()));
                     }
-                    as_in_slot = self.asm.offset() == base;
-                } else if let Address::Operand(insn) = address
-                    && insn.is_ip_rel_memory_operand()
-                {
-                    dynasm!(self.asm; .arch x64; add r13, [BYTE rsp + PAGE as i8]);
-                    as_in_slot = false;
+                    as_in_slot = self.asm.offset() == loaded;
                 }
                 let number = usize::from(group);
                 self.distances[number] = slot.filter(|_| as_in_slot);

@@ -735,7 +735,6 @@ fn address_is_wide(insn: &Instruction) -> bool {
         || insn.memory_displ_size() == 8
 }
 
-/// Is AH, BH, CH or DH an operand?
 /// Does it write all of the general register that is its first operand, whatever that holds, and not read it?
 fn overwrites(insn: &Instruction) -> bool {
     let to = insn.op0_register();
@@ -750,6 +749,7 @@ fn overwrites(insn: &Instruction) -> bool {
         })
 }
 
+/// Is AH, BH, CH or DH an operand?
 fn names_high_byte(insn: &Instruction) -> bool {
     (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Register && is_high_byte(insn.op_register(n)))
 }
