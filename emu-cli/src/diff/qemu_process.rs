@@ -20,8 +20,9 @@ const PROGRAM: &str = "qemu-system-x86_64";
 const KNOWN_VERSION: (u32, u32) = (7, 2);
 /// From here on the option for one instruction a block has another name.
 const RENAMED: (u32, u32) = (8, 1);
-/// What QEMU's `max` has and we lack.
-const LACKING: &str = "-mpx,-svm,-3dnow,-3dnowext,-sse4a,-clzero,-xsaveerptr,-wbnoinvd";
+/// What QEMU's `max` has and we lack. Without SVM its extended leaves of CPUID would end at 8000_0001H, and glibc, which
+/// asks later leaves of AMD's processors for their caches, would copy wrongly by what it gets.
+const LACKING: &str = "-mpx,-svm,-3dnow,-3dnowext,-sse4a,-clzero,-xsaveerptr,-wbnoinvd,xlevel=0x80000008";
 
 /// How much its log says.
 #[derive(Clone, Copy, Debug, Default)]
