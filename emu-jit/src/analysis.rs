@@ -105,6 +105,8 @@ pub struct Guest {
     pub aligned: bool,
     /// It works on the host's x87 unit.
     pub x87: bool,
+    /// The host may raise an exception of the vector or x87 unit at it.
+    pub raises: bool,
     /// A Jcc that leads to the next copy of its loop: control leaves where it is not taken.
     pub turns: bool,
 }
@@ -117,7 +119,7 @@ impl Guest {
                 let leaves = !self.operand.is_sure() || needs_alignment(&self.insn) && !self.aligned;
                 let leaves = leaves || x87::may_decline(&self.insn);
                 let declines = self.effect == Effect::Kept || self.effect == Effect::Varies && self.live != 0;
-                self.access.is_some() && leaves || declines
+                self.access.is_some() && leaves || declines || self.raises
             }
             Kind::Push | Kind::Pop | Kind::Leave => !self.stack.is_sure(),
             Kind::Nothing => false,
@@ -127,8 +129,8 @@ impl Guest {
 
     /// Must its flags be noted? Somebody looks at them, or at others that its handler would move to another place.
     pub fn flags_are_seen(&self) -> bool {
-        let moves =
-            self.access.is_some() && self.effect.changes() || matches!(self.effect, Effect::Counted(_));
+        let handled = self.access.is_some() || self.raises;
+        let moves = handled && self.effect.changes() || matches!(self.effect, Effect::Counted(_));
         self.live & self.effect.writes() != 0 || self.live != 0 && moves
     }
 
@@ -292,6 +294,7 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         stack: Way::Checked,
         aligned: false,
         x87: false,
+        raises: false,
         turns: false,
     };
     guest.kind = kind(&insn, &guest.op, mode, memories, access);
@@ -300,6 +303,7 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         guest.effect = effect(&insn).unwrap_or(Effect::None);
         guest.vector = vector(&insn);
         guest.x87 = x87::uses(&insn);
+        guest.raises = guest.vector && mode.vectors_raise() || guest.x87 && mode.x87_raises();
     }
     if matches!(guest.kind, Kind::Native | Kind::Branch) {
         guest.all_reads = match guest.effect {
@@ -332,7 +336,7 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
             return Kind::Nothing;
         }
         // No error can be pending.
-        M::Wait if mode.x87() => return Kind::Nothing,
+        M::Wait if mode.x87() && !mode.x87_raises() => return Kind::Nothing,
         M::Push | M::Pop | M::Leave if mode.wide_stack() => {
             let size = insn.stack_pointer_increment().unsigned_abs();
             let simple = match insn.op_count() {
@@ -545,6 +549,10 @@ fn native(insn: &Instruction, mode: Mode, memories: usize, access: Option<(Want,
     if x87::uses(insn) && !(mode.x87() && x87::native(insn)) {
         return false;
     }
+    // Conversions that raise an exception enter MMX state on AMD's processors, by Intel's manual they do not.
+    if mode.x87_raises() && x87::compares(insn) || mode.vectors_raise() && vector(insn) && x87::uses(insn) {
+        return false;
+    }
     if !(0..insn.op_count()).all(operand) || memories > 1 || insn.is_stack_instruction() {
         return false;
     }
@@ -632,6 +640,7 @@ pub fn demote(block: &mut [Guest], index: usize, mode: Mode, merge: bool) {
     guest.all_reads = 0;
     guest.vector = false;
     guest.x87 = false;
+    guest.raises = false;
     plan(block, mode, merge);
 }
 

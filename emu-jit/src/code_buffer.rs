@@ -4,6 +4,7 @@
 //! shared anonymous memory, which `perf` looks for in the map that a process writes of its code.
 
 use std::io;
+use std::ops::Range;
 use std::ptr::null_mut;
 
 use rustix::mm::{
@@ -53,6 +54,11 @@ impl CodeBuffer {
     /// Address at which the next code will run.
     pub fn next(&self) -> usize {
         self.executable + self.used
+    }
+
+    /// Addresses at which code can lie.
+    pub fn range(&self) -> Range<usize> {
+        self.executable..self.executable + self.size
     }
 
     /// Is there room for `size` more bytes?

@@ -7,7 +7,8 @@
 //!
 //! * [`analysis`], [`effects`], [`x87`], [`groups`] and [`loops`] say what is known about guest code, [`emit`] makes
 //!   host code of it,
-//! * [`frame`], [`thunks`] and [`mod@enter`] are the way in and out, [`code_buffer`] the memory it lies in,
+//! * [`frame`], [`thunks`] and [`mod@enter`] are the way in and out, [`exceptions`] one that the host's kernel takes,
+//!   and [`code_buffer`] the memory it lies in,
 //! * [`units`] and [`jumps`] find it again, and this file decides what runs next.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -18,6 +19,7 @@ pub mod code_buffer;
 pub mod effects;
 pub mod emit;
 pub mod enter;
+pub mod exceptions;
 pub mod frame;
 pub mod functions;
 pub mod groups;
@@ -44,6 +46,7 @@ use analysis::{Guest, Request};
 use code_buffer::CodeBuffer;
 use emit::Plan;
 use enter::enter;
+use exceptions::Running;
 use frame::Exchange;
 use loops::Loop;
 use mode::Mode;
@@ -114,6 +117,7 @@ impl Translator {
     /// # Errors
     /// When the host refuses memory that can be executed.
     pub fn with_room(hot: u8, most: usize, size: usize) -> io::Result<Self> {
+        exceptions::install();
         let mut code = CodeBuffer::new(size.max(LEAST_CODE))?;
         let thunks = thunks::emit(&mut code, enter::callees(), is_x86_feature_detected!("avx"));
         Ok(Self {
@@ -484,6 +488,7 @@ impl Engine for Translator {
 
     fn run(&mut self, cpu: &mut Cpu, until: u64) -> Exit {
         self.cold.begin(cpu);
+        let _running = Running::new(self.code.range());
         while self.cpus.len() <= cpu.number {
             self.cpus.push(Exchange::new(self.thunks.no_target));
         }

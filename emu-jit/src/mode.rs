@@ -1,6 +1,6 @@
 //! The mode word: what translated code depends on beside its bytes.
 
-use emu_core::cpu::control::{CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE};
+use emu_core::cpu::control::{CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE};
 use emu_core::cpu::fpu::{STATUS_ES, XCR0_AVX, XCR0_SSE};
 use emu_core::cpu::{CS, Cpu};
 
@@ -16,6 +16,8 @@ const SSE: u16 = 1 << 5;
 const AVX: u16 = 1 << 6;
 const X87: u16 = 1 << 7;
 const USER: u16 = 1 << 8;
+const VECTORS_RAISE: u16 = 1 << 9;
+const X87_RAISES: u16 = 1 << 10;
 /// Mask bits of all exceptions in MXCSR.
 const ALL_MASKED: u32 = 0x1f80;
 /// The same in the x87 control word.
@@ -40,17 +42,18 @@ impl Mode {
             word |= USER;
         }
         let available = cpu.cr0 & (CR0_EM | CR0_TS) == 0;
-        let x87_masked = cpu.fpu.control & X87_MASKED == X87_MASKED && cpu.fpu.status & STATUS_ES == 0;
-        if available && x87_masked {
-            word |= X87;
+        if available {
+            word |= x87(cpu);
         }
-        let on = available && cpu.fpu.mxcsr & ALL_MASKED == ALL_MASKED;
-        if on && cpu.cr4 & CR4_OSFXSR != 0 {
+        if available && cpu.cr4 & CR4_OSFXSR != 0 {
             word |= SSE;
         }
         let needed = XCR0_SSE | XCR0_AVX;
-        if on && !cpu.paragraphs() && cpu.cr4 & CR4_OSXSAVE != 0 && cpu.fpu.xcr0 & needed == needed {
+        if available && !cpu.paragraphs() && cpu.cr4 & CR4_OSXSAVE != 0 && cpu.fpu.xcr0 & needed == needed {
             word |= AVX;
+        }
+        if word & (SSE | AVX) != 0 && cpu.fpu.mxcsr & ALL_MASKED != ALL_MASKED {
+            word |= VECTORS_RAISE;
         }
         Self(word)
     }
@@ -79,7 +82,7 @@ impl Mode {
         self.0 & WIDE_STACK != 0
     }
 
-    /// SSE instructions may run, with all exceptions masked.
+    /// SSE instructions may run.
     pub fn sse(self) -> bool {
         self.0 & SSE != 0
     }
@@ -89,9 +92,19 @@ impl Mode {
         self.0 & AVX != 0
     }
 
-    /// x87 and MMX instructions may run, with all exceptions masked and none pending.
+    /// An exception of theirs is not masked.
+    pub fn vectors_raise(self) -> bool {
+        self.0 & VECTORS_RAISE != 0
+    }
+
+    /// x87 and MMX instructions may run.
     pub fn x87(self) -> bool {
         self.0 & X87 != 0
+    }
+
+    /// An exception of theirs is not masked, and one may be pending.
+    pub fn x87_raises(self) -> bool {
+        self.0 & X87_RAISES != 0
     }
 
     /// User mode.
@@ -102,5 +115,19 @@ impl Mode {
     /// The word.
     pub fn word(self) -> u16 {
         self.0
+    }
+}
+
+/// Whether the host's x87 unit can have the guest's state, and whether it may raise exceptions then. Errors that are
+/// told by FERR# instead of #MF (CR0.NE clear) are the interpreter's.
+fn x87(cpu: &Cpu) -> u16 {
+    let flagged = cpu.fpu.status & !cpu.fpu.control & X87_MASKED != 0;
+    if flagged != (cpu.fpu.status & STATUS_ES != 0) {
+        return 0;
+    }
+    match cpu.fpu.control & X87_MASKED == X87_MASKED {
+        true => X87,
+        false if cpu.cr0 & CR0_NE != 0 => X87 | X87_RAISES,
+        false => 0,
     }
 }

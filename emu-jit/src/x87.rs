@@ -2,8 +2,8 @@
 //!
 //! The guest's registers, control word and status word are in the host's unit while its code runs, so results, flags,
 //! tags and condition codes are silicon's. What silicon does in different ways (remainders, scaling, decimal numbers)
-//! is left to the interpreter, and transcendental functions to [`crate::functions`]. So is everything while the
-//! control word leaves an exception unmasked.
+//! is left to the interpreter, and transcendental functions to [`crate::functions`]. Exceptions that the control word
+//! leaves unmasked come by [`crate::exceptions`].
 
 use iced_x86::{CpuidFeature as F, Instruction, Mnemonic as M, OpKind};
 
@@ -30,7 +30,7 @@ pub fn touches(insn: &Instruction) -> bool {
         || matches!(insn.mnemonic(), M::Wait | M::Cvtpi2ps | M::Cvtpi2pd)
 }
 
-/// Can the host's unit run it, with all exceptions masked?
+/// Can the host's unit run it?
 pub fn native(insn: &Instruction) -> bool {
     if !is_x87(insn) {
         return insn.mnemonic() != M::Maskmovq;
@@ -110,6 +110,24 @@ pub fn native(insn: &Instruction) -> bool {
 /// Does it set FIP and FOP, and FDP when it has a memory operand? Control instructions do not.
 pub fn notes(insn: &Instruction) -> bool {
     is_x87(insn) && !matches!(insn.mnemonic(), M::Fldcw | M::Fnstcw | M::Fnstsw | M::Fnclex)
+}
+
+/// Does it compare? With the invalid-operation exception unmasked AMD's processors say "unordered", where Intel's manual
+/// has the condition codes stay.
+pub fn compares(insn: &Instruction) -> bool {
+    clears_c1(insn)
+        || matches!(
+            insn.mnemonic(),
+            M::Fcom
+                | M::Fcomp
+                | M::Fcompp
+                | M::Fucom
+                | M::Fucomp
+                | M::Fucompp
+                | M::Ficom
+                | M::Ficomp
+                | M::Ftst
+        )
 }
 
 /// FCOMI and its kind, which clear C1 by Intel's manual and not on AMD's processors.

@@ -5,6 +5,7 @@
 mod machine;
 
 use emu_core::cpu::RIP;
+use emu_core::cpu::fpu::MXCSR_RESET;
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_diff::fuzz::places::{CODE, DATA, PAGE};
@@ -30,6 +31,8 @@ fn check(engine: Box<dyn Engine>, vector: &Vector) -> Option<String> {
         regs: vector.before,
         vectors: [[0; 4]; 16],
         flags: vector.flags_before,
+        mxcsr: MXCSR_RESET,
+        control: 0x37f,
         restarts: false,
         user: false,
     };

@@ -141,6 +141,8 @@ struct Emitter<'a> {
     /// Where they are then.
     start: Source,
     x87: bool,
+    /// Where the instruction at hand goes when it raises an exception.
+    raises: Option<DynamicLabel>,
     /// Places in code that got a slot for their page.
     places: usize,
     /// Where the access at hand comes back to from a look for its page.
@@ -260,6 +262,7 @@ fn emit_with(
         stored,
         start: Source::Frame,
         x87: block.iter().any(|guest| guest.x87),
+        raises: None,
         places: plan.places,
         back: labels.fail,
         kept: None,
@@ -457,6 +460,13 @@ impl<'a> Emitter<'a> {
         self.cold.push(Cold::CallOut { from, back, index: self.index, state: self.state, window: None });
         self.outs[0] += 1;
         (from, back)
+    }
+
+    /// Tells [`crate::exceptions`] where the host's instruction that follows goes when it raises one.
+    fn mark(&mut self) {
+        if let Some(from) = self.raises.take() {
+            dynasm!(self.asm; .arch x64; nop DWORD [=>from]);
+        }
     }
 
     /// Where the instruction at hand goes when the check for its group fails.

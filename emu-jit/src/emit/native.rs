@@ -56,6 +56,8 @@ impl Emitter<'_> {
             }
             None => None,
         };
+        let raises = guest.raises.then(|| self.way_out());
+        self.raises = raises.map(|(from, _)| from);
         let seen = guest.effect == Effect::Varies && guest.live != 0;
         let back = match guest.effect {
             Effect::Kept => self.divide(guest, &insn, way)?,
@@ -69,7 +71,7 @@ impl Emitter<'_> {
             self.run(guest, &insn)?;
             self.note(guest, data);
         }
-        if let Some(back) = back {
+        for back in back.into_iter().chain(raises.map(|(_, back)| back)) {
             dynasm!(self.asm; .arch x64; =>back);
         }
         Ok(())
@@ -166,6 +168,7 @@ impl Emitter<'_> {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));
             self.keeping(|emitter| dynasm!(emitter.asm; .arch x64; mov Rq(scratch), [BYTE rsp + slot as i8]));
         }
+        self.mark();
         self.encode(&insn)?;
         for loan in lent.iter().flatten().filter(|loan| loan.written) {
             let (scratch, slot) = (loan.scratch, Self::high(loan.guest));

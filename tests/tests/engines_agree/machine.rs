@@ -43,6 +43,10 @@ pub struct Start {
     pub regs: [u64; 16],
     pub vectors: [[u64; 4]; 16],
     pub flags: u64,
+    /// MXCSR.
+    pub mxcsr: u32,
+    /// Control word of the x87 unit.
+    pub control: u16,
     /// After a fault the program begins again; otherwise it goes on with the next slot.
     pub restarts: bool,
     /// In user mode.
@@ -148,6 +152,7 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     }
     cpu.fpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     cpu.fpu.init();
+    (cpu.fpu.mxcsr, cpu.fpu.control) = (start.mxcsr, start.control);
     cpu.gdtr.base = GDT;
     cpu.gdtr.limit = 55;
     cpu.idtr.base = IDT;

@@ -3,10 +3,11 @@
 //!
 //! `EMU_PROGRAMS` sets how many programs run (each in 64-bit and in 32-bit code), `EMU_SEED` where they start.
 
+mod exceptions;
 mod loops;
 mod machine;
 
-use emu_core::cpu::fpu::Fpu;
+use emu_core::cpu::fpu::{Fpu, MXCSR_RESET};
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::Stop;
@@ -38,6 +39,12 @@ fn compare(program: &Program, seed: u64) -> Option<String> {
 fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed: u64) -> Option<String> {
     let mut random = Random::new(seed);
     let vectors = std::array::from_fn(|_| std::array::from_fn(|_| cases::number(&mut random)));
+    // Some have exceptions unmasked, and other modes of rounding.
+    let odd = random.below(3) == 0;
+    let (mxcsr, control) = match random.word() {
+        word if odd => ((word & 0xffff) as u32, 0x40 | (word >> 16 & 0x0f3f) as u16),
+        _ => (MXCSR_RESET, 0x37f),
+    };
     let start = Start {
         bits,
         code,
@@ -45,6 +52,8 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed
         regs: program::registers(bits, &mut random),
         vectors,
         flags: 2 | random.word() & 0x8d5,
+        mxcsr,
+        control,
         restarts,
         user: random.below(2) == 0,
     };
@@ -211,6 +220,8 @@ fn repeated_strings_do_not_depend_on_where_slices_end() {
             regs: program::registers(bits, &mut random),
             vectors: [[0; 4]; 16],
             flags: 2,
+            mxcsr: MXCSR_RESET,
+            control: 0x37f,
             restarts: false,
             user: n % 4 < 2,
         };
@@ -254,6 +265,8 @@ fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
         regs,
         vectors: [[0; 4]; 16],
         flags: 2,
+        mxcsr: MXCSR_RESET,
+        control: 0x37f,
         restarts: false,
         user: false,
     };
