@@ -5,6 +5,7 @@
 //! many processors. The short ones run always, the others by name: `cargo test --release -p emu-tests --test guests --
 //! --ignored`.
 
+mod ata_errors;
 mod debian;
 mod floppy;
 mod kvm;
