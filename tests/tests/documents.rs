@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 11] = [
     "ARCHITECTURE.md",
     "README.md",
     "CONTRIBUTING.md",
     "docs/conformance.md",
     "docs/debugging.md",
+    "docs/differential.md",
+    "docs/differential-reference.md",
     "docs/manuals.md",
     "docs/pc.md",
     "guest/README.md",
@@ -24,6 +26,7 @@ fn paths(text: &str) -> impl Iterator<Item = &str> {
             "emu-devices",
             "emu-jit",
             "emu-cli",
+            "emu-diff",
             "guest",
             "roms",
             "tests",

@@ -177,6 +177,8 @@ pub fn fits(insn: &Instruction, factory: &mut InstructionInfoFactory) -> bool {
 pub struct Program {
     /// 32 or 64.
     pub bits: u32,
+    /// Address of the code.
+    pub origin: u64,
     /// One instruction each.
     pub slots: Vec<Vec<u8>>,
 }
@@ -186,12 +188,17 @@ const NOP: u8 = 0x90;
 impl Program {
     /// Draws one.
     pub fn draw(bits: u32, length: usize, codes: &[Code], random: &mut Random) -> Self {
+        Self::draw_at(CODE, bits, length, codes, random)
+    }
+
+    /// The same with the code at this address.
+    pub fn draw_at(origin: u64, bits: u32, length: usize, codes: &[Code], random: &mut Random) -> Self {
         let mut factory = InstructionInfoFactory::new();
         let mut slots = Vec::new();
         while slots.len() < length {
             let at = slots.len();
             if random.below(6) == 0 && at + 1 < length {
-                slots.push(special(bits, at, length, random));
+                slots.push(special(bits, origin, at, length, random));
                 continue;
             }
             let code = codes[random.below(codes.len() as u64) as usize];
@@ -203,7 +210,7 @@ impl Program {
                 let mut decoder = iced_x86::Decoder::with_ip(bits, &bytes, START, 0);
                 decoder.decode_out(&mut insn);
                 let offsets = decoder.get_constant_offsets(&insn);
-                let here = CODE + ((at + 1) * SLOT) as u64;
+                let here = origin + ((at + 1) * SLOT) as u64;
                 let to = DATA + random.below(PAGE as u64 - 64);
                 let distance = to.wrapping_sub(here + bytes.len() as u64) as u32;
                 let field = offsets.displacement_offset();
@@ -214,7 +221,7 @@ impl Program {
                 slots.push(bytes);
             }
         }
-        Self { bits, slots }
+        Self { bits, origin, slots }
     }
 
     /// One that is mostly x87 and MMX instructions, of `codes`.
@@ -235,7 +242,7 @@ impl Program {
             1 => vec![0xfd], // std
             _ => string(bits, random),
         };
-        Self { bits, slots: (0..length).map(|_| slot(random)).collect() }
+        Self { bits, origin: CODE, slots: (0..length).map(|_| slot(random)).collect() }
     }
 
     /// The code: a counter, the slots, and back.
@@ -260,7 +267,7 @@ impl Program {
 }
 
 /// Jumps forward, counters in memory, and changes to the program itself.
-fn special(bits: u32, at: usize, length: usize, random: &mut Random) -> Vec<u8> {
+fn special(bits: u32, origin: u64, at: usize, length: usize, random: &mut Random) -> Vec<u8> {
     let slots = random.below((length - at).min(4) as u64) as usize;
     match random.below(15) {
         12..=14 => string(bits, random),
@@ -282,7 +289,7 @@ fn special(bits: u32, at: usize, length: usize, random: &mut Random) -> Vec<u8> 
         }
         _ => {
             // MOV BYTE [the slot after next], PUSH/POP-free one-byte instruction.
-            let to = (CODE as usize + (at + 1 + 1 + slots) * SLOT + 12) as u32;
+            let to = (origin as usize + (at + 1 + 1 + slots) * SLOT + 12) as u32;
             let insn = [0x90u8, 0xf8, 0xf9, 0xf5, 0x99, 0x98][random.below(6) as usize];
             let mut bytes = vec![0xc6, 0x04, 0x25];
             if bits == 32 {

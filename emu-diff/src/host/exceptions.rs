@@ -88,7 +88,8 @@ pub fn is_subject(code: Code, bits: u32) -> bool {
         && !is_left_out(code)
 }
 
-fn is_left_out(code: Code) -> bool {
+/// Is it left out for a reason that holds for vector instructions too?
+pub(super) fn is_left_out(code: Code) -> bool {
     let info = code.op_code();
     match code.mnemonic() {
         // They change segment registers, which belong to the C library and the kernel.

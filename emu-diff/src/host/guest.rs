@@ -184,7 +184,8 @@ fn write_tables(mem: &mut Memory) {
     write(TSS + 4, SYSTEM + STACK);
 }
 
-fn segment(selector: u16, rights: u16) -> Segment {
+/// A flat segment.
+pub(super) fn segment(selector: u16, rights: u16) -> Segment {
     let mut segment =
         Segment { base: 0, limit: 0xffff_ffff, rights: Rights(rights), ..Segment::real(selector) };
     segment.base = 0;

@@ -6,10 +6,14 @@
 //! * [`exceptions`] says which forms are left out, and where AMD and Intel differ: there Intel's manual and silicon
 //!   decide,
 //! * [`undefined`] and [`vendors`] say what undefined flags are,
-//! * [`shrink`] makes a failure small.
+//! * [`shrink`] makes a failure small,
+//! * [`programs`] does the same with whole programs.
 
 pub mod exceptions;
 pub mod guest;
+#[allow(unsafe_code)] // It maps pages and installs handlers for the two that run instructions.
+mod process;
+pub mod programs;
 pub mod shrink;
 #[allow(unsafe_code)] // Instructions run on the host's processor; ARCHITECTURE.md names it.
 pub mod silicon;

@@ -8,11 +8,11 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use iced_x86::FlowControl;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+use rustix::mm::MprotectFlags;
 
+use super::process::{self, IN_CONTEXT, map, protect};
 use crate::fuzz::cases::{Encoding, is_breakpoint};
 use crate::fuzz::places::{CODE, DATA, PAGE, Registers, START, TRAMPOLINE};
 
@@ -69,28 +69,6 @@ static CAUGHT: Shared = Shared(UnsafeCell::new(Caught {
     outcome: Outcome { after: Registers { regs: [0; 16], flags: 0 }, rip: 0, fault: None, cr2: 0 },
 }));
 
-/// Where the kernel keeps each general register in encoding order.
-const IN_CONTEXT: [i32; 16] = [
-    libc::REG_RAX,
-    libc::REG_RCX,
-    libc::REG_RDX,
-    libc::REG_RBX,
-    libc::REG_RSP,
-    libc::REG_RBP,
-    libc::REG_RSI,
-    libc::REG_RDI,
-    libc::REG_R8,
-    libc::REG_R9,
-    libc::REG_R10,
-    libc::REG_R11,
-    libc::REG_R12,
-    libc::REG_R13,
-    libc::REG_R14,
-    libc::REG_R15,
-];
-
-const SIGNALS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
-
 extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a valid context; `CAUGHT` belongs to the thread that raised the signal.
     let (registers, caught) =
@@ -120,28 +98,6 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut c_void
     registers[libc::REG_CSGSFS as usize] = i64::from(CODE64) | i64::from(USER_DATA) << 48;
 }
 
-fn map(address: u64) -> Result<*mut u8, String> {
-    // SAFETY: FIXED_NOREPLACE takes free addresses only.
-    let page = unsafe {
-        mmap_anonymous(
-            ptr::without_provenance_mut(address as usize),
-            PAGE,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
-        )
-    }
-    .map_err(|error| format!("the page at {address:#x} of this process: {error}"))?;
-    if page as u64 != address {
-        return Err(format!("this kernel does not map a page at {address:#x} on demand"));
-    }
-    Ok(page.cast())
-}
-
-fn protect(page: *mut u8, flags: MprotectFlags) {
-    // SAFETY: the page is one of ours, and nothing refers to it across this call.
-    unsafe { mprotect(page.cast(), PAGE, flags) }.expect("rights of our own page");
-}
-
 /// The host's processor, ready for instructions. Only one may be made in a process.
 pub struct Host {
     code: *mut u8,
@@ -151,31 +107,17 @@ pub struct Host {
     next: u64,
 }
 
-static MADE: AtomicBool = AtomicBool::new(false);
-
 impl Host {
     /// Takes some pages in the low 4 GiB, and the signals that exceptions cause.
     ///
     /// # Errors
     /// When those addresses are taken, or the process has such a host already.
     pub fn new() -> Result<Self, String> {
-        if MADE.swap(true, Ordering::AcqRel) {
-            return Err("only one at a time can run instructions on the host".into());
-        }
+        process::claim()?;
         let (code, data, trampoline, state) = (map(CODE)?, map(DATA)?, map(TRAMPOLINE)?, map(STATE)?);
         let (bytes, leave, stub) = trampoline_code();
-        let stack = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
-        let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: 1 << 16 };
-        // SAFETY: the stack is leaked, the stub goes on in a handler with the signature that SA_SIGINFO asks for.
-        unsafe {
-            assert_eq!(libc::sigaltstack(&stack, ptr::null_mut()), 0);
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = TRAMPOLINE as usize + stub;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            for signal in SIGNALS {
-                assert_eq!(libc::sigaction(signal, &action, ptr::null_mut()), 0);
-            }
-        }
+        // SAFETY: the stub goes on in a handler with the signature that SA_SIGINFO asks for.
+        unsafe { process::install(TRAMPOLINE as usize + stub) };
         // SAFETY: one page of our own, larger than the code.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), trampoline, bytes.len()) };
         protect(trampoline, MprotectFlags::READ | MprotectFlags::EXEC);
@@ -286,10 +228,7 @@ fn trampoline_code() -> (Vec<u8>, usize, usize) {
     // pop r15 to r12, rbp, rbx; ret
     code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
     let stub = code.len();
-    // pushfq; and dword [rsp], ~AC; popfq; mov rax, handler; jmp rax
-    code.extend([0x9c, 0x81, 0x24, 0x24, 0xff, 0xff, 0xfb, 0xff, 0x9d, 0x48, 0xb8]);
-    code.extend((handler as *const () as u64).to_le_bytes());
-    code.extend([0xff, 0xe0]);
+    code.extend(process::stub(handler));
     code.resize((EXIT - TRAMPOLINE) as usize, INT3);
     code.extend(low(TRAMPOLINE + exit as u64));
     code.extend(u32::from(CODE64).to_le_bytes());

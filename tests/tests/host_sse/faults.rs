@@ -83,6 +83,35 @@ fn a_vector_may_cross_pages() {
     assert_eq!(cpu.xmm(0), cpu.xmm(1));
 }
 
+/// As a random program found on silicon: ST(0) is empty, which stops the store when IE is not masked.
+#[test]
+fn a_store_that_an_unmasked_exception_stops_still_needs_its_memory() {
+    // FST and FSTP m32 and m64, FIST and FISTP m16 to m64, FISTTP, FBSTP and FSTP m80
+    let stores: [&[u8]; 11] = [
+        &[0xd9, 0x10],
+        &[0xd9, 0x18],
+        &[0xdd, 0x10],
+        &[0xdd, 0x18],
+        &[0xdf, 0x10],
+        &[0xdb, 0x18],
+        &[0xdf, 0x38],
+        &[0xdf, 0x08],
+        &[0xdd, 0x08],
+        &[0xdf, 0x30],
+        &[0xdb, 0x38],
+    ];
+    for bytes in stores {
+        let mut cpu = processor();
+        cpu.fpu.control &= !1;
+        cpu.regs[RAX] = 1 << 63;
+        assert_eq!(run(&mut cpu, bytes), Err(Fault::GP0), "{bytes:02x?}");
+        assert_eq!(cpu.fpu.status, 0, "{bytes:02x?}");
+        cpu.regs[RAX] = ADDRESS;
+        assert_eq!(run(&mut cpu, bytes), Ok(()), "{bytes:02x?}");
+        assert_eq!(cpu.fpu.status, 0x80c1, "{bytes:02x?}");
+    }
+}
+
 #[test]
 fn reserved_bits_of_mxcsr_are_refused() {
     let mut cpu = processor();

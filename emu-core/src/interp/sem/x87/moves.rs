@@ -179,9 +179,12 @@ fn store<W: Width, const POP: bool>(
     };
     let env = cpu.x87_env();
     let stores = !env.traps(out.flags & !(Flags::PRECISION | Flags::DENORMAL));
+    let address = op.address(cpu);
     if stores {
-        let address = op.address(cpu);
         cpu.write(op.segment(), address, out.value)?;
+    } else {
+        // Silicon: faults of the memory operand come before the exception that stops the store.
+        cpu.probe_write(op.segment(), address, W::BYTES)?;
     }
     cpu.note_x87_memory(op);
     if empty {
@@ -234,9 +237,11 @@ fn store_ten(
     };
     let env = cpu.x87_env();
     let stores = !env.traps(out.flags & Flags::INVALID);
+    let address = op.address(cpu);
     if stores {
-        let address = op.address(cpu);
         write_ten(cpu, op.segment(), address, out.value)?;
+    } else {
+        cpu.probe_write(op.segment(), address, 10)?;
     }
     cpu.note_x87_memory(op);
     if empty {
