@@ -100,6 +100,9 @@ impl LinuxKernel {
     ) -> Result<Self, KernelError> {
         let mut setup = image.head(SETUP_MAX);
         let header = Header::read(&setup, image.len())?;
+        if header.setup_size > usize::from(HEAP_END) {
+            return Err(KernelError::Setup(header.setup_size, usize::from(HEAP_END)));
+        }
         setup.truncate(header.setup_size);
         let most = header.command_line_max.min(0xffff) as usize;
         if command_line.len() > most {
@@ -348,6 +351,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// More would run into the heap and the stack, and then into the command line.
+    #[test]
+    fn setup_code_beyond_its_segment_is_refused() {
+        let with_sectors = |sectors: u8| {
+            let mut image = image();
+            image.resize(0x3_0000, 0);
+            image[0x1f1] = sectors;
+            place(image, 0, 64 * MIB).map(|placed| placed.setup.bytes.len())
+        };
+        assert_eq!(with_sectors(126), Ok(0xfe00));
+        assert_eq!(with_sectors(127), Err(KernelError::Setup(0x1_0000, 0xfe00)));
+        assert_eq!(with_sectors(0xff), Err(KernelError::Setup(0x2_0000, 0xfe00)));
     }
 
     #[test]

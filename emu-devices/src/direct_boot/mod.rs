@@ -127,6 +127,8 @@ pub enum KernelError {
         /// Bytes that the header speaks of.
         expected: u64,
     },
+    /// A bzImage whose boot sector and setup code have so many bytes, where at most so many fit in their segment.
+    Setup(usize, usize),
     /// An executable for another machine, by ELF's number for it.
     Machine(u16),
     /// An executable with a table of program headers that is none.
@@ -170,6 +172,9 @@ impl fmt::Display for KernelError {
             Self::No64BitEntry => write!(f, "this kernel has no 64-bit entry"),
             Self::Truncated { found, expected } => {
                 write!(f, "a truncated kernel: {found} bytes, its header says {expected}")
+            }
+            Self::Setup(size, most) => {
+                write!(f, "a kernel with {size} bytes of setup code; at most {most} fit in their segment")
             }
             Self::Machine(machine) => {
                 write!(f, "an ELF file for another machine (number {machine}); expected 80386 or x86-64")
