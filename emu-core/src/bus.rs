@@ -100,6 +100,12 @@ pub trait Bus: Any {
         let _ = (at, address);
         u64::MAX >> (64 - 8 * u32::from(size))
     }
+    /// The same for processor `cpu` where reading changes nothing and what is read does not depend on time, so that
+    /// nothing has to be looked at again. `None` where that is not so.
+    fn mmio_read_still(&self, cpu: usize, address: u64, size: u8) -> Option<u64> {
+        let _ = (cpu, address, size);
+        None
+    }
     /// Writes the low `size` bytes (1, 2, 4 or 8) of `value` to a physical address that is mapped as MMIO.
     fn mmio_write(&mut self, at: &mut Access<'_>, address: u64, size: u8, value: u64) {
         let _ = (at, address, size, value);
@@ -128,6 +134,11 @@ pub trait Bus: Any {
     fn take_signals(&mut self, cpu: usize) -> Signals {
         let _ = cpu;
         Signals::default()
+    }
+    /// Would [`take_signals`](Bus::take_signals) find anything for processor `cpu`?
+    fn has_signals(&self, cpu: usize) -> bool {
+        let _ = cpu;
+        false
     }
     /// Takes what the board wants from the driver, if anything.
     fn take_request(&mut self) -> Option<Request> {

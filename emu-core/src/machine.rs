@@ -122,10 +122,13 @@ impl Machine {
         let (mut skips, mut count) = (0, self.instructions());
         // Processors in a row that had nothing to do.
         let mut asleep = 0;
+        self.cpu_mut().system_mut().sleepers.wake();
         loop {
             let before = self.turns.cpu().retired;
             let limit = self.turns.limit(until);
-            match self.engine.run(self.turns.cpu_mut(), limit) {
+            let exit = self.engine.run(self.turns.cpu_mut(), limit);
+            self.turns.cpu_mut().note_sleep(exit == Exit::Halted);
+            match exit {
                 exit @ (Exit::Limit | Exit::Paused) => {
                     asleep = 0;
                     if exit == Exit::Paused || self.turns.over() {

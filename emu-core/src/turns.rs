@@ -2,7 +2,7 @@
 //!
 //! One processor runs at a time, and guest time passes with every instruction that any of them retires. A turn ends
 //! after [`TURN`] instructions; at HLT, MWAIT and while waiting for a start-up IPI, where there is nothing to do; and
-//! after PAUSE, since what a spinning processor waits for is up to another one. So who runs when follows from what
+//! after PAUSE, since what a spinning processor waits for is up to another one, unless all of them sleep. So who runs when follows from what
 //! the guest does and from nothing else: the length of the driver's slices does not show, nor does the engine.
 //!
 //! Time never goes back on the way from one processor to the next, so their time-stamp counters agree, and to the
@@ -69,12 +69,16 @@ impl Turns {
 
     /// How far the current processor may run, in its own count, when all together may get to `until`.
     pub fn limit(&self, until: u64) -> u64 {
-        until.saturating_sub(self.others).min(self.end)
+        until.saturating_sub(self.others).min(self.end())
     }
 
     /// True when the current processor's turn is used up.
     pub fn over(&self) -> bool {
-        self.cpu().retired >= self.end
+        self.cpu().retired >= self.end()
+    }
+
+    fn end(&self) -> u64 {
+        self.end.max(self.cpu().turn_began + TURN)
     }
 
     /// The next one's turn begins.

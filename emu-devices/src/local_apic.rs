@@ -176,6 +176,11 @@ impl LocalApic {
         std::mem::take(&mut self.signals)
     }
 
+    /// Are there any?
+    pub fn has_signals(&self) -> bool {
+        self.signals != Signals::default()
+    }
+
     /// Takes the IPI that software has written.
     pub fn take_message(&mut self) -> Option<ApicMessage> {
         self.message.take()

@@ -412,6 +412,10 @@ impl Cpu {
             };
         }
         if page.is_mmio() {
+            let system = self.system();
+            if let Some(value) = system.bus.mmio_read_still(self.number, physical, size as u8) {
+                return value;
+            }
             return self.with_bus(|bus, at| bus.mmio_read(at, physical, size as u8));
         }
         u64::MAX >> (64 - 8 * size)

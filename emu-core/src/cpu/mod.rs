@@ -21,6 +21,7 @@ pub mod performance;
 pub mod reset;
 pub mod segment;
 pub mod segment_register;
+pub mod sleepers;
 pub mod smm;
 pub mod speculation;
 pub mod stack;
@@ -97,6 +98,8 @@ pub struct System {
     pub bus: Box<dyn Bus>,
     /// Guest time.
     pub clock: Clock,
+    /// Which processors have nothing to do.
+    pub sleepers: sleepers::Sleepers,
     /// Who looks on.
     pub observer: Option<Box<dyn Observer>>,
     /// The hooks that are set, for every processor.
@@ -106,7 +109,8 @@ pub struct System {
 impl System {
     /// A system that nobody observes, at time 0.
     pub fn new(mem: Memory, bus: Box<dyn Bus>) -> Self {
-        Self { mem, bus, clock: Clock::default(), observer: None, hooks: Hooks::NONE }
+        let sleepers = sleepers::Sleepers::default();
+        Self { mem, bus, clock: Clock::default(), sleepers, observer: None, hooks: Hooks::NONE }
     }
 }
 
@@ -249,6 +253,8 @@ pub struct Cpu {
     pub halted: bool,
     /// After INIT: waiting for a start-up IPI.
     pub wait_for_sipi: bool,
+    /// Retired count at which its turn began anew, as PAUSE would have given it to processors that sleep.
+    pub turn_began: u64,
     /// Retired count at which maskable interrupts are held off by STI or a load of SS.
     pub inhibit_at: u64,
     /// As `inhibit_at`, for debug traps (a load of SS).

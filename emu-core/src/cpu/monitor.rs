@@ -5,9 +5,9 @@
 //! it at once.
 
 use super::model::Feature;
-use super::{Cpu, Fallible, eflags};
+use super::{Cpu, Fallible, System, eflags};
 use crate::bus::Tick;
-use crate::mem::PAGE_SIZE;
+use crate::mem::{Memory, PAGE_SIZE};
 use crate::mmu::Want;
 
 /// Bytes that MONITOR watches.
@@ -36,6 +36,29 @@ impl Monitor {
     pub(super) fn waits(&self) -> bool {
         self.until.is_some()
     }
+
+    /// Has something ended the wait of processor `number`?
+    pub(super) fn has_ended(&self, number: usize, system: &System, now: Tick) -> bool {
+        let Some(until) = self.until else { return false };
+        self.masked && system.bus.intr(number) || now >= until || self.line_changed(&system.mem)
+    }
+
+    fn line_changed(&self, mem: &Memory) -> bool {
+        self.line.is_none_or(|(physical, before)| line_at(mem, physical) != before)
+    }
+}
+
+fn line_at(mem: &Memory, physical: u64) -> [u64; LINE / 8] {
+    let mut bytes = [0; LINE];
+    let address = mem.gate_a20(physical);
+    if let Some(frame) = mem.page(address).read_frame() {
+        mem.ram().read_slice(mem.host_of(frame) + (address % PAGE_SIZE) as usize, &mut bytes);
+    }
+    let mut words = [0; LINE / 8];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 bytes"));
+    }
+    words
 }
 
 impl Cpu {
@@ -44,39 +67,20 @@ impl Cpu {
         self.model.has(Feature::Monitor) && self.msrs.misc_enable & MISC_ENABLE_MONITOR != 0
     }
 
-    fn line_at(&mut self, physical: u64) -> [u64; LINE / 8] {
-        let mem = &self.system().mem;
-        let mut bytes = [0; LINE];
-        let address = mem.gate_a20(physical);
-        if let Some(frame) = mem.page(address).read_frame() {
-            mem.ram().read_slice(mem.host_of(frame) + (address % PAGE_SIZE) as usize, &mut bytes);
-        }
-        let mut words = [0; LINE / 8];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 bytes"));
-        }
-        words
-    }
-
     /// MONITOR, after its checks.
     ///
     /// # Errors
     /// #PF.
     pub fn arm_monitor(&mut self, linear: u64) -> Fallible {
         let physical = self.translate(linear, Want::Read)? & !(LINE as u64 - 1);
-        let now = self.line_at(physical);
+        let now = line_at(&self.system().mem, physical);
         self.monitor.line = Some((physical, now));
         Ok(())
     }
 
-    fn line_changed(&mut self) -> bool {
-        let Some((physical, before)) = self.monitor.line else { return true };
-        self.line_at(physical) != before
-    }
-
     /// MWAIT, after its checks: halts, unless nothing is armed or the line has changed already.
     pub fn wait(&mut self, masked: bool) {
-        if self.line_changed() {
+        if self.monitor.line_changed(&self.system().mem) {
             self.monitor = Monitor::default();
             return;
         }
@@ -100,9 +104,7 @@ impl Cpu {
     /// Ends a wait of MWAIT when something ended it.
     #[cold]
     pub(crate) fn check_monitor(&mut self) {
-        let Some(until) = self.monitor.until else { return };
-        let interrupt = self.monitor.masked && self.system().bus.intr(self.number);
-        if interrupt || self.now() >= until || self.line_changed() {
+        if self.monitor.has_ended(self.number, self.system(), self.now()) {
             self.halted = false;
             self.monitor = Monitor::default();
         }

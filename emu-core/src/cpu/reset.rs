@@ -60,6 +60,7 @@ impl Cpu {
             fault_address: 0,
             halted: false,
             wait_for_sipi: number != 0,
+            turn_began: 0,
             inhibit_at: u64::MAX,
             inhibit_traps_at: u64::MAX,
             nmi_blocked: false,

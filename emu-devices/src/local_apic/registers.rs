@@ -43,22 +43,32 @@ const BASE_ADDRESS: u64 = 0xff_ffff_f000;
 const X2APIC_MSR: u32 = 0x800;
 
 impl LocalApic {
-    /// A register by its offset, `None` where there is none.
-    fn read_register(&mut self, offset: u32, now: Tick) -> Option<u32> {
-        self.advance(now);
-        let word = (offset >> 4 & 7) as usize;
+    /// A register that only software changes, by its offset: time and interrupts do not. `None` for all others.
+    fn still_register(&self, offset: u32) -> Option<u32> {
         Some(match offset {
             ID if self.x2apic() => self.apic_id(),
             ID => u32::from(self.id) << 24,
             VERSION => VERSION_VALUE,
             TPR => u32::from(self.tpr),
-            APR if !self.x2apic() => 0,
-            PPR => u32::from(self.ppr()),
-            EOI if !self.x2apic() => 0,
             LDR if self.x2apic() => self.logical_id(),
             LDR => self.ldr,
             DFR if !self.x2apic() => self.dfr,
             SVR => self.svr,
+            _ => return None,
+        })
+    }
+
+    /// A register by its offset, `None` where there is none.
+    fn read_register(&mut self, offset: u32, now: Tick) -> Option<u32> {
+        self.advance(now);
+        if let still @ Some(_) = self.still_register(offset) {
+            return still;
+        }
+        let word = (offset >> 4 & 7) as usize;
+        Some(match offset {
+            APR if !self.x2apic() => 0,
+            PPR => u32::from(self.ppr()),
+            EOI if !self.x2apic() => 0,
             ISR..TMR => self.isr.0[word],
             TMR..IRR => self.tmr.0[word],
             IRR..ESR => self.irr.0[word],
@@ -159,6 +169,13 @@ impl LocalApic {
         };
         let shifted = if within < 4 { u64::from(value) >> (8 * within) } else { 0 };
         shifted & u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
+    }
+
+    /// Reads from the register page what only software changes: nothing has to be looked at before and after. `None`
+    /// for everything else.
+    pub fn read_still(&self, offset: u64, size: u8) -> Option<u64> {
+        let plain = self.enabled() && !self.x2apic() && offset & 0xf == 0 && size == 4;
+        plain.then(|| self.still_register(offset as u32)).flatten().map(u64::from)
     }
 
     /// Writes to the register page. Only aligned writes of 32 bits are defined; others are ignored.

@@ -225,6 +225,13 @@ impl Bus for Pc {
         }
     }
 
+    fn mmio_read_still(&self, cpu: usize, address: u64, size: u8) -> Option<u64> {
+        match self.window(cpu, address) {
+            Window::LocalApic(offset) => self.apics.get(cpu)?.read_still(offset, size),
+            _ => None,
+        }
+    }
+
     fn mmio_write(&mut self, at: &mut Access<'_>, address: u64, size: u8, value: u64) {
         match self.window(at.cpu, address) {
             Window::Vga(offset) => Mmio::write(&mut self.vga, offset, size, value, at.now),
@@ -283,6 +290,10 @@ impl Bus for Pc {
         // SMI# goes to the bootstrap processor alone, as on QEMU's board: SeaBIOS prepares only that one.
         signals.smi |= cpu == 0 && self.pci.pm.take_smi();
         signals
+    }
+
+    fn has_signals(&self, cpu: usize) -> bool {
+        self.apics.get(cpu).is_some_and(LocalApic::has_signals) || cpu == 0 && self.pci.pm.has_smi()
     }
 
     fn take_request(&mut self) -> Option<Request> {

@@ -269,6 +269,11 @@ impl Piix4Pm {
         std::mem::take(&mut self.smi)
     }
 
+    /// Is there one?
+    pub fn has_smi(&self) -> bool {
+        self.smi
+    }
+
     /// The real-time clock has interrupted (IRQ 8).
     pub fn note_clock_interrupt(&mut self) {
         self.status |= RTC;

@@ -87,6 +87,54 @@ fn pause_ends_a_turn() {
     assert!(spinning < 500, "{spinning} instructions of {}", 100 * TURN);
 }
 
+/// While all others sleep there is nobody to leave a turn to, and one that spins does not pay for looking. What they
+/// would do is the same: the driver's slices, between which they are asked, do not show.
+#[test]
+fn a_processor_that_pauses_keeps_its_turn_while_the_others_sleep() {
+    const PAUSES: u32 = 500;
+    let spin = |waits: bool| {
+        let others = move |a: &mut CodeAssembler| {
+            a.lock().inc(dword_ptr(STARTED))?;
+            if waits {
+                a.mov(eax, FLAG)?;
+                a.xor(ecx, ecx)?;
+                a.xor(edx, edx)?;
+                a.monitor()?;
+                a.mwait()?;
+                a.mov(dword_ptr(COUNT), 77)?;
+            }
+            sleep(a)
+        };
+        let first = move |a: &mut CodeAssembler| {
+            start_others(a)?;
+            wait_for(a, STARTED, 1)?;
+            (0..PAUSES).try_for_each(|_| a.pause())?;
+            if waits {
+                a.mov(dword_ptr(FLAG), 1)?;
+                wait_for(a, COUNT, 77)?;
+            }
+            exit(a, 0)
+        };
+        Guest::new(2, first, others)
+    };
+    for waits in [false, true] {
+        let mut guest = spin(waits);
+        guest.machine.set_observer(Some(Box::<Watch>::default()));
+        assert_eq!(guest.run(), 0);
+        let watch = guest.machine.observer::<Watch>().expect("it looks on");
+        assert!(watch.left.len() < 100, "{} turns", watch.left.len());
+        let state = |slice: u64| {
+            let mut guest = spin(waits);
+            assert_eq!(guest.run_in_slices(slice), 0);
+            (guest.machine.instructions(), guest.machine.now(), guest.machine.state_hash())
+        };
+        let whole = state(50_000_000);
+        for slice in [1, 7, 333] {
+            assert_eq!(state(slice), whole, "{slice} instructions at a time");
+        }
+    }
+}
+
 /// A halted processor takes no time, and wakes for an interrupt of the one that works.
 #[test]
 fn a_halted_processor_takes_no_turn() {

@@ -65,10 +65,13 @@ fn waiting_allowed(cpu: &Cpu) -> Fallible {
     if user || !cpu.has_monitor() { Err(Fault::UD) } else { Ok(()) }
 }
 
-/// PAUSE: whoever spins leaves its turn to the processor that it waits for.
+/// PAUSE: whoever spins leaves its turn to the processor that it waits for. When all others sleep its own begins anew,
+/// as if it had come back from them.
 fn pause(cpu: &mut Cpu, _: &Op) -> Fallible {
     cpu.exits_by(primary::PAUSE, reason::PAUSE)?;
-    if cpu.processors > 1 {
+    if cpu.processors > 1 && cpu.others_sleep() {
+        cpu.turn_began = cpu.instructions() + 1;
+    } else if cpu.processors > 1 {
         cpu.attention |= attention::PAUSE;
         cpu.stop = true;
     }
