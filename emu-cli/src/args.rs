@@ -96,7 +96,8 @@ pub struct FuzzArgs {
     #[arg(long, value_name = "K", hide = true, requires = "jobs")]
     pub part: Option<u64>,
 
-    /// Programs of system instructions in every mode, instead of single instructions; --cases counts programs then
+    /// Programs instead of single instructions: of system instructions in every mode, or with host of user code with
+    /// x87 and vector instructions, on both engines; --cases counts programs then
     #[arg(long)]
     pub programs: bool,
 

@@ -88,11 +88,6 @@ pub fn run(args: &FuzzArgs) -> Result<Outcome> {
         seed: args.seed,
         ..Report::default()
     };
-    if args.programs && args.against == Against::Host {
-        usage!(
-            "--programs: a process of the host cannot run system instructions, expected another reference"
-        );
-    }
     if args.programs && args.against == Against::Bochs {
         usage!("--programs: expected another reference than Bochs");
     }

@@ -1,4 +1,5 @@
-//! `emu diff fuzz --against host`: random instructions of user code on the host's processor and on the interpreter.
+//! `emu diff fuzz --against host`: random instructions of user code on the host's processor and on the interpreter, or
+//! with `--programs` random programs on it and on both engines.
 //!
 //! A process can run instructions on one thread only, since it gives its signals and low addresses to them. So each
 //! processor of the host gets a process of its own ([`parts`](super::parts)), which does every n-th encoding.
@@ -22,12 +23,17 @@ mod on_x86 {
     use std::collections::HashSet;
 
     use anyhow::bail;
+    use emu_core::engine::Engine;
     use emu_diff::fuzz::cases::{self, Encoding};
     use emu_diff::fuzz::places::{PAGE, Registers};
     use emu_diff::fuzz::shrink::Case;
+    use emu_diff::host::programs::draw::Draw;
+    use emu_diff::host::programs::trial::{Habits, Trial};
     use emu_diff::host::shrink::{kind, shrink, vector};
     use emu_diff::host::{Oracle, host_lacks, is_implemented, subjects};
     use emu_diff::random::Random;
+    use emu_jit::Translator;
+    use emu_jit::analysis::MOST;
     use iced_x86::{Code, Formatter, IntelFormatter};
 
     use super::{FuzzArgs, ProgressBar, Report, Result};
@@ -54,6 +60,7 @@ mod on_x86 {
             bail!("--against host: this processor lacks {}", lacks.join(", "));
         }
         match args.part {
+            Some(part) if args.programs => programs(args, part, args.jobs.unwrap_or(1)),
             Some(part) => one(args, part, args.jobs.unwrap_or(1)),
             None => parts::run(args, report, bar),
         }
@@ -107,6 +114,45 @@ mod on_x86 {
             }
         }
         teller.cases(cases)
+    }
+
+    /// The same with programs.
+    fn programs(args: &FuzzArgs, part: u64, of: u64) -> Result<()> {
+        let trouble = |why| anyhow::anyhow!("--against host: {why}");
+        let mut trial = Trial::new(translator).map_err(trouble)?;
+        let (mut draw, mut seen, mut teller) = (Draw::of(widths(args.bits)), HashSet::new(), Teller);
+        let mut cases = 0;
+        for n in (part..args.cases).step_by(of as usize) {
+            if cases % LOOK == 0 {
+                teller.cases(cases)?;
+            }
+            cases += 1;
+            let seed = args.seed.wrapping_add(n);
+            let case = draw.case(seed);
+            let Some(failure) = trial.compare(&case, seed) else { continue };
+            let (case, failure) = trial.shrink(case.clone(), seed).unwrap_or((case, failure));
+            let key = format!("{} {} {:?}", case.bits, failure.engine, kind(&failure.found));
+            if seen.insert(key.clone()) {
+                let (bits, fields) = (case.bits, failure.found);
+                let instruction = format!("{}: {}", failure.engine, case.listing().trim_end());
+                teller.found(key, Difference { bits, seed, instruction, fields, vector: None })?;
+            }
+        }
+        teller.cases(cases)
+    }
+
+    fn widths(bits: Bits) -> &'static [u32] {
+        match bits {
+            Bits::Wide => &[64],
+            Bits::Narrow => &[32],
+            Bits::Both => &[64, 32],
+        }
+    }
+
+    fn translator(habits: Habits) -> Result<Box<dyn Engine>, String> {
+        let Habits { hot, longest, room } = habits;
+        let engine = Translator::with_room(hot, longest.unwrap_or(MOST), room);
+        Ok(Box::new(engine.map_err(|error| error.to_string())?))
     }
 
     fn encoding(code: Code, bits: u32, random: &mut Random) -> Option<Encoding> {

@@ -122,5 +122,8 @@ fn start(args: &FuzzArgs, part: u64, jobs: u64) -> std::io::Result<Child> {
     {
         command.arg(option).arg(value.to_string());
     }
+    if args.programs {
+        command.arg("--programs");
+    }
     command.args(["--bits", bits]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
 }

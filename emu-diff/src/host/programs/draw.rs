@@ -25,16 +25,24 @@ pub struct Draw {
     /// MMX in the second places.
     codes: [[Vec<Code>; 2]; 2],
     factory: InstructionInfoFactory,
+    widths: &'static [u32],
 }
 
 impl Default for Draw {
     fn default() -> Self {
+        Self::of(&[64, 32])
+    }
+}
+
+impl Draw {
+    /// Draws programs of code of these widths.
+    pub fn of(widths: &'static [u32]) -> Self {
         let of = |codes: Vec<Code>, masked: bool| -> Vec<Code> {
             codes.into_iter().filter(|&code| suits(code) && (masked || !differs_unmasked(code))).collect()
         };
         let codes =
             [true, false].map(|masked| [program::codes(), program::x87_codes()].map(|all| of(all, masked)));
-        Self { codes, factory: InstructionInfoFactory::new() }
+        Self { codes, factory: InstructionInfoFactory::new(), widths }
     }
 }
 
@@ -277,7 +285,7 @@ impl Draw {
         // Seeds that follow each other must not give one sequence that begins at different places.
         let mut random = Random::new(Random::new(seed).word());
         let random = &mut random;
-        let bits = if random.below(2) == 0 { 64 } else { 32 };
+        let bits = self.widths[random.below(self.widths.len() as u64) as usize];
         let kind = Kind { bits, masked: random.below(3) != 0, checked: random.below(6) == 0 };
         let x87 = random.below(4) == 0;
         // The end of the first page lies in the middle of most, at any byte of a slot.
