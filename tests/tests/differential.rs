@@ -66,6 +66,17 @@ fn random_instructions_do_as_on_the_host() {
     assert!(report["cases"].as_u64().unwrap() >= 200_000, "{report}");
 }
 
+#[test]
+fn random_programs_do_as_on_the_host_on_both_engines() {
+    let ended = diff(&["fuzz", "--against", "host", "--programs", "--cases", "600", "--jobs", "2"]);
+    let text = said(&ended);
+    if text.contains("this processor lacks") {
+        return external::skip(&text);
+    }
+    assert!(text.contains("600 cases") && text.contains(" 0 kinds of differences"), "{text}");
+    assert_eq!(ended.code(), Some(0), "{text}");
+}
+
 /// Programs that EMU_PROGRAMS asks for, or a few.
 fn programs(few: &str) -> String {
     std::env::var("EMU_PROGRAMS").unwrap_or_else(|_| few.into())
