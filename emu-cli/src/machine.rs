@@ -235,7 +235,15 @@ impl Guest {
 
     /// Runs until `until` instructions have retired in all, or something comes up; a step of a debugger is shorter.
     pub fn run(&mut self, until: u64) -> Stop {
-        self.machine.run(self.debug.limit(&self.machine, until))
+        loop {
+            let count = self.instructions();
+            let stop = self.machine.run(self.debug.limit(&self.machine, until));
+            // A step through a range, or of a processor that waits for its turn, takes many instructions.
+            let goes_on = stop == Stop::Limit && (count + 1..until).contains(&self.instructions());
+            if !goes_on || !self.debug.steps_on(&self.machine) {
+                return stop;
+            }
+        }
     }
 
     /// Looks, after a run, whether a debugger wants the machine to stand.

@@ -299,12 +299,12 @@ impl Machine {
         hits
     }
 
-    /// A processor by number, to change its registers between two runs.
+    /// Has a processor changed from outside, with memory and board at hand, whoever's turn it is.
     ///
     /// # Panics
     /// When there is no such processor.
-    pub fn processor_mut(&mut self, number: usize) -> &mut Cpu {
-        &mut self.turns.all_mut()[number]
+    pub fn change_processor<R>(&mut self, number: usize, change: impl FnOnce(&mut Cpu) -> R) -> R {
+        self.turns.lend(number, change)
     }
 
     /// Guest memory.

@@ -105,6 +105,23 @@ impl Turns {
         self.begin();
     }
 
+    /// Lends the system to another processor for a look or a change from outside; the turn stays where it is.
+    pub fn lend<R>(&mut self, to: usize, act: impl FnOnce(&mut Cpu) -> R) -> R {
+        if to == self.current {
+            return act(self.cpu_mut());
+        }
+        let now = self.cpu().now();
+        let mut system = self.cpu_mut().detach();
+        let other = &mut self.cpus[to];
+        let clock = std::mem::replace(&mut system.clock, Clock { base: now, at: other.retired });
+        other.attach(system);
+        let result = act(other);
+        let mut system = other.detach();
+        system.clock = clock;
+        self.cpu_mut().attach(system);
+        result
+    }
+
     /// One processor alone has all the time there is.
     fn begin(&mut self) {
         self.end = if self.cpus.len() == 1 { u64::MAX } else { self.cpu().retired + TURN };

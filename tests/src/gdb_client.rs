@@ -1,6 +1,6 @@
 //! A client of gdb's remote protocol, of our own: what the tests send is what they mean, packet by packet.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -40,9 +40,22 @@ pub fn start_unix(path: &Path, arguments: &[&str], limit: Duration) -> Running {
 }
 
 /// What packets travel on.
-trait Line: Read + Write + std::fmt::Debug {}
+trait Line: Read + Write + std::fmt::Debug {
+    /// Reads what is there at once, or says that it would have to wait.
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
+}
 
-impl<T: Read + Write + std::fmt::Debug> Line for T {}
+impl Line for TcpStream {
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.set_nonblocking(nonblocking)
+    }
+}
+
+impl Line for UnixStream {
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.set_nonblocking(nonblocking)
+    }
+}
 
 /// A connection in no-acknowledgment mode.
 #[derive(Debug)]
@@ -81,6 +94,15 @@ impl Client {
         assert!(features.contains("PacketSize="), "{features}");
         assert_eq!(client.ask("QStartNoAckMode"), "OK");
         client
+    }
+
+    /// From now on looks for answers without ever sleeping: a processor that sleeps takes as long to wake up as
+    /// several steps take. Only short packets may be sent then.
+    ///
+    /// # Panics
+    /// When the host does not know that.
+    pub fn stay_awake(&mut self) {
+        self.stream.set_nonblocking(true).expect("the host knows sockets that do not wait");
     }
 
     /// Sends a packet.
@@ -125,6 +147,7 @@ impl Client {
 
     /// The next packet; `None` when the other side has closed the connection.
     pub fn any_packet(&mut self) -> Option<String> {
+        let begun = Instant::now();
         loop {
             if let Some(start) = self.buffer.iter().position(|&byte| byte == b'$')
                 && let Some(end) = self.buffer[start..].iter().position(|&byte| byte == b'#')
@@ -137,6 +160,9 @@ impl Client {
             let mut piece = [0; 4096];
             match self.stream.read(&mut piece) {
                 Ok(count @ 1..) => self.buffer.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock && begun.elapsed() < PATIENCE => {
+                    std::thread::yield_now();
+                }
                 _ => return None,
             }
         }

@@ -262,15 +262,21 @@ impl Debug {
                 return Some(Halt { cpu, hit: Some(hit), point: Some(point.clone()) });
             }
         }
-        if let Motion::Step { cpu, from, range } = self.motion {
-            let processor = &machine.cpus()[cpu];
-            let within = |(start, end): (u64, u64)| (start..end).contains(&processor.linear_ip());
-            if processor.retired != from && !range.is_some_and(within) {
-                self.motion = Motion::Stand;
-                return Some(Halt { cpu, hit: None, point: None });
-            }
+        if let Motion::Step { cpu, .. } = self.motion
+            && !self.steps_on(machine)
+        {
+            self.motion = Motion::Stand;
+            return Some(Halt { cpu, hit: None, point: None });
         }
         None
+    }
+
+    /// Is there a step that has not come to its end?
+    pub fn steps_on(&self, machine: &Machine) -> bool {
+        let Motion::Step { cpu, from, range } = self.motion else { return false };
+        let processor = &machine.cpus()[cpu];
+        let within = |(start, end): (u64, u64)| (start..end).contains(&processor.linear_ip());
+        processor.retired == from || range.is_some_and(within)
     }
 }
 

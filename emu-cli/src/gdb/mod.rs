@@ -1,12 +1,13 @@
 //! `--gdb`: gdb's remote protocol, by the crate gdbstub. [`target`] is the guest as it sees it, [`registers`] how it
-//! sees the registers, [`link`] the line, [`packets`] and [`agent`] what gdbstub lacks: conditions that are decided
-//! here.
+//! sees the registers and [`change`] how it changes them, [`link`] the line, [`packets`] and [`agent`] what gdbstub
+//! lacks: conditions that are decided here.
 //!
 //! One client at a time; another one is turned away. A client that connects stops the machine. What happens when it
 //! goes: `detach` lets the machine run without any points; `kill` ends the emulator; a connection that is lost leaves
 //! the machine as it is, running or standing, without points, until the next client comes.
 
 pub mod agent;
+pub mod change;
 pub mod link;
 pub mod packets;
 pub mod registers;

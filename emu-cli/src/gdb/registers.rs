@@ -3,18 +3,18 @@
 //!
 //! `rip` is a linear address (CS base + offset), so that gdb disassembles the right bytes and break-points on `$pc`
 //! work in real mode too; the offset in CS alone is `ip`. Everything else is as the processor has it.
+//! [`change`](super::change) is the way back.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use emu_core::cpu::{CS, Cpu, DS, ES, FS, GS, LDTR, RIP, RSP, SS, TR};
+use emu_core::cpu::{CS, DS, ES, FS, GS, LDTR, RIP, RSP, SS, TR};
 use emu_core::interp::sem::x87::environment::full_tags;
 use emu_core::machine::Machine;
-use emu_core::softfloat::F80;
 
 /// Where a register's value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     General(usize),
     LinearIp,
     Flags,
@@ -45,7 +45,7 @@ pub struct Register {
     pub name: String,
     /// Bytes.
     pub size: usize,
-    kind: Kind,
+    pub(super) kind: Kind,
     feature: &'static str,
     type_name: &'static str,
 }
@@ -249,63 +249,6 @@ pub fn value(machine: &Machine, processor: usize, number: usize) -> u64 {
     let mut low = [0; 8];
     low[..size].copy_from_slice(&bytes[..size]);
     u64::from_le_bytes(low)
-}
-
-/// Writes a register; `None` when it cannot take the value or cannot be written from outside.
-pub fn write(machine: &mut Machine, processor: usize, number: usize, bytes: &[u8]) -> Option<()> {
-    let register = REGISTERS.get(number)?;
-    let bytes = bytes.get(..register.size)?;
-    let before = read(machine, processor, number);
-    if before[..register.size] == *bytes {
-        return Some(());
-    }
-    let mut wide = [0; 16];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    let wide = u128::from_le_bytes(wide);
-    let value = wide as u64;
-    let has_turn = machine.cpu().number == processor;
-    let cpu = machine.processor_mut(processor);
-    match register.kind {
-        Kind::General(n) => cpu.regs[n] = value,
-        Kind::LinearIp => jump(cpu, value.wrapping_sub(cpu.seg[CS].base) & cpu.linear_mask),
-        Kind::Offset => jump(cpu, value),
-        Kind::Flags => cpu.set_flags(value & emu_core::cpu::eflags::ALL | emu_core::cpu::eflags::FIXED),
-        Kind::Selector(n) if n < LDTR && cpu.paragraphs() => {
-            cpu.load_paragraph(n, value as u16);
-            cpu.update_mode();
-        }
-        Kind::Base(n) if n == FS || n == GS => cpu.seg[n].base = value,
-        Kind::St(n) => {
-            let top = usize::from(cpu.fpu.top.wrapping_add(n) & 7);
-            cpu.fpu.regs[top] = F80::from_bytes(bytes.try_into().ok()?);
-        }
-        Kind::FpuControl(0) => cpu.fpu.control = value as u16,
-        Kind::Xmm(n) => set_vector(cpu, n, 0, wide),
-        Kind::YmmHigh(n) => set_vector(cpu, n, 2, wide),
-        Kind::Mxcsr => cpu.fpu.mxcsr = value as u32 & emu_core::cpu::fpu::MXCSR_MASK,
-        Kind::KernelGsBase => cpu.msrs.kernel_gs_base = value,
-        Kind::Cr(2) => cpu.cr2 = value,
-        // These look at memory, which only one processor holds.
-        Kind::Cr(0) if has_turn => cpu.write_cr0(value).ok()?,
-        Kind::Cr(3) if has_turn => cpu.write_cr3(value).ok()?,
-        Kind::Cr(4) if has_turn => cpu.write_cr4(value).ok()?,
-        Kind::Efer => cpu.write_efer(value).ok()?,
-        Kind::Dr(n) => cpu.write_debug(n, value),
-        _ => return None,
-    }
-    Some(())
-}
-
-fn set_vector(cpu: &mut Cpu, number: usize, first: usize, value: u128) {
-    cpu.fpu.vectors[number][first] = value as u64;
-    cpu.fpu.vectors[number][first + 1] = (value >> 64) as u64;
-}
-
-/// The processor is sent elsewhere: what was about to happen where it stands does not.
-fn jump(cpu: &mut Cpu, offset: u64) {
-    cpu.regs[RIP] = offset;
-    cpu.debugger.drop_held();
-    cpu.forget_passed();
 }
 
 #[cfg(test)]

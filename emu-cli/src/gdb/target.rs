@@ -24,6 +24,7 @@ use gdbstub::target::ext::target_description_xml_override::{
 use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
 use gdbstub::target::{Target, TargetError, TargetResult};
 
+use super::change;
 use super::registers::{self, REGISTERS};
 use crate::debug::{Condition, Motion, Owner, What, commands};
 use crate::machine::Guest;
@@ -180,7 +181,7 @@ impl MultiThreadBase for Guest {
             let bytes = &regs.0[at..at + register.size];
             // `ip` follows `rip` and may not have been changed with it.
             if register.name != "ip" {
-                registers::write(&mut self.machine, cpu, number, bytes).ok_or(TargetError::Errno(INVALID))?;
+                change::write(&mut self.machine, cpu, number, bytes).ok_or(TargetError::Errno(INVALID))?;
             }
             at += register.size;
         }
@@ -249,7 +250,7 @@ impl SingleRegisterAccess<Tid> for Guest {
 
     fn write_register(&mut self, tid: Tid, id: Number, val: &[u8]) -> TargetResult<(), Self> {
         let cpu = self.processor(tid)?;
-        registers::write(&mut self.machine, cpu, id.0, val).ok_or(TargetError::Errno(INVALID))
+        change::write(&mut self.machine, cpu, id.0, val).ok_or(TargetError::Errno(INVALID))
     }
 }
 

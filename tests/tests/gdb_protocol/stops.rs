@@ -150,6 +150,26 @@ fn each_iteration_of_a_repeated_instruction_is_a_step() {
 }
 
 #[test]
+fn a_step_through_a_range_ends_where_it_is_left_at_a_point_or_at_ctrl_c() {
+    for engine in ENGINES {
+        let (_emulator, mut client) = at_boot_sector(engine);
+        // mov cx, 0; 1: loop 1b; nop; 2: jmp 2b
+        patch(&mut client, "b90000e2fe90ebfe");
+        let stop = client.ask("vCont;r7c00,7c05:p1.1;c");
+        assert!(stop.starts_with("T05"), "{stop}");
+        assert_eq!((client.register(PC), client.register(RCX) & 0xffff), (0x7c05, 0), "{engine}");
+        // Nothing but Ctrl-C ends this one.
+        client.send("vCont;r7c05,7c08:p1.1;c");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        client.interrupt();
+        assert!(client.packet().starts_with("T02"), "{engine}");
+        assert_eq!(client.ask("Z1,7c06,1"), "OK");
+        assert!(client.ask("vCont;r7c05,7c08:p1.1;c").contains("hwbreak"), "{engine}");
+        assert_eq!(client.register(PC), 0x7c06);
+    }
+}
+
+#[test]
 fn an_exception_is_caught_before_its_delivery_and_a_step_leads_to_its_handler() {
     for engine in ENGINES {
         let (_emulator, mut client) = at_boot_sector(engine);
@@ -275,16 +295,22 @@ fn steps_go_fast() {
         let scratch = Scratch::new("steps-go-fast");
         let socket = scratch.path("gdb");
         let _emulator = start_unix(&socket, &["--paused", "--accel", engine], LIMIT);
-        let mut client = Client::connect_unix(&socket);
-        let rate = steps_a_second(&mut client);
-        let (_emulator, mut client) = at_boot_sector(engine);
-        eprintln!("{engine}: {rate:.0} steps a second, by TCP {:.0}", steps_a_second(&mut client));
-        assert!(rate >= RATE, "{engine}: {rate:.0} steps a second");
+        let mut local = Client::connect_unix(&socket);
+        let (_emulator, mut remote) = at_boot_sector(engine);
+        for (name, client) in [("Unix socket", &mut local), ("TCP", &mut remote)] {
+            let asleep = steps_a_second(client);
+            client.stay_awake();
+            let awake = steps_a_second(client);
+            eprintln!(
+                "{engine}, {name}: {awake:.0} steps a second, {asleep:.0} by a client that sleeps meanwhile"
+            );
+            assert!(awake >= RATE, "{engine}, {name}: {awake:.0} steps a second");
+        }
     }
 }
 
 fn steps_a_second(client: &mut Client) -> f64 {
-    let count = 100_000;
+    let count = 50_000;
     let begun = std::time::Instant::now();
     for _ in 0..count {
         client.send("vCont;s:p1.1;c");

@@ -54,6 +54,18 @@ fn the_switch_to_protected_and_long_mode() {
 }
 
 #[test]
+fn steps_over_repeated_instructions_and_mode_switches() {
+    for engine in ["interp", "jit"] {
+        script("steps", &["--accel", engine], b"");
+    }
+}
+
+#[test]
+fn registers_and_memory_are_changed() {
+    script("registers", &["--smp", "2"], b"");
+}
+
+#[test]
 fn a_watch_point_in_a_user_process() {
     for engine in ["interp", "jit"] {
         script("watch_user", &["--accel", engine], b"run primes 100\npoweroff\n");

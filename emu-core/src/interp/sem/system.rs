@@ -154,6 +154,14 @@ fn lldt<S: Source + Operand>(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
     cpu.exits_on_selector(op, S::register(op), 2)?;
     let selector = S::get::<u16>(cpu, op)?;
+    load_ldtr(cpu, selector)
+}
+
+/// What LLDT checks and loads.
+///
+/// # Errors
+/// #GP, #NP with the selector, #PF; LDTR stays as it was then.
+pub fn load_ldtr(cpu: &mut Cpu, selector: u16) -> Fallible {
     if is_null(selector) {
         cpu.seg[LDTR] = Cpu::null(selector, 0);
         return Ok(());
@@ -189,6 +197,14 @@ fn ltr<S: Source + Operand>(cpu: &mut Cpu, op: &Op) -> Fallible {
     supervisor(cpu)?;
     cpu.exits_on_selector(op, S::register(op), 3)?;
     let selector = S::get::<u16>(cpu, op)?;
+    load_tr(cpu, selector)
+}
+
+/// What LTR checks and loads; the descriptor becomes busy.
+///
+/// # Errors
+/// #GP, #NP with the selector, #PF; TR stays as it was then.
+pub fn load_tr(cpu: &mut Cpu, selector: u16) -> Fallible {
     if is_null(selector) {
         return Err(Fault::GP0);
     }

@@ -88,11 +88,9 @@ fn fields(cpu: &Cpu, wide: bool) -> [u32; FIELDS] {
 fn load_fields(cpu: &mut Cpu, fields: [u32; FIELDS], wide: bool) {
     let [control, status, tags, ip, ip_high, dp, dp_high] = fields;
     load_control(cpu, control as u16);
+    load_tags(cpu, tags as u16);
     let paragraphs = cpu.paragraphs();
     let f = &mut cpu.fpu;
-    f.status = status as u16 & !0x3800;
-    f.top = (status >> 11 & 7) as u8;
-    f.valid = abridged_tags(tags as u16);
     if paragraphs {
         let linear = |low: u32, high: u32| u64::from(low & 0xffff | high >> 12 << 16);
         f.opcode = ip_high as u16 & 0x7ff;
@@ -105,7 +103,19 @@ fn load_fields(cpu: &mut Cpu, fields: [u32; FIELDS], wide: bool) {
         f.instruction = (ip_high as u16, ip.into());
         f.data = (dp_high as u16, dp.into());
     }
+    load_status(cpu, status as u16);
+}
+
+/// Takes a status word with TOP.
+pub fn load_status(cpu: &mut Cpu, word: u16) {
+    cpu.fpu.status = word & !0x3800;
+    cpu.fpu.top = (word >> 11 & 7) as u8;
     update_summary(cpu);
+}
+
+/// Takes a full tag word: only which registers are empty counts.
+pub fn load_tags(cpu: &mut Cpu, tags: u16) {
+    cpu.fpu.valid = abridged_tags(tags);
 }
 
 /// Builds the image of the environment at the start of `image`.
