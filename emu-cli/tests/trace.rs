@@ -266,6 +266,32 @@ fn kernel_queries(scratch: &Scratch, trace: &str) {
 }
 
 #[test]
+fn each_processor_has_its_own_calls() {
+    let scratch = Scratch::new("trace-calls-smp");
+    let trace = scratch.name("trace");
+    let output = emu_with_input(&["--smp", "2", "--trace", &trace], b"poweroff\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let spans: serde_json::Value =
+        serde_json::from_str(&text(&["trace", "export", "--format", "perfetto", &trace])).unwrap();
+    // Open spans and the time of the last change, of each thread.
+    let mut threads = [(0i64, 0f64); 2];
+    for span in spans.as_array().unwrap() {
+        let (depth, time) = &mut threads[span["tid"].as_u64().unwrap() as usize - 1];
+        match span["ph"].as_str().unwrap() {
+            "M" => continue,
+            "B" => *depth += 1,
+            _ => *depth -= 1,
+        }
+        let ts = span["ts"].as_f64().unwrap();
+        assert!(*depth >= 0 && ts >= *time, "{span}");
+        *time = ts;
+    }
+    assert!(threads.iter().all(|&(depth, time)| depth == 0 && time > 0.0), "{threads:?}");
+    let calls = text(&["trace", "calls", &trace]);
+    assert!(calls.lines().any(|line| line.contains(" cpu1 ")), "{calls}");
+}
+
+#[test]
 fn what_cannot_be_written_or_read_is_one_line() {
     let scratch = Scratch::new("trace-trouble");
     refused(&["--trace", "/dev/full", "--max-insns", "1000"], 1, &["--trace", "/dev/full", "No space left"]);

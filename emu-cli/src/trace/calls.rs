@@ -37,40 +37,68 @@ pub enum Change {
     Leave(Frame, u64),
 }
 
-/// The stacks of calls, one for each stack that is in use: they are told apart by CR3 and the region of RSP.
+/// The stacks of calls, one for each processor. Where a kernel changes the stack from one process to another, the calls
+/// of the first stay open until it comes back to one of them.
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// Functions that have not returned, outermost first.
-    pub stack: Vec<Frame>,
+    /// The processor of the last item.
+    pub cpu: usize,
+    stacks: Vec<Stack>,
+}
+
+/// The calls of one processor.
+#[derive(Debug, Default)]
+struct Stack {
+    frames: Vec<Frame>,
     /// A call, interrupt or system call that the next instruction completes: stack pointer before it.
     pending: Option<(u64, bool)>,
 }
 
 impl Calls {
+    /// Functions that have not returned on the processor of the last item, outermost first.
+    pub fn stack(&self) -> &[Frame] {
+        self.stacks.get(self.cpu).map_or(&[], |stack| &stack.frames)
+    }
+
     /// Takes an item in; `change` hears what it does.
     pub fn see(&mut self, item: &Item<'_>, mut change: impl FnMut(Change)) {
         match item {
-            Item::Event(seen) if seen.kind == event::INTERRUPT => {
-                self.pending = Some((u64::MAX, true));
+            Item::Event(seen) if seen.kind == event::CPU => {
+                self.cpu = seen.data.first().map_or(0, |&cpu| usize::from(cpu as u8));
             }
-            Item::Instruction(executed) => self.executed(executed, &mut change),
+            Item::Event(seen) if seen.kind == event::INTERRUPT => {
+                self.current().pending = Some((u64::MAX, true));
+            }
+            Item::Instruction(executed) => {
+                self.cpu = executed.cpu;
+                self.current().executed(executed, &mut change);
+            }
             _ => {}
         }
     }
 
+    fn current(&mut self) -> &mut Stack {
+        if self.stacks.len() <= self.cpu {
+            self.stacks.resize_with(self.cpu + 1, Stack::default);
+        }
+        &mut self.stacks[self.cpu]
+    }
+}
+
+impl Stack {
     fn executed(&mut self, executed: &Executed<'_>, change: &mut impl FnMut(Change)) {
         let count = executed.before.count;
         if let Some((stack, interrupt)) = self.pending.take() {
             let stack = if interrupt { executed.before.regs[4].wrapping_add(40) } else { stack };
             let frame = Frame { entry: executed.linear(), since: count, stack, interrupt };
-            if self.stack.len() == DEEPEST {
-                self.stack.remove(0);
+            if self.frames.len() == DEEPEST {
+                self.frames.remove(0);
             }
-            self.stack.push(frame);
+            self.frames.push(frame);
             change(Change::Enter(frame));
-        } else if self.stack.is_empty() {
+        } else if self.frames.is_empty() {
             let frame = Frame { entry: executed.linear(), since: count, stack: u64::MAX, interrupt: false };
-            self.stack.push(frame);
+            self.frames.push(frame);
             change(Change::Enter(frame));
         }
         let insn = executed.decode();
@@ -86,14 +114,14 @@ impl Calls {
                     iced_x86::Mnemonic::Iret | iced_x86::Mnemonic::Iretd | iced_x86::Mnemonic::Iretq
                 );
                 // A return leaves the call whose stack pointer it restores, and all that were entered since.
-                let found = self.stack.iter().rposition(|frame| {
+                let found = self.frames.iter().rposition(|frame| {
                     if interrupt { frame.interrupt } else { frame.stack == after && !frame.interrupt }
                 });
-                let found = found.or_else(|| code16.then(|| self.stack.len().checked_sub(1)).flatten());
+                let found = found.or_else(|| code16.then(|| self.frames.len().checked_sub(1)).flatten());
                 if let Some(depth) = found
                     && depth > 0
                 {
-                    for frame in self.stack.drain(depth..).rev() {
+                    for frame in self.frames.drain(depth..).rev() {
                         change(Change::Leave(frame, count + 1));
                     }
                 }
@@ -119,11 +147,12 @@ pub fn run(args: &CallsArgs) -> Result<()> {
             }
         });
         if let Some(frame) = entered
-            && calls.stack.len() <= args.depth
+            && calls.stack().len() <= args.depth
         {
-            let indent = 2 * (calls.stack.len().saturating_sub(1));
+            let indent = 2 * (calls.stack().len().saturating_sub(1));
+            let cpu = if calls.cpu == 0 { String::new() } else { format!("cpu{} ", calls.cpu) };
             let kind = if frame.interrupt { "! " } else { "" };
-            writeln!(out, "{:>12} {:indent$}{kind}{}", frame.since, "", symbols.name(frame.entry))?;
+            writeln!(out, "{:>12} {cpu}{:indent$}{kind}{}", frame.since, "", symbols.name(frame.entry))?;
         }
         Ok(Continue(()))
     })?;

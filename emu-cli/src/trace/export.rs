@@ -1,6 +1,7 @@
 //! `emu trace export`: the whole trace as text, JSON lines, or a timeline for Perfetto.
 
 use std::io::Write;
+use std::mem::replace;
 use std::ops::ControlFlow::Continue;
 
 use anyhow::Result;
@@ -93,38 +94,44 @@ fn object(item: &Item<'_>, text: &mut Text) -> Value {
     })
 }
 
-/// The trace-event format: one span for each call, a microsecond for a thousand instructions.
+/// The trace-event format: one span for each call, a thread for each processor, a microsecond for a thousand
+/// instructions.
 fn perfetto(part: &Part, symbols: &Symbols, out: &mut Out) -> Result<()> {
     let mut calls = Calls::default();
-    let mut open: Vec<u64> = Vec::new();
+    // Spans that are open, for each processor that was seen.
+    let mut open: Vec<usize> = Vec::new();
     let mut last = 0;
     let mut separator = "[\n";
+    let mut put = |out: &mut Out, event: Value| write!(out, "{}{event}", replace(&mut separator, ",\n"));
+    let time = |count: u64| count as f64 / 1000.0;
     walk(part, |item| {
         let mut changes = Vec::new();
         calls.see(&item, |change| changes.push(change));
         if let Item::Instruction(executed) = &item {
             last = executed.before.count;
+            while open.len() <= calls.cpu {
+                let name = json!({ "name": format!("CPU {}", open.len()) });
+                let tid = open.len() + 1;
+                put(out, json!({ "name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": name }))?;
+                open.push(0);
+            }
         }
         for change in changes {
             let (phase, name, count) = match change {
                 Change::Enter(frame) => ("B", symbols.name(frame.entry), frame.since),
                 Change::Leave(frame, count) => ("E", symbols.name(frame.entry), count),
             };
-            if phase == "B" {
-                open.push(count);
-            } else {
-                open.pop();
-            }
-            let span = json!({ "name": name, "ph": phase, "ts": count as f64 / 1000.0, "pid": 1, "tid": 1 });
-            write!(out, "{separator}{span}")?;
-            separator = ",\n";
+            let depth = &mut open[calls.cpu];
+            *depth = if phase == "B" { *depth + 1 } else { depth.saturating_sub(1) };
+            let tid = calls.cpu + 1;
+            put(out, json!({ "name": name, "ph": phase, "ts": time(count), "pid": 1, "tid": tid }))?;
         }
         Ok(Continue(()))
     })?;
-    for _ in open {
-        let span = json!({ "ph": "E", "ts": last as f64 / 1000.0, "pid": 1, "tid": 1 });
-        write!(out, "{separator}{span}")?;
-        separator = ",\n";
+    for (cpu, depth) in open.iter().enumerate() {
+        for _ in 0..*depth {
+            put(out, json!({ "ph": "E", "ts": time(last), "pid": 1, "tid": cpu + 1 }))?;
+        }
     }
     writeln!(out, "{}]", if separator == "[\n" { "[" } else { "\n" })?;
     Ok(())

@@ -27,12 +27,12 @@ pub fn run(args: &FlameArgs) -> Result<()> {
     // The path changes far less often than instructions pass.
     let (mut path, mut since) = (Vec::new(), 0u64);
     walk(part, |item| {
-        let mut changed = false;
+        let (mut changed, cpu) = (false, calls.cpu);
         calls.see(&item, |_| changed = true);
-        if changed {
+        if changed || calls.cpu != cpu {
             root.add(&path, since);
             since = 0;
-            path = calls.stack.iter().take(DEEPEST).map(|frame| frame.entry).collect();
+            path = calls.stack().iter().take(DEEPEST).map(|frame| frame.entry).collect();
         }
         if matches!(item, Item::Instruction(_)) {
             since += 1;
