@@ -41,6 +41,8 @@ pub enum Kind {
     Push,
     /// PUSH of memory.
     PushMemory,
+    /// PUSHF.
+    PushFlags,
     /// POP into a register.
     Pop,
     /// LEAVE.
@@ -127,6 +129,11 @@ impl Guest {
         }
     }
 
+    /// Does it push or pop, and go on in the block?
+    pub fn is_on_stack(&self) -> bool {
+        matches!(self.kind, Kind::Push | Kind::PushMemory | Kind::PushFlags | Kind::Pop | Kind::Leave)
+    }
+
     /// Must its flags be noted? Somebody looks at them, or at others that its handler would move to another place.
     pub fn flags_are_seen(&self) -> bool {
         let handled = self.access.is_some() || self.raises;
@@ -142,6 +149,7 @@ impl Guest {
                 | Kind::Nothing
                 | Kind::Push
                 | Kind::PushMemory
+                | Kind::PushFlags
                 | Kind::Pop
                 | Kind::Leave
                 | Kind::Branch
@@ -305,6 +313,9 @@ fn classify(insn: Instruction, op: Op, mode: Mode, factory: &mut InstructionInfo
         guest.x87 = x87::uses(&insn);
         guest.raises = guest.vector && mode.vectors_raise() || guest.x87 && mode.x87_raises();
     }
+    if guest.kind == Kind::PushFlags {
+        guest.all_reads = OSZAPC;
+    }
     if matches!(guest.kind, Kind::Native | Kind::Branch) {
         guest.all_reads = match guest.effect {
             Effect::Partial(mask) => eflags(insn.rflags_read()) | OSZAPC & !mask,
@@ -337,6 +348,9 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
         }
         // No error can be pending.
         M::Wait if mode.x87() && !mode.x87_raises() => return Kind::Nothing,
+        // In virtual-8086 mode it depends on IOPL.
+        M::Pushfd if mode.wide_stack() && mode.size() == 32 && !mode.user() => return Kind::PushFlags,
+        M::Pushfq if mode.wide_stack() && mode.size() == 64 => return Kind::PushFlags,
         M::Push | M::Pop | M::Leave if mode.wide_stack() => {
             let size = insn.stack_pointer_increment().unsigned_abs();
             let simple = match insn.op_count() {

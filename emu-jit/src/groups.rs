@@ -119,7 +119,7 @@ impl Values {
         let insn = &guest.insn;
         let slot = if self.wide { 8 } else { 4 };
         match guest.kind {
-            Kind::Push | Kind::PushMemory => return self.set(RSP, self.moved(RSP, -slot)),
+            Kind::Push | Kind::PushMemory | Kind::PushFlags => return self.set(RSP, self.moved(RSP, -slot)),
             Kind::Pop => {
                 self.set(RSP, self.moved(RSP, slot));
                 return self.forget(insn.op0_register().full_register().number());
@@ -228,7 +228,7 @@ impl Values {
     fn slot(&self, guest: &Guest, mode: Mode) -> Option<(Key, i64, Want)> {
         let size = if self.wide { 8 } else { 4 };
         let ((root, at), want) = match guest.kind {
-            Kind::Push | Kind::PushMemory | Kind::Call | Kind::CallIndirect => {
+            Kind::Push | Kind::PushMemory | Kind::PushFlags | Kind::Call | Kind::CallIndirect => {
                 (self.moved(RSP, -size), Want::Write)
             }
             Kind::Pop | Kind::Return => (self.held[RSP], Want::Read),

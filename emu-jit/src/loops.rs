@@ -157,9 +157,7 @@ fn remember(
 
 /// Finds the registers of runs that no instruction of the loop writes, and that all accesses name.
 fn fold(block: &[Guest], members: &[(usize, Access)], found: &mut [(Key, Run)]) {
-    let stack = block
-        .iter()
-        .any(|guest| matches!(guest.kind, Kind::Push | Kind::PushMemory | Kind::Pop | Kind::Leave));
+    let stack = block.iter().any(Guest::is_on_stack);
     let written = block.iter().fold(u32::from(stack) << RSP, |all, guest| all | guest.written);
     let stays = |number: u8| written >> number & 1 == 0;
     for (number, (_, run)) in found.iter_mut().enumerate() {

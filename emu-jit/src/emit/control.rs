@@ -1,15 +1,17 @@
 //! Jumps, calls, returns, and the stack.
 
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
+use emu_core::cpu::eflags::{OF, OSZAPC, RF, VM};
 use emu_core::cpu::{RBP, RSP};
 use emu_core::decode::MAX_LENGTH;
 use emu_core::mem::PAGE_SIZE;
 use iced_x86::{ConditionCode, OpKind};
 
 use super::memory::Address;
+use super::system::SYSTEM_FLAGS;
 use super::{Cold, Emitter, Failed, LinkSite, R13, R14};
 use crate::analysis::{Guest, Kind, Want};
-use crate::frame::{JUMPS, PAGE, SPILL};
+use crate::frame::{CPU, JUMPS, PAGE, SPILL};
 use crate::groups::Way;
 use crate::jumps;
 
@@ -106,6 +108,37 @@ impl Emitter<'_> {
         self.reach(Address::Operand(&guest.insn), guest.operand, slot as u32, Want::Read, miss)?;
         self.load(R13, slot as u32)?;
         dynasm!(self.asm; .arch x64; mov [rsp + SPILL], r13);
+        self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
+        dynasm!(self.asm; .arch x64; mov r14, [rsp + SPILL]);
+        self.store_slot(R14)?;
+        self.move_stack(-slot);
+        dynasm!(self.asm; .arch x64; =>back);
+        Ok(())
+    }
+
+    pub(super) fn push_flags(&mut self, guest: &Guest) -> Result<(), Failed> {
+        let (miss, back) = self.way_out_of(guest.stack);
+        let slot = self.slot();
+        let others = !(OSZAPC | RF | VM) as i32;
+        self.need_flags(OSZAPC, true);
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r14, rax
+            ; lahf
+            ; seto al
+            ; movzx r13d, al
+            ; shl r13d, OF.trailing_zeros() as i8
+            ; movzx eax, ah
+            ; and eax, (OSZAPC & 0xff) as i32
+            ; or r13d, eax
+            ; mov rax, [BYTE rsp + CPU as i8]
+            ; mov eax, [rax + SYSTEM_FLAGS]
+            ; and eax, others
+            ; or r13d, eax
+            ; mov rax, r14
+            ; mov [rsp + SPILL], r13
+        );
+        self.flags_lost();
         self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
         dynasm!(self.asm; .arch x64; mov r14, [rsp + SPILL]);
         self.store_slot(R14)?;

@@ -374,6 +374,7 @@ impl<'a> Emitter<'a> {
                 Kind::Nothing => {}
                 Kind::Push => self.push(guest)?,
                 Kind::PushMemory => self.push_memory(guest)?,
+                Kind::PushFlags => self.push_flags(guest)?,
                 Kind::Pop => self.pop(guest)?,
                 Kind::Leave => self.leave_frame(guest)?,
                 Kind::Branch if index + 1 == self.block.len() && self.fast.is_some() => {
@@ -473,7 +474,8 @@ impl<'a> Emitter<'a> {
     fn careful_exit(&mut self, stretch: Stretch) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
         // Some have a value in the spill slots by now.
-        let spills = matches!(self.block[self.index].kind, Kind::CallIndirect | Kind::PushMemory);
+        let spills =
+            matches!(self.block[self.index].kind, Kind::CallIndirect | Kind::PushMemory | Kind::PushFlags);
         let again = (!spills).then(|| self.asm.new_dynamic_label());
         if let Some(again) = again {
             dynasm!(self.asm; .arch x64; =>again);

@@ -6,7 +6,7 @@
 use iced_x86::{Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, OpAccess, Register};
 
 use super::Emitter;
-use crate::analysis::{Guest, Kind};
+use crate::analysis::Guest;
 use crate::groups::Way;
 use crate::loops::Loop;
 use crate::mode::Mode;
@@ -27,7 +27,7 @@ impl Pins {
         let mut uses = vec![0u32; fast.runs.len()];
         let mut plain = true;
         for guest in &fast.block {
-            let stack = matches!(guest.kind, Kind::Push | Kind::PushMemory | Kind::Pop | Kind::Leave);
+            let stack = guest.is_on_stack();
             for (there, way) in [(guest.access.is_some(), guest.operand), (stack, guest.stack)] {
                 match way {
                     _ if !there => {}

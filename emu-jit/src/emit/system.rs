@@ -40,7 +40,8 @@ impl Emitter<'_> {
             // The handler of one that the model lacks ends the block.
             _ if guest.kind != Kind::CallOut => false,
             M::Rdtsc | M::Rdtscp | M::Pause => true,
-            M::Swapgs | M::Cli => !self.mode.user() && self.mode.size() == 64,
+            M::Swapgs => !self.mode.user() && self.mode.size() == 64,
+            M::Cli => !self.mode.user() && self.mode.size() != 16,
             _ => false,
         };
         if !known {

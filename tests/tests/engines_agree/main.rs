@@ -195,6 +195,32 @@ fn engines_agree_on_random_programs_of_32_bit_code() {
     agree(32, setting("EMU_PROGRAMS", 400), |length, random| Program::draw(32, length, &codes, random));
 }
 
+/// Programs that look at their flags, switch interrupts off and on, and wait a moment.
+fn looks(bits: u32) {
+    const LOOKS: [&[u8]; 6] =
+        [&[0x9c, 0x5a], &[0x9c, 0x5e], &[0x9c, 0x9c, 0x5f, 0x5a], &[0xfa], &[0xfb], &[0xf3, 0x90]];
+    let codes = program::codes();
+    agree(bits, setting("EMU_PROGRAMS", 400), |length, random| {
+        let mut program = Program::draw(bits, length, &codes, random);
+        for slot in &mut program.slots {
+            if random.below(3) == 0 {
+                *slot = LOOKS[random.below(LOOKS.len() as u64) as usize].to_vec();
+            }
+        }
+        program
+    });
+}
+
+#[test]
+fn engines_agree_on_random_programs_of_64_bit_code_that_push_their_flags() {
+    looks(64);
+}
+
+#[test]
+fn engines_agree_on_random_programs_of_32_bit_code_that_push_their_flags() {
+    looks(32);
+}
+
 #[test]
 fn engines_agree_on_x87_programs_of_64_bit_code() {
     let codes = program::x87_codes();
