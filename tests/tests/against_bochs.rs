@@ -33,6 +33,19 @@ fn the_bundled_bios_and_kernel_do_as_on_bochs() {
     assert_eq!(ended.code(), Some(0), "{text}");
 }
 
+#[test]
+fn random_instructions_do_as_on_bochs_or_the_difference_is_known() {
+    if !external::bochs() {
+        return;
+    }
+    for (bits, seed) in [("64", "408"), ("32", "303")] {
+        let ended = diff(&["fuzz", "--against", "bochs", "--cases", "500", "--bits", bits, "--seed", seed]);
+        let text = said(&ended);
+        assert!(text.contains(" 0 kinds of differences"), "{text}");
+        assert_eq!(ended.code(), Some(0), "{text}");
+    }
+}
+
 /// A program that says it is Bochs with its debugger, and then does this.
 fn pretender(scratch: &Scratch, name: &str, help: &str, then: &str) -> PathBuf {
     let script = format!("#!/bin/sh\nif [ \"$1\" = --help ]; then echo '{help}' >&2; exit 0; fi\n{then}\n");

@@ -101,7 +101,7 @@ fn configuration(recipe: &Recipe, listener: Option<&TcpListener>, means: &mut Me
     // The only display of Debian's package that needs no screen is one that others may connect to.
     let mut text = format!(
         "megs: {}
-cpu: model=corei7_haswell_4770, count=1, ips=100000000, reset_on_triple_fault=1
+cpu: model=broadwell_ult, count=1, ips=100000000, reset_on_triple_fault=1
 romimage: file={bios}
 vgaromimage: file={vga_bios}
 clock: sync=none, time0=1767225600

@@ -220,12 +220,14 @@ fn is_chip(address: u64) -> bool {
 }
 
 /// `RD]: LIN 0x0000000000000042 PHY 0x000000000042 (len=2, WB): 0xC000`; one of eight bytes has its high half first.
-/// `Some(None)` for a longer one.
+/// `Some(None)` for one of another size, and for one of a page walk: `RD]: PHY 0x000000010000 (len=8, UC): 0x00000000 0x00011007 ;
+/// PML4E`.
 fn access(text: &str) -> Option<Option<Answer>> {
     let (_, rest) = text.split_once("PHY 0x")?;
     let (_, size) = rest.split_once("(len=")?;
     let size: u64 = size.split_once(',')?.0.parse().ok()?;
-    if size > WIDEST {
+    // Six bytes of a pseudo-descriptor, and vectors, are listed byte by byte.
+    if size > WIDEST || !size.is_power_of_two() || rest.contains(';') {
         return Some(None);
     }
     let (_, values) = rest.split_once("): ")?;
@@ -271,6 +273,9 @@ DR7=0x00000400: DR3=Code-Byte DR2=Code-Byte
         let insw = "(0).[1] [0x0000000f0154] f001:0154 (unk. ctxt): rep insw word ptr es:[di], dx ; f36d
 [CPU0 RW]: LIN 0x000000000009fe02 PHY 0x00000009fe02 (len=2, WB): 0x0000
 [CPU0 WR]: PHY 0x00000009fe02 (len=2, WB): 0x0BA8
+[CPU0 RD]: PHY 0x000000010000 (len=8, UC): 0x00000000 0x00011007\t; PML4E
+[CPU0 WR]: PHY 0x000000013008 (len=8, UC): 0x00000000 0x00011027\t; PTE
+[CPU0 WR]: LIN 0x0000000001021000 PHY 0x000001021000 (len=6, UC) 00 00 00 00 00 03
 ";
         let fault = "(0).[2] [0x000000107000] 0008:ffffffff80107000 (unk. ctxt): mov eax, [rdi] ; 8b07
 [CPU0 RD]: LIN 0xffff8000fee000b0 PHY 0x0000fee000b0 (len=8, UC): 0x00000001 0x0000002A

@@ -19,12 +19,14 @@ pub fn draw(bits: u32, vectors: bool, at: u64, random: &mut Random) -> Vec<u8> {
     loop {
         let bytes = if random.below(2) == 0 { system(bits, random) } else { user(bits, vectors, random) };
         let insn = Decoder::with_ip(bits, &bytes, at, 0).decode();
-        // Outside 64-bit code VEX.B means nothing; QEMU 7.2 takes it for a bit of the register's number.
-        let vex_b = bits == 32
+        // Outside 64-bit code VEX.B and the highest bit of VEX.vvvv mean nothing (our host test); QEMU 7.2 takes the one
+        // for a bit of the register's number, Bochs 2.7 the other.
+        let high = |at: usize| bytes[at + 1] & 0x20 == 0 || bytes[at + 2] & 0x40 == 0;
+        let vex_high = bits == 32
             && insn.code().op_code().encoding() == EncodingKind::VEX
-            && bytes.iter().position(|byte| *byte == 0xc4).is_some_and(|at| bytes[at + 1] & 0x20 == 0);
+            && bytes.iter().position(|byte| *byte == 0xc4).is_some_and(high);
         let usable = !insn.is_invalid() && !insn.is_ip_rel_memory_operand() && bytes.len() <= SLOT;
-        if usable && (vectors || !vex_b) {
+        if usable && (vectors || !vex_high) {
             return bytes;
         }
     }
