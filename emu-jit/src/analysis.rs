@@ -129,6 +129,28 @@ impl Guest {
         }
     }
 
+    /// May memory accesses behind it meet other permissions (EFLAGS.AC), or another base of their segment?
+    pub fn changes_access(&self) -> bool {
+        let segment = |n| {
+            self.insn.op_count() > n
+                && self.insn.op_kind(n) == OpKind::Register
+                && self.insn.op_register(n).is_segment_register()
+        };
+        segment(0)
+            || matches!(
+                self.insn.mnemonic(),
+                M::Popf
+                    | M::Popfd
+                    | M::Popfq
+                    | M::Stac
+                    | M::Clac
+                    | M::Wrmsr
+                    | M::Swapgs
+                    | M::Wrfsbase
+                    | M::Wrgsbase
+            )
+    }
+
     /// Does it push or pop, and go on in the block?
     pub fn is_on_stack(&self) -> bool {
         matches!(self.kind, Kind::Push | Kind::PushMemory | Kind::PushFlags | Kind::Pop | Kind::Leave)
@@ -354,7 +376,14 @@ fn kind(insn: &Instruction, op: &Op, mode: Mode, memories: usize, access: Option
         M::Push | M::Pop | M::Leave if mode.wide_stack() => {
             let size = insn.stack_pointer_increment().unsigned_abs();
             let simple = match insn.op_count() {
-                0 => insn.code() == if stack == 8 { Code::Leaveq } else { Code::Leaved },
+                0 => {
+                    insn.code()
+                        == match stack {
+                            8 => Code::Leaveq,
+                            4 => Code::Leaved,
+                            _ => Code::Leavew,
+                        }
+                }
                 _ => match insn.op0_kind() {
                     OpKind::Register => {
                         let stack_pointer = insn.op0_register().full_register() == Register::RSP;
@@ -384,13 +413,11 @@ pub fn repeats(insn: &Instruction) -> bool {
 }
 
 fn branch(insn: &Instruction, mode: Mode) -> Kind {
-    if !mode.flat_code() || mode.size() == 16 {
-        return Kind::Last;
-    }
-    let near = |kind| matches!(kind, OpKind::NearBranch32 | OpKind::NearBranch64);
-    let full = match insn.op_count() {
-        0 => true,
-        _ if near(insn.op0_kind()) => (insn.op0_kind() == OpKind::NearBranch64) == (mode.size() == 64),
+    let full = match insn.op0_kind() {
+        _ if insn.op_count() == 0 => true,
+        OpKind::NearBranch16 => mode.size() == 16,
+        OpKind::NearBranch32 => mode.size() == 32,
+        OpKind::NearBranch64 => mode.size() == 64,
         _ => {
             insn.op0_kind() == OpKind::Register && insn.op0_register().size() as u32 * 8 == mode.size()
                 || insn.op0_kind() == OpKind::Memory && insn.memory_size().size() as u32 * 8 == mode.size()
@@ -402,9 +429,11 @@ fn branch(insn: &Instruction, mode: Mode) -> Kind {
         _ if !full => Kind::Last,
         (FlowControl::ConditionalBranch, _) if insn.is_jcc_short_or_near() => Kind::Branch,
         (FlowControl::UnconditionalBranch, M::Jmp) => Kind::Jump,
-        (FlowControl::IndirectBranch, M::Jmp) => Kind::JumpIndirect,
+        (FlowControl::IndirectBranch, M::Jmp) if insn.is_jmp_near_indirect() => Kind::JumpIndirect,
         (FlowControl::Call, M::Call) if mode.wide_stack() => Kind::Call,
-        (FlowControl::IndirectCall, M::Call) if mode.wide_stack() => Kind::CallIndirect,
+        (FlowControl::IndirectCall, M::Call) if mode.wide_stack() && insn.is_call_near_indirect() => {
+            Kind::CallIndirect
+        }
         (FlowControl::Return, M::Ret) if mode.wide_stack() => {
             let pops = increment - if insn.op_count() == 1 { insn.immediate16() as i32 } else { 0 };
             if pops as u32 * 8 == mode.size() { Kind::Return } else { Kind::Last }

@@ -290,9 +290,14 @@ pub fn merge(block: &mut [Guest], mode: Mode) {
 /// The same for some of the accesses, with numbers of groups from `first` on.
 pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize) {
     let mut groups: Vec<Group> = Vec::new();
-    let (mut branches, mut passed) = (0, 0);
+    let (mut branches, mut passed, mut oldest) = (0, 0, 0);
     for (number, access) in accesses.iter().enumerate() {
-        branches += block[passed..access.index].iter().filter(|guest| guest.kind == Kind::Branch).count();
+        let between = &block[passed..access.index];
+        branches += between.iter().filter(|guest| guest.kind == Kind::Branch).count();
+        if between.iter().any(Guest::changes_access) {
+            // What was found out before does not hold any more.
+            oldest = groups.len();
+        }
         passed = access.index;
         let end = access.at + access.size;
         let fits = |group: &&mut Group| {
@@ -300,7 +305,7 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
                 && group.high.max(end) - group.low.min(access.at) <= LONGEST
                 && (group.want == Want::Write || access.want == Want::Read || group.branches == branches)
         };
-        match groups.iter_mut().rev().find(fits) {
+        match groups[oldest..].iter_mut().rev().find(fits) {
             Some(group) => {
                 (group.low, group.high) = (group.low.min(access.at), group.high.max(end));
                 if access.want == Want::Write {

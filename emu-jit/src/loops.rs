@@ -82,7 +82,7 @@ impl Loop {
         let last = block.last()?;
         let back = matches!(last.kind, Kind::Branch | Kind::Jump)
             && last.insn.near_branch_target() == u64::from(offset);
-        if !back || mode.size() == 16 || block.iter().any(|guest| guest.kind == Kind::CallOut) {
+        if !back || !mode.is_linked() || block.iter().any(|guest| guest.kind == Kind::CallOut) {
             return None;
         }
         let mut block = block.to_vec();

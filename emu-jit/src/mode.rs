@@ -35,7 +35,7 @@ impl Mode {
         if size == 64 || code.base == 0 && code.limit == u32::MAX {
             word |= FLAT_CODE;
         }
-        if cpu.stack_mask == u64::MAX || size == 32 && cpu.stack_mask == 0xffff_ffff {
+        if cpu.stack_mask == u64::MAX >> (64 - size) {
             word |= WIDE_STACK;
         }
         if cpu.cpl == 3 {
@@ -75,6 +75,11 @@ impl Mode {
     /// So does CS: RIP is the linear address.
     pub fn flat_code(self) -> bool {
         self.0 & FLAT_CODE != 0
+    }
+
+    /// Jumps within a page are linked: RIP needs no other check than that of the page.
+    pub fn is_linked(self) -> bool {
+        self.flat_code() && self.size() != 16
     }
 
     /// The stack pointer is as wide as code.

@@ -33,7 +33,7 @@ impl Hash for Key {
 impl Key {
     /// May one check serve several memory accesses of the block?
     pub fn merges(self) -> bool {
-        !self.careful && self.mode.flat_code()
+        !self.careful && self.mode.is_linked()
     }
 }
 

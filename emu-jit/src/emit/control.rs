@@ -26,7 +26,8 @@ impl Emitter<'_> {
         self.keeping(|emitter| match (size, distance) {
             (64, -128..128) => dynasm!(emitter.asm; .arch x64; lea r12, [BYTE r12 + distance as i8]),
             (64, _) => dynasm!(emitter.asm; .arch x64; lea r12, [r12 + distance]),
-            _ => dynasm!(emitter.asm; .arch x64; lea r12d, [r12 + distance]),
+            (32, _) => dynasm!(emitter.asm; .arch x64; lea r12d, [r12 + distance]),
+            _ => dynasm!(emitter.asm; .arch x64; lea r12w, [r12 + distance]),
         });
     }
 
@@ -162,6 +163,11 @@ impl Emitter<'_> {
     fn load_operand(&mut self, guest: &Guest) -> Result<(), Failed> {
         let number = Self::number(guest.insn.op0_register());
         let register = Self::pinned(number).unwrap_or(R14);
+        if self.mode.size() == 16 {
+            self.load(R14, 2)?;
+            dynasm!(self.asm; .arch x64; mov Rw(register), r14w);
+            return Ok(());
+        }
         self.load(register, self.slot() as u32)?;
         if register == R14 {
             dynasm!(self.asm; .arch x64; mov [BYTE rsp + Self::high(number) as i8], r14);
@@ -173,12 +179,18 @@ impl Emitter<'_> {
         let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
         self.stack_slot(guest, RBP, 0, Want::Read, miss)?;
-        if self.mode.size() == 64 {
-            dynasm!(self.asm; .arch x64; lea r12, [rbp + slot]);
-        } else {
-            dynasm!(self.asm; .arch x64; lea r12d, [rbp + slot]);
+        match self.mode.size() {
+            64 => dynasm!(self.asm; .arch x64; lea r12, [rbp + slot]),
+            32 => dynasm!(self.asm; .arch x64; lea r12d, [rbp + slot]),
+            _ => {
+                dynasm!(self.asm; .arch x64; lea r12w, [rbp + slot]);
+                self.load(R14, 2)?;
+                dynasm!(self.asm; .arch x64; mov bp, r14w);
+            }
         }
-        self.load(RBP as u8, slot as u32)?;
+        if self.mode.size() != 16 {
+            self.load(RBP as u8, slot as u32)?;
+        }
         dynasm!(self.asm; .arch x64; =>back);
         Ok(())
     }
@@ -199,7 +211,7 @@ impl Emitter<'_> {
             self.target(guest)
         };
         let left = (self.block.len() - self.index - 1) as i8;
-        self.cold.push(Cold::Side { from, target, left, state: self.state });
+        self.cold.push(Cold::Side { from, target, left, index: self.index, state: self.state });
     }
 
     /// The conditional jump that leads back to the start of a loop: the way out is the one that is not taken.
@@ -207,7 +219,7 @@ impl Emitter<'_> {
         self.need_flags(guest.reads, true);
         let from = self.asm.new_dynamic_label();
         let target = self.jump_unless(guest, from);
-        self.cold.push(Cold::Side { from, target, left: 0, state: self.state });
+        self.cold.push(Cold::Side { from, target, left: 0, index: self.index, state: self.state });
     }
 
     /// Jumps where a conditional jump is not taken, and says to which offset in the page that leads.
@@ -243,7 +255,7 @@ impl Emitter<'_> {
     pub(super) fn last(&mut self, guest: &Guest) -> Result<(), Failed> {
         self.state_to_frame();
         match guest.kind {
-            Kind::Jump => self.jump_to(self.target(guest), false),
+            Kind::Jump => self.jump(self.target(guest)),
             Kind::Call => self.call(guest)?,
             Kind::Return => self.ret(guest)?,
             Kind::JumpIndirect | Kind::CallIndirect => self.indirect(guest)?,
@@ -259,12 +271,44 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// The jump that ends the block. All state is in place, R13 and R14 are free.
+    fn jump(&mut self, target: i64) {
+        if self.mode.is_linked() {
+            self.jump_to(target, false)
+        } else {
+            self.jump_checked(target, self.index)
+        }
+    }
+
+    /// Goes on at an offset of the page where the code segment's limit may not reach, or RIP wraps: the jump cache
+    /// leads to places within it alone, and the handler of instruction `index` sees to all others.
+    pub(super) fn jump_checked(&mut self, target: i64, index: usize) {
+        let miss = self.asm.new_dynamic_label();
+        self.target_to_r13(target);
+        self.look_up(miss);
+        let left = (self.block.len() - index - 1) as i8;
+        if left != 0 {
+            dynasm!(self.asm; .arch x64; add r15, BYTE left);
+        }
+        dynasm!(self.asm; .arch x64; jmp QWORD [r14 + 8]; =>miss);
+        self.call_handler(index);
+        // It has set RIP, so it does not come back.
+        dynasm!(self.asm; .arch x64; ud2);
+    }
+
+    /// RIP at an offset of the page that a jump leads to.
+    fn target_to_r13(&mut self, target: i64) {
+        let distance = target as i32;
+        dynasm!(self.asm; .arch x64; mov r13, [BYTE rsp + PAGE as i8]; lea r13, [r13 + distance]);
+        self.cut_target();
+    }
+
     /// Goes on at an offset of the page, which may lie outside it (not for a careful block). All state is in place, R13
     /// and R14 are free.
     pub(super) fn jump_to(&mut self, target: i64, careful: bool) {
         // An instruction that may go on in the next page is not linked. Those of a careful block do not.
         let last = if careful { PAGE_SIZE as usize - 1 } else { PAGE_SIZE as usize - MAX_LENGTH };
-        if self.mode.flat_code() && (0..=last as i64).contains(&target) {
+        if self.mode.is_linked() && (0..=last as i64).contains(&target) {
             let token = (self.first_link + self.links.len() as u64) as i32;
             let stub = self.asm.new_dynamic_label();
             dynasm!(self.asm; .arch x64; jmp =>stub);
@@ -327,6 +371,11 @@ impl Emitter<'_> {
     }
 
     fn call(&mut self, guest: &Guest) -> Result<(), Failed> {
+        if !self.mode.is_linked() {
+            let (miss, back) = self.way_out();
+            self.target_to_r13(self.target(guest));
+            return self.call_r13(guest, miss, back);
+        }
         let (miss, back) = self.way_out_of(guest.stack);
         let slot = self.slot();
         self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
@@ -360,33 +409,41 @@ impl Emitter<'_> {
             self.load(R13, slot as u32)?;
         } else {
             let register = self.in_register(Self::number(insn.op0_register()), R13);
-            if self.mode.size() == 64 {
-                dynasm!(self.asm; .arch x64; mov r13, Rq(register));
-            } else {
-                dynasm!(self.asm; .arch x64; mov r13d, Rd(register));
+            match self.mode.size() {
+                64 => dynasm!(self.asm; .arch x64; mov r13, Rq(register)),
+                32 => dynasm!(self.asm; .arch x64; mov r13d, Rd(register)),
+                _ => dynasm!(self.asm; .arch x64; movzx r13d, Rw(register)),
             }
         }
-        self.look_up(miss);
         if guest.kind == Kind::CallIndirect {
-            dynasm!(self.asm
-                ; .arch x64
-                ; mov r14, [r14 + 8]
-                ; mov [rsp + SPILL], r13
-                ; mov [rsp + SPILL + 8], r14
-            );
-            self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
-            self.return_address(guest);
-            self.store_slot(R14)?;
-            self.move_stack(-slot);
-            dynasm!(self.asm
-                ; .arch x64
-                ; mov r13, [rsp + SPILL]
-                ; jmp QWORD [rsp + SPILL + 8]
-            );
-        } else {
-            dynasm!(self.asm; .arch x64; jmp QWORD [r14 + 8]);
+            return self.call_r13(guest, miss, back);
         }
-        dynasm!(self.asm; .arch x64; =>back; ud2);
+        self.look_up(miss);
+        dynasm!(self.asm; .arch x64; jmp QWORD [r14 + 8]; =>back; ud2);
+        Ok(())
+    }
+
+    /// Calls the RIP in R13, if the jump cache knows it.
+    fn call_r13(&mut self, guest: &Guest, miss: DynamicLabel, back: DynamicLabel) -> Result<(), Failed> {
+        let slot = self.slot();
+        self.look_up(miss);
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r14, [r14 + 8]
+            ; mov [rsp + SPILL], r13
+            ; mov [rsp + SPILL + 8], r14
+        );
+        self.stack_slot(guest, RSP, -slot, Want::Write, miss)?;
+        self.return_address(guest);
+        self.store_slot(R14)?;
+        self.move_stack(-slot);
+        dynasm!(self.asm
+            ; .arch x64
+            ; mov r13, [rsp + SPILL]
+            ; jmp QWORD [rsp + SPILL + 8]
+            ; =>back
+            ; ud2
+        );
         Ok(())
     }
 }

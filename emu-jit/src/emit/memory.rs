@@ -276,17 +276,22 @@ impl Emitter<'_> {
     /// Stores a register at the place, as wide as a stack slot.
     pub(super) fn store_slot(&mut self, from: u8) -> Result<(), Failed> {
         let place = self.place.operand();
-        self.with_place(if self.mode.size() == 64 {
-            Instruction::with2(Code::Mov_rm64_r64, place, Register::RAX + u32::from(from))
-        } else {
-            Instruction::with2(Code::Mov_rm32_r32, place, Register::EAX + u32::from(from))
+        let from = u32::from(from);
+        self.with_place(match self.mode.size() {
+            64 => Instruction::with2(Code::Mov_rm64_r64, place, Register::RAX + from),
+            32 => Instruction::with2(Code::Mov_rm32_r32, place, Register::EAX + from),
+            _ => Instruction::with2(Code::Mov_rm16_r16, place, Register::AX + from),
         })
     }
 
     /// The same for a number.
     pub(super) fn store_number(&mut self, value: i32) -> Result<(), Failed> {
         let place = self.place.operand();
-        let code = if self.mode.size() == 64 { Code::Mov_rm64_imm32 } else { Code::Mov_rm32_imm32 };
+        let (code, value) = match self.mode.size() {
+            64 => (Code::Mov_rm64_imm32, value),
+            32 => (Code::Mov_rm32_imm32, value),
+            _ => (Code::Mov_rm16_imm16, i32::from(value as i16)),
+        };
         self.with_place(Instruction::with2(code, place, value))
     }
 
@@ -307,6 +312,9 @@ impl Emitter<'_> {
                     dynasm!(self.asm; .arch x64; lea r13, [Rq(register) + distance]);
                 } else {
                     dynasm!(self.asm; .arch x64; lea r13d, [Rq(register) + distance]);
+                    if self.mode.size() == 16 {
+                        dynasm!(self.asm; .arch x64; movzx r13d, r13w);
+                    }
                 }
                 Ok(())
             }

@@ -87,7 +87,7 @@ enum Cold {
     /// The interpreter's handler for an instruction, and back.
     CallOut { from: DynamicLabel, back: DynamicLabel, index: usize, state: State, window: Option<Window> },
     /// The taken side of a conditional jump.
-    Side { from: DynamicLabel, target: i64, left: i8, state: State },
+    Side { from: DynamicLabel, target: i64, left: i8, index: usize, state: State },
     /// The check for a group of memory accesses failed, before the instruction had an effect. `again` makes it anew.
     Careful { from: DynamicLabel, again: Option<DynamicLabel>, stretch: Stretch, index: usize, state: State },
     /// An access of a fast loop did not meet the page that it met last.
@@ -358,6 +358,14 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Cuts the target of a jump in R13 to the width of code.
+    fn cut_target(&mut self) {
+        match self.mode.size() {
+            16 => dynasm!(self.asm; .arch x64; movzx r13d, r13w),
+            _ => self.cut_rip(),
+        }
+    }
+
     fn body(&mut self) -> Result<(), Failed> {
         let mut next = 0;
         (self.kept, self.distances) = (None, [None; GROUPS]);
@@ -509,7 +517,16 @@ impl<'a> Emitter<'a> {
                     }
                     dynasm!(self.asm; .arch x64; jmp =>back);
                 }
-                Cold::Side { from, target, left, state } => {
+                // The other side of a jump within a loop follows it, and needs no check.
+                Cold::Side { from, target, index, state, .. }
+                    if !self.mode.is_linked() && !self.block[index].turns =>
+                {
+                    dynasm!(self.asm; .arch x64; =>from);
+                    self.state = state;
+                    self.state_to_frame();
+                    self.jump_checked(target, index);
+                }
+                Cold::Side { from, target, left, state, .. } => {
                     dynasm!(self.asm; .arch x64; =>from);
                     self.state = state;
                     self.state_to_frame();

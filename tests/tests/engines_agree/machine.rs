@@ -1,8 +1,8 @@
-//! A machine without chips that runs a program in a loop, in 64-bit code or in 32-bit code, and goes on with the next
+//! A machine without chips that runs a program in a loop, in code of 64, 32 or 16 bits, and goes on with the next
 //! slot of 16 bytes after a fault.
 
 use emu_core::cpu::control::{
-    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE,
+    CR0_AM, CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE,
     EFER_LMA, EFER_LME, EFER_NXE,
 };
 use emu_core::cpu::fpu::{XCR0_AVX, XCR0_SSE, XCR0_X87};
@@ -26,6 +26,10 @@ const FLAT_DATA: u16 = 24;
 const USER_CODE64: u16 = 32 | 3;
 const USER_CODE32: u16 = 40 | 3;
 const USER_DATA: u16 = 48 | 3;
+/// Of 16-bit code, data and stack, with their bases, and the same of user mode three further.
+const NARROW: [(u16, u64, u16); 3] = [(56, CODE, 0x9b), (64, DATA, 0x93), (72, NARROW_STACK, 0x93)];
+const NARROW_USER: u16 = 24 | 3;
+const NARROW_STACK: u64 = 0x60_0000;
 /// The task state segment, with the stack for faults in user mode.
 const TSS: u64 = 0x5_0000;
 const FAULT_STACK: u64 = 0x5_8000;
@@ -55,6 +59,7 @@ pub struct Start {
 
 /// Handlers: drop the error code, round RIP up to the next slot or set it to the start, return.
 fn handler(bits: u32, error: bool, restarts: bool) -> Vec<u8> {
+    let start = if bits == 16 { 0 } else { CODE as u32 };
     let mut code = Vec::new();
     if bits == 64 {
         if error {
@@ -62,7 +67,7 @@ fn handler(bits: u32, error: bool, restarts: bool) -> Vec<u8> {
         }
         if restarts {
             code.extend([0x48, 0xc7, 0x04, 0x24]); // mov qword [rsp], the start
-            code.extend((CODE as u32).to_le_bytes());
+            code.extend(start.to_le_bytes());
         } else {
             code.extend([0x48, 0x83, 0x24, 0x24, 0xf0]); // and qword [rsp], -16
             code.extend([0x48, 0x83, 0x04, 0x24, 16]); // add qword [rsp], 16
@@ -74,7 +79,7 @@ fn handler(bits: u32, error: bool, restarts: bool) -> Vec<u8> {
         }
         if restarts {
             code.extend([0xc7, 0x04, 0x24]);
-            code.extend((CODE as u32).to_le_bytes());
+            code.extend(start.to_le_bytes());
         } else {
             code.extend([0x83, 0x24, 0x24, 0xf0, 0x83, 0x04, 0x24, 16]);
         }
@@ -86,6 +91,13 @@ fn handler(bits: u32, error: bool, restarts: bool) -> Vec<u8> {
 fn flat(selector: u16, rights: u16) -> Segment {
     let mut segment = Segment { limit: u32::MAX, rights: Rights(rights), ..Segment::real(selector) };
     segment.base = 0;
+    segment.update(true);
+    segment
+}
+
+/// 64 KiB from a base.
+fn narrow(selector: u16, base: u64, rights: u16) -> Segment {
+    let mut segment = Segment { base, limit: 0xffff, rights: Rights(rights), ..Segment::real(selector) };
     segment.update(true);
     segment
 }
@@ -121,6 +133,12 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     put(GDT + 32, 0x00af_fb00_0000_ffff);
     put(GDT + 40, 0x00cf_fb00_0000_ffff);
     put(GDT + 48, 0x00cf_f300_0000_ffff);
+    for (selector, base, rights) in NARROW {
+        let base = (base & 0xff_ffff) << 16 | (base >> 24) << 56;
+        for (more, dpl) in [(0, 0), (NARROW_USER & !3, 0x60)] {
+            put(GDT + u64::from(selector + more), base | u64::from(rights | dpl) << 40 | 0xffff);
+        }
+    }
     // RSP0, or ESP0 and SS0.
     put(TSS + 4, FAULT_STACK);
     let long = start.bits == 64;
@@ -141,7 +159,7 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     }
     let mut machine = Machine::new(mem, Box::new(NoChips), engine, TimeSource::Virtual);
     let cpu = machine.cpu_mut();
-    cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP | CR0_WP;
+    cpu.cr0 = CR0_AM | CR0_PE | CR0_ET | CR0_NE | CR0_MP | CR0_WP;
     cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
     cpu.cr0 |= CR0_PG;
     cpu.cr3 = TABLES;
@@ -154,7 +172,7 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     cpu.fpu.init();
     (cpu.fpu.mxcsr, cpu.fpu.control) = (start.mxcsr, start.control);
     cpu.gdtr.base = GDT;
-    cpu.gdtr.limit = 55;
+    cpu.gdtr.limit = 103;
     cpu.idtr.base = IDT;
     cpu.idtr.limit = 511;
     let (code, data, dpl) = match (start.user, long) {
@@ -167,10 +185,18 @@ pub fn machine(engine: Box<dyn Engine>, start: &Start) -> Machine {
     for register in [SS, DS, ES] {
         cpu.seg[register] = flat(data, 0xc093 | dpl);
     }
+    if start.bits == 16 {
+        let more = if start.user { NARROW_USER } else { 0 };
+        for (registers, (selector, base, rights)) in [&[CS][..], &[DS, ES], &[SS]].into_iter().zip(NARROW) {
+            for &register in registers {
+                cpu.seg[register] = narrow(selector + more, base, rights | dpl);
+            }
+        }
+    }
     cpu.seg[TR] = Segment { base: TSS, limit: 0x67, rights: Rights(0x8b), ..Segment::real(0) };
     cpu.cpl = if start.user { 3 } else { 0 };
     cpu.regs[..16].copy_from_slice(&start.regs);
-    cpu.regs[RIP] = CODE;
+    cpu.regs[RIP] = if start.bits == 16 { 0 } else { CODE };
     for (to, from) in cpu.fpu.vectors.iter_mut().zip(&start.vectors) {
         to[..4].copy_from_slice(from);
     }

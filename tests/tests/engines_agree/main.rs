@@ -6,6 +6,7 @@
 mod exceptions;
 mod loops;
 mod machine;
+mod narrow;
 
 use emu_core::cpu::fpu::{Fpu, MXCSR_RESET};
 use emu_core::engine::Engine;
@@ -49,7 +50,7 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed
         bits,
         code,
         data: program::data(data_size, &mut random),
-        regs: program::registers(bits, &mut random),
+        regs: registers(bits, &mut random),
         vectors,
         flags: 2 | random.word() & 0x8d5,
         mxcsr,
@@ -105,6 +106,14 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed
     None
 }
 
+fn registers(bits: u32, random: &mut Random) -> [u64; 16] {
+    let mut regs = program::registers(bits.max(32), random);
+    if bits == 16 {
+        regs[4] = 0x8000;
+    }
+    regs
+}
+
 /// Loops that walk through memory.
 fn walks_agree(bits: u32, count: u64) {
     let first = setting("EMU_SEED", 1);
@@ -137,6 +146,28 @@ fn engines_agree_on_random_loops_of_64_bit_code() {
 #[test]
 fn engines_agree_on_random_loops_of_32_bit_code() {
     walks_agree(32, setting("EMU_PROGRAMS", 400));
+}
+
+/// The same of 16-bit code.
+#[test]
+fn engines_agree_on_random_programs_of_16_bit_code() {
+    let (codes, first) = (program::codes(), setting("EMU_SEED", 1));
+    for n in 0..setting("EMU_PROGRAMS", 400) {
+        let seed = first.wrapping_add(n).wrapping_mul(0xd1b5_4a32_d192_ed03) ^ 16;
+        let mut slots = narrow::draw(&codes, &mut Random::new(seed));
+        let differs =
+            |slots: &[Vec<u8>]| compare_code(16, narrow::code(slots), program::DATA_SIZE, false, seed);
+        let Some(mut why) = differs(&slots) else { continue };
+        for at in 0..slots.len() {
+            let whole = std::mem::replace(&mut slots[at], vec![0x90]);
+            match differs(&slots) {
+                Some(still) => why = still,
+                None => slots[at] = whole,
+            }
+        }
+        let program = Program { bits: 16, origin: 0, slots };
+        panic!("program {n} of 16-bit code, seed {seed:#x}:\n{}{why}", listing(&program));
+    }
 }
 
 /// The program as text.
