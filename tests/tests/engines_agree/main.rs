@@ -341,6 +341,42 @@ fn an_instruction_across_pages_is_translated_and_follows_its_bytes() {
     }
 }
 
+/// In 32-bit code JMP m16:16 is as wide as a near jump by memory. Here lies known code where that would lead.
+#[test]
+fn a_far_jump_with_an_operand_size_prefix_is_no_near_jump() {
+    const NEAR: u64 = 0x10_8000;
+    const FAR: u64 = 0x8000;
+    let mut code = vec![0xc7, 0x03]; // mov [ebx], selector 10h and offset 8000h
+    code.extend(((0x10 << 16 | FAR) as u32).to_le_bytes());
+    code.push(0xb8); // mov eax, 108000h; jmp eax
+    code.extend((NEAR as u32).to_le_bytes());
+    code.extend([0xff, 0xe0]);
+    let behind = host::CODE + code.len() as u64;
+    code.extend([0x66, 0xff, 0x2b]); // jmp far [ebx]
+    let mut regs = [0; 16];
+    (regs[3], regs[4]) = (host::DATA, 0x60_0000);
+    let (mxcsr, control) = (MXCSR_RESET, 0x37f);
+    let (data, vectors) = (vec![0; 4096], [[0; 4]; 16]);
+    let start =
+        Start { bits: 32, code, data, regs, vectors, flags: 2, mxcsr, control, restarts: false, user: false };
+    let run = |engine: Box<dyn Engine>| {
+        let mut machine = machine::machine(engine, &start);
+        let mem = &mut machine.cpu_mut().system_mut().mem;
+        let mut there = vec![0x46, 0xe9]; // inc esi; jmp behind
+        there.extend((behind.wrapping_sub(NEAR + 6) as u32).to_le_bytes());
+        mem.write_bytes(NEAR, &there);
+        let mut there = vec![0x42, 0xea]; // inc edx; jmp far 10h:the start
+        there.extend((host::CODE as u32).to_le_bytes());
+        there.extend([0x10, 0]);
+        mem.write_bytes(FAR, &there);
+        assert_eq!(machine.run(7_000), Stop::Limit);
+        machine::registers(&machine)
+    };
+    let by_interpreter = run(Box::<Interpreter>::default());
+    assert_eq!((by_interpreter[2], by_interpreter[6]), (875, 875), "rounds of eight instructions");
+    assert_eq!(run(Box::new(Translator::with_limits(1, MOST).unwrap())), by_interpreter);
+}
+
 /// The interpreter runs an INC of memory that misses the translation cache and leaves the flags in another place than
 /// the translated one would. Nobody looks at them but for the carry, which the next round's ADC takes up.
 #[test]
