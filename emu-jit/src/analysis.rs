@@ -51,6 +51,8 @@ pub enum Kind {
     Jump,
     /// Jcc.
     Branch,
+    /// LOOP.
+    Loop,
     /// JMP to where a register or memory says.
     JumpIndirect,
     /// CALL of a known place.
@@ -151,6 +153,11 @@ impl Guest {
             )
     }
 
+    /// Does a conditional jump leave the block there?
+    pub fn has_side(&self) -> bool {
+        matches!(self.kind, Kind::Branch | Kind::Loop)
+    }
+
     /// Does it push or pop, and go on in the block?
     pub fn is_on_stack(&self) -> bool {
         matches!(self.kind, Kind::Push | Kind::PushMemory | Kind::PushFlags | Kind::Pop | Kind::Leave)
@@ -175,6 +182,7 @@ impl Guest {
                 | Kind::Pop
                 | Kind::Leave
                 | Kind::Branch
+                | Kind::Loop
                 | Kind::CallOut
         )
     }
@@ -215,7 +223,7 @@ pub fn block(
         let insn = decoder.decode();
         at = offset + usize::from(op.end);
         let guest = classify(insn, op, mode, factory);
-        exits += usize::from(guest.kind == Kind::Branch);
+        exits += usize::from(guest.has_side());
         let target = (guest.kind == Kind::Branch).then(|| guest.insn.near_branch_target());
         let back = target == Some(offset as u64);
         let ends = guest.ends();
@@ -261,7 +269,7 @@ fn go_round(block: &mut Vec<Guest>, start: u64, exits: usize) -> usize {
         return 0;
     };
     let body = block[first..].to_vec();
-    let exits_in_body = body.iter().filter(|guest| guest.kind == Kind::Branch).count();
+    let exits_in_body = body.iter().filter(|guest| guest.has_side()).count();
     let more = (MOST_ROUNDS_ON_THE_WAY.min(MOST_ON_THE_WAY / body.len()).saturating_sub(1))
         .min(MOST_EXITS.saturating_sub(exits) / exits_in_body)
         .min((MOST_WITH_ROUNDS - block.len()) / body.len());
@@ -428,6 +436,7 @@ fn branch(insn: &Instruction, mode: Mode) -> Kind {
     match (insn.flow_control(), insn.mnemonic()) {
         _ if !full => Kind::Last,
         (FlowControl::ConditionalBranch, _) if insn.is_jcc_short_or_near() => Kind::Branch,
+        (FlowControl::ConditionalBranch, M::Loop) if insn.code() == code_of_loop(mode) => Kind::Loop,
         (FlowControl::UnconditionalBranch, M::Jmp) => Kind::Jump,
         (FlowControl::IndirectBranch, M::Jmp) if insn.is_jmp_near_indirect() => Kind::JumpIndirect,
         (FlowControl::Call, M::Call) if mode.wide_stack() => Kind::Call,
@@ -439,6 +448,15 @@ fn branch(insn: &Instruction, mode: Mode) -> Kind {
             if pops as u32 * 8 == mode.size() { Kind::Return } else { Kind::Last }
         }
         _ => Kind::Last,
+    }
+}
+
+/// LOOP by the counter that is as wide as code.
+fn code_of_loop(mode: Mode) -> Code {
+    match mode.size() {
+        64 => Code::Loop_rel8_64_RCX,
+        32 => Code::Loop_rel8_32_ECX,
+        _ => Code::Loop_rel8_16_CX,
     }
 }
 

@@ -293,7 +293,7 @@ pub(crate) fn merge_some(block: &mut [Guest], accesses: &[Access], first: usize)
     let (mut branches, mut passed, mut oldest) = (0, 0, 0);
     for (number, access) in accesses.iter().enumerate() {
         let between = &block[passed..access.index];
-        branches += between.iter().filter(|guest| guest.kind == Kind::Branch).count();
+        branches += between.iter().filter(|guest| guest.has_side()).count();
         if between.iter().any(Guest::changes_access) {
             // What was found out before does not hold any more.
             oldest = groups.len();

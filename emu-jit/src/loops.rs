@@ -207,7 +207,7 @@ fn place(
         .then_some((access.at, access.size))
         .filter(|(_, size)| stride % size == 0);
     let write = access.want == Want::Write;
-    let branches = block[..access.index].iter().filter(|guest| guest.kind == Kind::Branch).count();
+    let branches = block[..access.index].iter().filter(|guest| guest.has_side()).count();
     let joins = |(other, run): &(Key, Run)| {
         *other == key
             && run.high.max(end) - run.low.min(access.at) <= WIDEST

@@ -214,6 +214,31 @@ impl Emitter<'_> {
         self.cold.push(Cold::Side { from, target, left, index: self.index, state: self.state });
     }
 
+    /// LOOP. Flags are stored before, as the counter may be what they would be worked out from.
+    pub(super) fn branch_by_count(&mut self, guest: &Guest) {
+        self.state_to_frame();
+        self.count(-1);
+        match self.mode.size() {
+            64 => dynasm!(self.asm; .arch x64; test rcx, rcx),
+            32 => dynasm!(self.asm; .arch x64; test ecx, ecx),
+            _ => dynasm!(self.asm; .arch x64; test cx, cx),
+        }
+        self.flags_lost();
+        let from = self.asm.new_dynamic_label();
+        dynasm!(self.asm; .arch x64; jnz =>from);
+        let (target, left) = (self.target(guest), (self.block.len() - self.index - 1) as i8);
+        self.cold.push(Cold::Side { from, target, left, index: self.index, state: self.state });
+    }
+
+    /// Adds to the counter. Keeps the host's flags.
+    fn count(&mut self, by: i8) {
+        match self.mode.size() {
+            64 => dynasm!(self.asm; .arch x64; lea rcx, [BYTE rcx + by]),
+            32 => dynasm!(self.asm; .arch x64; lea ecx, [BYTE rcx + by]),
+            _ => dynasm!(self.asm; .arch x64; lea cx, [BYTE rcx + by]),
+        }
+    }
+
     /// The conditional jump that leads back to the start of a loop: the way out is the one that is not taken.
     pub(super) fn branch_back(&mut self, guest: &Guest) {
         self.need_flags(guest.reads, true);
@@ -291,6 +316,10 @@ impl Emitter<'_> {
             dynasm!(self.asm; .arch x64; add r15, BYTE left);
         }
         dynasm!(self.asm; .arch x64; jmp QWORD [r14 + 8]; =>miss);
+        if self.block[index].kind == Kind::Loop {
+            // The handler counts itself.
+            self.count(1);
+        }
         self.call_handler(index);
         // It has set RIP, so it does not come back.
         dynasm!(self.asm; .arch x64; ud2);

@@ -392,6 +392,7 @@ impl<'a> Emitter<'a> {
                 }
                 Kind::Jump if self.fast.is_some() => self.back(),
                 Kind::Branch => self.branch(guest),
+                Kind::Loop => self.branch_by_count(guest),
                 Kind::CallOut => self.call_out(index),
                 _ => self.last(guest)?,
             }

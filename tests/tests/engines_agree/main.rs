@@ -226,10 +226,19 @@ fn engines_agree_on_random_programs_of_32_bit_code() {
     agree(32, setting("EMU_PROGRAMS", 400), |length, random| Program::draw(32, length, &codes, random));
 }
 
-/// Programs that look at their flags, switch interrupts off and on, and wait a moment.
+/// Programs that look at their flags, switch interrupts off and on, wait a moment, and count.
 fn looks(bits: u32) {
-    const LOOKS: [&[u8]; 6] =
-        [&[0x9c, 0x5a], &[0x9c, 0x5e], &[0x9c, 0x9c, 0x5f, 0x5a], &[0xfa], &[0xfb], &[0xf3, 0x90]];
+    const LOOKS: [&[u8]; 8] = [
+        &[0x9c, 0x5a],
+        &[0x9c, 0x5e],
+        &[0x9c, 0x9c, 0x5f, 0x5a],
+        &[0xfa],
+        &[0xfb],
+        &[0xf3, 0x90],
+        // LOOP over the next slot; push 3; pop RCX; sub eax, ecx; LOOP to the subtraction.
+        &[0xe2, 0x1e],
+        &[0x6a, 3, 0x59, 0x29, 0xc8, 0xe2, 0xfc],
+    ];
     let codes = program::codes();
     agree(bits, setting("EMU_PROGRAMS", 400), |length, random| {
         let mut program = Program::draw(bits, length, &codes, random);

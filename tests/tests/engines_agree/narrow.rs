@@ -65,7 +65,9 @@ fn slot(at: usize, count: usize, codes: &[Code], random: &mut Random) -> Vec<u8>
         16 => vec![0xb8, low, high, 0xff, [0xe0, 0xd0][usize::from(byte & 1)]], // MOV AX; JMP or CALL AX
         // MOV [40h], target; JMP or CALL [40h].
         17 => vec![0xc7, 0x06, 0x40, 0, low, high, 0xff, [0x26, 0x16][usize::from(byte & 1)], 0x40, 0],
-        18 => vec![0xb9, byte & 31 | 1, 0, 0x49, 0x75, 0xfd], // MOV CX; DEC CX; JNZ to it
+        // MOV CX; DEC CX and JNZ to it, or ADD AX, CX and LOOP.
+        18 if byte & 32 != 0 => vec![0xb9, byte & 31 | 1, 0, 0x49, 0x75, 0xfd],
+        18 => vec![0xb9, byte & 31 | 1, 0, 0x01, 0xc8, 0xe2, 0xfc],
         _ => [
             vec![0x9c],
             vec![0x60],
