@@ -214,9 +214,8 @@ impl Emitter<'_> {
         self.cold.push(Cold::Side { from, target, left, index: self.index, state: self.state });
     }
 
-    /// LOOP. Flags are stored before, as the counter may be what they would be worked out from.
+    /// LOOP. It writes the counter, so no flags are worked out from that behind it.
     pub(super) fn branch_by_count(&mut self, guest: &Guest) {
-        self.state_to_frame();
         self.count(-1);
         match self.mode.size() {
             64 => dynasm!(self.asm; .arch x64; test rcx, rcx),
