@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod bochs;
+pub mod float_random;
 pub mod fuzz;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;

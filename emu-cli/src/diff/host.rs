@@ -1,4 +1,5 @@
-//! `emu diff fuzz --against host`: random instructions of user code on the host's processor and on the interpreter, or
+//! `emu diff fuzz --against host`: random instructions of user code on the host's processor and on the interpreter
+//! (those of x87, MMX, SSE and AVX by [`vectors`](super::vectors)), or
 //! with `--programs` random programs on it and on both engines.
 //!
 //! A process can run instructions on one thread only, since it gives its signals and low addresses to them. So each
@@ -15,6 +16,8 @@ pub fn run(_: &FuzzArgs, _: &mut Report, _: &ProgressBar) -> Result<()> {
     crate::outcome::usage!("--against host: expected an x86-64 host with Linux")
 }
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) use on_x86::line;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use on_x86::run;
 
@@ -34,12 +37,13 @@ mod on_x86 {
     use emu_diff::random::Random;
     use emu_jit::Translator;
     use emu_jit::analysis::MOST;
-    use iced_x86::{Code, Formatter, IntelFormatter};
+    use iced_x86::{Code, Formatter, Instruction, IntelFormatter};
 
     use super::{FuzzArgs, ProgressBar, Report, Result};
     use crate::args::Bits;
     use crate::diff::fuzz::Difference;
     use crate::diff::parts::{self, Teller};
+    use crate::diff::vectors;
 
     /// Cases that share an encoding.
     const PER_ENCODING: u64 = 16;
@@ -68,12 +72,14 @@ mod on_x86 {
 
     /// Does every `of`-th encoding, beginning with that number, and tells the parent process.
     fn one(args: &FuzzArgs, part: u64, of: u64) -> Result<()> {
+        let mut teller = Teller;
+        // The two take the same signals: one after the other.
+        let vectors = vectors::run(args, part, of, &mut teller)?;
         let mut oracle = Oracle::new().map_err(|why| anyhow::anyhow!("--against host: {why}"))?;
         let forms = [subjects(64), subjects(32)];
         let mut seen = HashSet::new();
         let (mut page, mut data) = (None, [0; PAGE]);
-        let (mut cases, wanted) = (0, args.cases.div_ceil(of));
-        let mut teller = Teller;
+        let (mut cases, wanted) = (vectors, args.cases.div_ceil(of));
         for (turn, n) in (part..).step_by(of as usize).enumerate() {
             if cases >= wanted {
                 break;
@@ -161,9 +167,14 @@ mod on_x86 {
     }
 
     fn text(e: &Encoding) -> String {
-        let bytes: Vec<_> = e.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        line(&e.insn, &e.bytes)
+    }
+
+    /// Bytes and disassembly.
+    pub fn line(insn: &Instruction, bytes: &[u8]) -> String {
+        let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut text = String::new();
-        IntelFormatter::new().format(&e.insn, &mut text);
+        IntelFormatter::new().format(insn, &mut text);
         format!("{}  {text}", bytes.join(" "))
     }
 }

@@ -14,6 +14,8 @@ mod qemu_process;
 mod recipe;
 mod reference;
 mod small;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod vectors;
 
 use anyhow::Result;
 

@@ -7,7 +7,7 @@
 //!   decide,
 //! * [`undefined`] and [`vendors`] say what undefined flags are,
 //! * [`shrink`] makes a failure small,
-//! * [`programs`] does the same with whole programs.
+//! * [`vectors`] does the same with instructions of x87, MMX, SSE and AVX, [`programs`] with whole programs.
 
 pub mod exceptions;
 pub mod guest;
@@ -18,6 +18,7 @@ pub mod shrink;
 #[allow(unsafe_code)] // Instructions run on the host's processor; ARCHITECTURE.md names it.
 pub mod silicon;
 pub mod undefined;
+pub mod vectors;
 pub mod vendors;
 
 use std::collections::HashSet;

@@ -7,7 +7,6 @@
 
 #![cfg(target_arch = "x86_64")]
 
-mod random;
 mod sse;
 mod sse_silicon;
 mod sse_unmasked;
@@ -15,6 +14,8 @@ mod x87;
 mod x87_memory;
 mod x87_silicon;
 mod x87_transcendental;
+
+use emu_diff::float_random as random;
 
 /// Random cases per instruction.
 const CASES: u32 = 200_000;

@@ -1,4 +1,4 @@
-//! One instruction on the host's processor, with all registers given and taken back.
+//! One instruction on the host's processor, with all registers given and taken back: general registers, x87, MMX, YMM.
 
 use std::cell::Cell;
 use std::mem::offset_of;

@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic as M, OpKind};
 
-use super::host::State;
+use super::silicon::State;
 
 /// Left out altogether.
 pub fn is_not_for_this_test(code: Code) -> bool {

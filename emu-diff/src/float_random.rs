@@ -11,6 +11,11 @@ impl Random {
         Self(name.bytes().fold(0x9e37_79b9, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)))
     }
 
+    /// A generator that begins with this seed.
+    pub fn of_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

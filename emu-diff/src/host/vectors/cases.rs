@@ -3,8 +3,8 @@
 use emu_core::softfloat::{F32, F64, F80};
 use iced_x86::{Code, Encoder, EncodingKind, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
 
-use super::host::{MEMORY, State};
-use super::random::Random;
+use super::silicon::{MEMORY, State};
+use crate::float_random::Random;
 
 /// Sets the operands of an instruction; `memory` picks memory where an operand may be a register or memory.
 /// `None` when the encoding has an operand that this test does not know, or no such form.
@@ -188,13 +188,19 @@ fn register(random: &mut Random) -> F80 {
 /// Random registers and memory. Some exceptions are unmasked now and then, and an x87 exception may be pending.
 pub fn state(random: &mut Random) -> Box<State> {
     let mut state = Box::<State>::default();
+    for chunk in state.memory.chunks_mut(16) {
+        chunk.copy_from_slice(&sixteen_bytes(random));
+    }
+    registers(&mut state, random);
+    state
+}
+
+/// Other registers, with the same memory.
+pub fn registers(state: &mut State, random: &mut Random) {
     for reg in &mut state.regs {
         *reg = random.bits() >> random.below(64);
     }
     state.flags = 2 | random.bits() & 0x8d5;
-    for chunk in state.memory.chunks_mut(16) {
-        chunk.copy_from_slice(&sixteen_bytes(random));
-    }
     let fx = &mut state.fx;
     let bits = random.bits();
     let mut control = 0x40 | bits as u16 & 0xf00 | 0x3f;
@@ -231,7 +237,6 @@ pub fn state(random: &mut Random) -> Box<State> {
         fx[160 + 16 * n..176 + 16 * n].copy_from_slice(&sixteen_bytes(random));
         state.high[n] = sixteen_bytes(random);
     }
-    state
 }
 
 /// A value with an exponent near that of ST(0).

@@ -11,7 +11,7 @@ use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
 use emu_core::softfloat::F80;
 
-use super::host::{MEMORY, State};
+use super::silicon::{MEMORY, State};
 
 /// Guest address of the memory that instructions use.
 pub const ADDRESS: u64 = 0x4000;
@@ -42,7 +42,7 @@ pub fn processor(bits: u32) -> Cpu {
     cpu
 }
 
-/// Runs an instruction on a state, as [`super::host::Runner::run`] does.
+/// Runs an instruction on a state, as [`super::silicon::Runner::run`] does.
 pub fn run(cpu: &mut Cpu, bytes: &[u8], address: u64, state: &mut State) -> Fallible {
     let content = state.memory;
     let result = run_at(cpu, bytes, address, state, &content);
