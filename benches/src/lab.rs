@@ -30,6 +30,8 @@ pub const TO: u32 = 0x18_0000;
 pub const ABSENT: u32 = 0x30_0000;
 /// A page of physical addresses at which the board answers.
 pub const BOARD: u32 = 0x31_0000;
+/// The same RAM again at one and two times this linear address, in the same slots of a translation cache.
+pub const ALIASES: u64 = 1 << 30;
 /// The vector that software interrupts use.
 pub const VECTOR: u8 = 0x80;
 
@@ -63,7 +65,9 @@ pub fn machine(engine: Box<dyn Engine>, program: &[u8], user: bool) -> Machine {
     mem.set_a20(true);
     let mut put = |at: u64, value: u64| mem.write_bytes(at, &value.to_le_bytes());
     put(TABLES, (TABLES + 0x1000) | RIGHTS);
-    put(TABLES + 0x1000, (TABLES + 0x2000) | RIGHTS);
+    for alias in 0..3 {
+        put(TABLES + 0x1000 + 8 * alias, (TABLES + 0x2000) | RIGHTS);
+    }
     for n in 0..2 {
         put(TABLES + 0x2000 + 8 * n, (TABLES + 0x3000 + n * PAGE) | RIGHTS);
     }

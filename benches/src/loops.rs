@@ -7,7 +7,7 @@ use emu_jit::Translator;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-use crate::lab::{self, ABSENT, BOARD, CODE, FROM, TO, VECTOR};
+use crate::lab::{self, ABSENT, ALIASES, BOARD, CODE, FROM, TO, VECTOR};
 
 /// A named loop that never ends.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ const fn user(name: &'static str, assemble: fn(&mut CodeAssembler) -> Result<(),
 }
 
 /// All loops.
-pub const LOOPS: [Loop; 18] = [
+pub const LOOPS: [Loop; 19] = [
     user("arithmetic", arithmetic),
     user("copy", copy),
     user("read_modify_write", read_modify_write),
@@ -44,6 +44,7 @@ pub const LOOPS: [Loop; 18] = [
     kernel("page_faults", page_faults),
     kernel("cr3_loads", cr3_loads),
     kernel("page_walks", page_walks),
+    kernel("tlb_fills", tlb_fills),
     kernel("self_modification", self_modification),
     kernel("ports", ports),
     kernel("mmio", mmio),
@@ -276,6 +277,24 @@ fn page_walks(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jmp(again)
 }
 
+/// Three pages in turn whose translations share a slot for two, so that each read misses and fills the slot anew, with
+/// the walk that this takes and nothing else.
+fn tlb_fills(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let (mut again, mut page) = (a.create_label(), a.create_label());
+    a.mov(r8, ALIASES)?;
+    a.set_label(&mut again)?;
+    a.mov(esi, FROM)?;
+    a.set_label(&mut page)?;
+    a.lea(rdi, qword_ptr(rsi + r8))?;
+    a.add(edx, dword_ptr(rsi))?;
+    a.add(edx, dword_ptr(rdi))?;
+    a.add(edx, dword_ptr(rdi + r8))?;
+    a.add(rsi, 0x1000)?;
+    a.cmp(rsi, FROM as i32 + 0x20_0000)?;
+    a.jne(page)?;
+    a.jmp(again)
+}
+
 /// A function whose immediate is written before each call.
 fn self_modification(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let (mut again, mut function) = (a.create_label(), a.create_label());
@@ -384,6 +403,8 @@ mod tests {
         let machine = after("self_modification", 1 + 7 * 1000);
         assert_eq!(machine.cpu().regs[RAX], 1000);
         assert_eq!(machine.cpu().regs[RCX], 1000 * 1001 / 2);
+        let machine = after("tlb_fills", 7 * 512 * 20);
+        assert!(machine.stats().tlb_fills > 3 * 512 * 19, "{:?}", machine.stats());
         let mut root = [0; 8];
         after("x87", 1 + 7 * 1000).peek(0, FROM.into(), &mut root);
         assert!((f64::from_le_bytes(root) - 1000.0).abs() < 1e-6, "each round adds one, but for rounding");

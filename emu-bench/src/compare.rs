@@ -29,6 +29,8 @@ pub struct Change {
     pub scatter: f64,
     /// It is beyond noise.
     pub certain: bool,
+    /// There are samples enough for any change to be beyond noise.
+    pub enough: bool,
 }
 
 /// What a host took for something that both reports have, for each: seconds count in it. The host's own run of the
@@ -81,11 +83,16 @@ fn change(what: String, engine: &str, old: &[f64], new: &[f64]) -> Change {
         let middle = median(values);
         median(&values.iter().map(|value| (value / middle - 1.0).abs()).collect::<Vec<_>>())
     };
+    let (before, after) = (quiet(old), quiet(new));
     let certain = by.abs() > LEAST
         && best.abs() > LEAST
         && by.signum() == best.signum()
-        && rank_sum(&quiet(old), &quiet(new)) < CHANCE;
-    Change { what, engine: engine.into(), by, scatter: scatter(old).max(scatter(new)), certain }
+        && rank_sum(&before, &after) < CHANCE;
+    // As if all of one side were slower than all of the other.
+    let ranks = |from: usize, samples: &[f64]| (from..from + samples.len()).map(|rank| rank as f64).collect();
+    let [first, second]: [Vec<f64>; 2] = [ranks(0, &before), ranks(before.len(), &after)];
+    let enough = rank_sum(&first, &second) < CHANCE;
+    Change { what, engine: engine.into(), by, scatter: scatter(old).max(scatter(new)), certain, enough }
 }
 
 /// The faster two thirds of some samples.
@@ -113,6 +120,13 @@ pub fn render(changes: &[Change]) -> String {
         certain.len(),
         changes.len()
     );
+    let few = changes.iter().filter(|change| !change.enough).count();
+    if few > 0 {
+        let _ = writeln!(
+            text,
+            "{few} of them have too few samples to tell: expected 7 rounds or more on both sides"
+        );
+    }
     text
 }
 
@@ -196,6 +210,13 @@ mod tests {
 
     #[test]
     fn a_single_sample_proves_nothing() {
-        assert!(!change("w".into(), "jit", &[1.0], &[2.0]).certain);
+        let single = change("w".into(), "jit", &[1.0], &[2.0]);
+        assert!(!single.certain && !single.enough);
+        assert!(render(&[single]).contains("too few samples"));
+        let (old, new): (Vec<f64>, Vec<f64>) =
+            ((0..7).map(f64::from).collect(), (9..16).map(f64::from).collect());
+        let many = change("w".into(), "jit", &old, &new);
+        assert!(many.certain && many.enough && !render(&[many]).contains("too few"));
+        assert!(!change("w".into(), "jit", &old[..6], &new[..6]).enough, "what the message says");
     }
 }
