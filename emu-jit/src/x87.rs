@@ -35,7 +35,7 @@ pub fn native(insn: &Instruction) -> bool {
     if !is_x87(insn) {
         return insn.mnemonic() != M::Maskmovq;
     }
-    matches!(
+    let other = matches!(
         insn.mnemonic(),
         M::Fld
             | M::Fst
@@ -71,19 +71,6 @@ pub fn native(insn: &Instruction) -> bool {
             | M::Fabs
             | M::Fchs
             | M::Frndint
-            | M::Fcom
-            | M::Fcomp
-            | M::Fcompp
-            | M::Fucom
-            | M::Fucomp
-            | M::Fucompp
-            | M::Ficom
-            | M::Ficomp
-            | M::Ftst
-            | M::Fcomi
-            | M::Fcomip
-            | M::Fucomi
-            | M::Fucomip
             | M::Fxam
             | M::Fcmovb
             | M::Fcmovnb
@@ -104,7 +91,8 @@ pub fn native(insn: &Instruction) -> bool {
             | M::Fnstcw
             | M::Fnstsw
             | M::Fnclex
-    )
+    );
+    other || compares(insn)
 }
 
 /// Does it set FIP and FOP, and FDP when it has a memory operand? Control instructions do not.
