@@ -179,7 +179,7 @@ impl Default for State {
     }
 }
 
-/// A page with code around one instruction.
+/// A page with code around one instruction. What it takes of the first 2 GiB it gives back.
 pub struct Runner {
     page: *mut u8,
     /// Address of the instruction.
@@ -191,7 +191,7 @@ pub struct Runner {
     low: *mut State,
 }
 
-/// Memory in the first 2 GiB, which stays for the rest of the process.
+/// Memory in the first 2 GiB.
 fn low_memory(size: usize) -> *mut u8 {
     let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new anonymous mapping has no conditions.
@@ -200,10 +200,16 @@ fn low_memory(size: usize) -> *mut u8 {
     page.cast()
 }
 
-/// Signals arrive on a stack of their own, whatever RSP holds in 32-bit code.
+/// Signals of this thread arrive on a stack of their own, whatever RSP holds in 32-bit code.
 fn install_stack() {
-    let size = 1 << 16;
-    let stack = libc::stack_t { ss_sp: low_memory(size).cast(), ss_flags: 0, ss_size: size };
+    thread_local! {
+        static INSTALLED: Cell<bool> = const { Cell::new(false) };
+    }
+    if INSTALLED.replace(true) {
+        return;
+    }
+    let stack = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: 1 << 16 };
     // SAFETY: the memory stays for the rest of the process.
     let result = unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
     assert_eq!(result, 0, "a stack for signals");
@@ -224,6 +230,16 @@ fn upper_halves(load: bool) -> Vec<u8> {
         encoder.encode(&insn.unwrap(), 0).unwrap();
     }
     encoder.take_buffer()
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // SAFETY: both are mappings of our own of these sizes, and nobody refers to them any more.
+        unsafe {
+            libc::munmap(self.page.cast(), PAGE);
+            libc::munmap(self.low.cast(), size_of::<State>());
+        }
+    }
 }
 
 impl Runner {
@@ -355,5 +371,28 @@ impl Runner {
             function(state);
         }
         RUNNING.set(Span(0, 0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Random addresses of other instructions must not meet it.
+    #[test]
+    fn what_a_runner_takes_of_the_first_4_gib_it_gives_back() {
+        let runner = Runner::new(false, 32);
+        let places = [runner.page.addr(), runner.low.addr()];
+        let mapped = |place: usize| {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().any(|line| {
+                let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+                let address = |text: &str| usize::from_str_radix(text, 16).unwrap();
+                (address(from)..address(to)).contains(&place)
+            })
+        };
+        assert!(places.iter().all(|&place| place >> 32 == 0 && mapped(place)));
+        drop(runner);
+        assert!(places.iter().all(|&place| !mapped(place)));
     }
 }
