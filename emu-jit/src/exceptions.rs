@@ -1,7 +1,7 @@
 //! Unmasked exceptions of the vector and x87 units in translated code: the host's processor meets them at the very
 //! instruction, and its kernel makes a SIGFPE of them.
 //!
-//! An instruction that may raise one is preceded by a [`MARK`], a NOP whose operand is the way out that has the
+//! An instruction that may raise one is preceded by a mark, a NOP whose operand is the way out that has the
 //! instruction's handler run in its place. The signal only sends the thread there: the instruction had no effect yet,
 //! and the handler finds the exception again and raises the guest's #XM or #MF.
 //!
