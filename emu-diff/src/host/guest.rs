@@ -1,6 +1,5 @@
 //! The same instruction on the interpreter: user code in long mode, with the same two pages mapped.
 
-use emu_core::bus::Bus;
 use emu_core::cpu::control::{
     CR0_AM, CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, EFER_LMA,
     EFER_LME, EFER_NXE, EFER_SCE,
@@ -11,6 +10,7 @@ use emu_core::interp::op::{Op, WRITES_RIP};
 use emu_core::mem::Memory;
 use emu_core::mem::page::PhysPage;
 
+use super::NoChips;
 use super::silicon::{CODE32, CODE64, Outcome, USER_DATA};
 use crate::fuzz::places::{CODE, DATA, PAGE, Registers, START};
 
@@ -27,11 +27,6 @@ const KERNEL_CODE: u16 = 0x10;
 /// Linear address where the handler of exception 0 would be; nothing runs there. The others follow each 16 bytes.
 const HANDLERS: u64 = SYSTEM + 0x10_0000;
 const EXCEPTIONS: u64 = 32;
-
-/// A board without chips.
-struct NoChips;
-
-impl Bus for NoChips {}
 
 /// The interpreter's processor.
 pub struct Guest {

@@ -23,6 +23,7 @@ pub mod vendors;
 
 use std::collections::HashSet;
 
+use emu_core::bus::Bus;
 use emu_core::cpu::eflags;
 use emu_core::interp::table::{self, Form};
 use iced_x86::Code;
@@ -32,6 +33,11 @@ use crate::fuzz::places::{PAGE, Registers};
 use crate::fuzz::shrink::Case;
 use guest::Guest;
 use silicon::{Host, Outcome};
+
+/// A board without chips, for the interpreter beside the host.
+struct NoChips;
+
+impl Bus for NoChips {}
 
 /// Flags that are compared.
 const FLAGS: u64 = eflags::OSZAPC | eflags::DF | eflags::NT | eflags::ID | eflags::AC | eflags::IF;

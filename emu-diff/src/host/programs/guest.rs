@@ -1,6 +1,5 @@
 //! A program on an engine: user code in long mode, with the same pages mapped and a kernel that notes what is raised.
 
-use emu_core::bus::Bus;
 use emu_core::cpu::control::{
     CR0_AM, CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE,
     EFER_LMA, EFER_LME, EFER_NXE,
@@ -16,6 +15,7 @@ use super::fpu::State;
 use super::{CODE_PAGES, CONTROL, Case, DATA_PAGES, End, READ_ONLY, Raised, STACK, STACK_PAGES, parts};
 use crate::fuzz::places::{CODE, DATA, PAGE};
 use crate::fuzz::program::SLOT;
+use crate::host::NoChips;
 use crate::host::guest::segment;
 use crate::host::silicon::{CODE32, CODE64, USER_DATA};
 
@@ -40,11 +40,6 @@ const VECTORS: u64 = 32;
 const BREAKPOINT: u64 = 3;
 /// Instructions that no program needs, the kernel's included.
 const TOO_MANY: u64 = 200_000;
-
-/// A board without chips.
-struct NoChips;
-
-impl Bus for NoChips {}
 
 /// Does the vector push an error code?
 fn has_error(vector: u64) -> bool {

@@ -1,6 +1,5 @@
 //! The same instruction on the interpreter.
 
-use emu_core::bus::Bus;
 use emu_core::cpu::control::{
     CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, EFER_LMA, EFER_LME,
 };
@@ -12,14 +11,10 @@ use emu_core::mem::page::PhysPage;
 use emu_core::softfloat::F80;
 
 use super::silicon::{MEMORY, State};
+use crate::host::NoChips;
 
 /// Guest address of the memory that instructions use.
 pub const ADDRESS: u64 = 0x4000;
-
-/// A board without chips.
-struct Nothing;
-
-impl Bus for Nothing {}
 
 /// A processor in flat 64-bit or 32-bit code without paging, which no real one has and which is all that is needed
 /// here.
@@ -27,7 +22,7 @@ pub fn processor(bits: u32) -> Cpu {
     let mut mem = Memory::new(0x10000, 0).unwrap();
     mem.map(0, 0x10000, PhysPage::ram);
     let mut cpu = Cpu::new(0, mem.ram().clone());
-    cpu.attach(Box::new(System::new(mem, Box::new(Nothing))));
+    cpu.attach(Box::new(System::new(mem, Box::new(NoChips))));
     cpu.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_MP;
     cpu.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
     cpu.efer = EFER_LME | EFER_LMA;
