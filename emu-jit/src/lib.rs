@@ -36,7 +36,9 @@ use std::time::{Duration, Instant};
 
 use emu_core::cpu::{CS, Cpu, RIP};
 use emu_core::decode::MAX_LENGTH;
+use emu_core::decode::cache::CodeCache;
 use emu_core::engine::{Calls, Engine, Exit, Exits, Translation};
+use emu_core::interp::op::Op;
 use emu_core::interp::{Interpreter, fetch_frame, take_fault};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::mem::page::FrameNumber;
@@ -44,7 +46,7 @@ use iced_x86::InstructionInfoFactory;
 
 use analysis::{Guest, Request};
 use code_buffer::CodeBuffer;
-use emit::Plan;
+use emit::{Emitted, Plan};
 use enter::enter;
 use exceptions::Running;
 use frame::Exchange;
@@ -61,6 +63,8 @@ const MOST_CODE: usize = 64 << 10;
 const LEAST_CODE: usize = MOST_CODE + (16 << 10);
 /// Times that a place is come by before it is translated.
 const HOT: u8 = 30;
+/// Bytes that the interpreter's decoded code may take: code that is cold here runs seldom, and most of it only once.
+const COLD_ROOM: usize = 8 << 20;
 /// Counters of how often places are come by.
 const PLACES: usize = 1 << 16;
 
@@ -112,7 +116,8 @@ impl Translator {
         Self::with_room(hot, most, CODE_SIZE)
     }
 
-    /// The same with room for `size` bytes of code, at least as much as the longest block and the fixed pieces take.
+    /// The same with room for `size` bytes of code, at least as much as the longest block and the fixed pieces take; what
+    /// the interpreter decodes has no more.
     ///
     /// # Errors
     /// When the host refuses memory that can be executed.
@@ -121,7 +126,7 @@ impl Translator {
         let mut code = CodeBuffer::new(size.max(LEAST_CODE))?;
         let thunks = thunks::emit(&mut code, enter::callees(), is_x86_feature_detected!("avx"));
         Ok(Self {
-            cold: Interpreter::default(),
+            cold: Interpreter::with_cache(CodeCache::with_room(COLD_ROOM.min(size))),
             keep: code.used(),
             code,
             thunks,
@@ -367,12 +372,10 @@ impl Translator {
         linear: u64,
         merge: bool,
     ) -> Unit {
-        let ops: Box<[_]> = block.iter().map(|guest| guest.op.clone()).collect();
         let first_link = FIRST_LINK + self.units.next_link();
-        let emitted = loop {
+        let mut emitted = loop {
             let fast = if merge { Loop::of(&block, key.mode, key.offset) } else { None };
             let plan = Plan {
-                ops: &ops,
                 fast: fast.as_ref(),
                 mode: key.mode,
                 offset: key.offset,
@@ -387,6 +390,8 @@ impl Translator {
             }
         };
         self.places = emitted.places;
+        let called = called(&block, &mut emitted);
+        let start = self.code.range().start;
         let at = self.code.push(&emitted.code);
         if let Some(map) = &mut self.map
             && writeln!(map, "{at:x} {:x} guest_{linear:x}", emitted.code.len()).is_err()
@@ -395,10 +400,15 @@ impl Translator {
         }
         for link in &emitted.links {
             let to = Key { offset: link.target, mode: key.mode, careful: link.careful };
-            self.units.add_link(at + link.at, at + link.leave, frame, to);
+            self.units.add_link(at - start + link.at, at - start + link.leave, frame, to);
         }
-        let len = block[block.len() - 1].op.end;
-        Unit { indirect: at + emitted.indirect, direct: at + emitted.direct, len, ops }
+        Unit {
+            indirect: at + emitted.indirect,
+            direct: at + emitted.direct,
+            len: block[block.len() - 1].op.end,
+            single: block.len() == 1,
+            called,
+        }
     }
 
     /// Runs translated code. `Some` when the run must stop.
@@ -448,6 +458,20 @@ impl Translator {
     }
 }
 
+/// The instructions whose handlers a block calls, with their addresses put into its code. They are at most half of
+/// all.
+fn called(block: &[Guest], emitted: &mut Emitted) -> Box<[Op]> {
+    let mut numbers: Vec<usize> = emitted.calls.iter().map(|call| call.index).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let ops: Box<[Op]> = numbers.iter().map(|&number| block[number].op.clone()).collect();
+    for call in &emitted.calls {
+        let op = &raw const ops[numbers.partition_point(|&number| number < call.index)] as u64;
+        emitted.code[call.at..call.at + 8].copy_from_slice(&op.to_le_bytes());
+    }
+    ops
+}
+
 /// The frame of the page after that of `linear`, if the processor has fetched from it lately.
 fn known_beyond(cpu: &Cpu, linear: u64) -> Option<FrameNumber> {
     let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;
@@ -462,7 +486,7 @@ fn frame_beyond(
     linear: u64,
     known: &[(FrameNumber, Option<units::Unit>)],
 ) -> Option<FrameNumber> {
-    let single = known.iter().all(|(_, unit)| unit.as_ref().is_none_or(|unit| unit.ops.len() == 1));
+    let single = known.iter().all(|(_, unit)| unit.as_ref().is_none_or(|unit| unit.single));
     match known_beyond(cpu, linear) {
         None if single => {
             let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1) & cpu.linear_mask;

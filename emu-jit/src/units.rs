@@ -46,23 +46,30 @@ pub struct Unit {
     pub direct: usize,
     /// Guest bytes.
     pub len: u16,
-    /// What its calls out run.
-    pub ops: Box<[Op]>,
+    /// It is one instruction.
+    pub single: bool,
+    /// What its calls out run, where the code expects it.
+    pub called: Box<[Op]>,
 }
 
 /// Frames are told apart by how often their code changed up to so many doublings of the patience with them.
 const MOST_PATIENCE: u8 = 6;
 /// Frames whose changes are counted at most; beyond it counting begins anew.
 const MOST_CHANGES: usize = 4096;
+/// Links that there is room for at least when there is need of more.
+const LEAST_LINKS: usize = 1024;
 
-/// A jump that left translated code for want of a target.
+/// A jump that left translated code for want of a target. There are many: two in each block with a conditional jump.
 #[derive(Clone, Copy, Debug)]
 struct Link {
-    site: usize,
-    leave: usize,
+    /// Offsets in the memory for code.
+    site: u32,
+    leave: u32,
     frame: FrameNumber,
     to: Key,
 }
+
+const _: () = assert!(size_of::<Link>() <= 20);
 
 /// What is known about a place.
 #[derive(Debug)]
@@ -184,19 +191,24 @@ impl Units {
         self.links.len() as u64
     }
 
-    /// Remembers a jump to be linked.
+    /// Remembers a jump to be linked, by the offsets of its operands in the memory for code.
     pub fn add_link(&mut self, site: usize, leave: usize, frame: FrameNumber, to: Key) {
-        self.links.push(Link { site, leave, frame, to });
+        if self.links.len() == self.links.capacity() {
+            // Doubling would leave more of it empty.
+            self.links.reserve_exact((self.links.len() / 4).max(LEAST_LINKS));
+        }
+        self.links.push(Link { site: site as u32, leave: leave as u32, frame, to });
     }
 
     /// Links jump `number`, which was just taken, if its target is translated now; `by_cache` is the thunk that looks
     /// into the jump cache. Says whether it leads to a careful block.
     pub fn link(&self, number: u64, by_cache: usize, code: &mut CodeBuffer) -> bool {
         let Some(&Link { site, leave, frame, to }) = self.links.get(number as usize) else { return false };
+        let start = code.range().start;
         match self.get(frame, to) {
-            Some(Place::Unit(unit)) => code.link(site, unit.direct),
+            Some(Place::Unit(unit)) => code.link(start + site as usize, unit.direct),
             // Which block that is depends on the next page, too.
-            Some(Place::Crossing(_)) => code.link(leave, by_cache),
+            Some(Place::Crossing(_)) => code.link(start + leave as usize, by_cache),
             None => {}
         }
         to.careful

@@ -4,6 +4,10 @@
 //! conditional jump, which mostly is not taken, does not end it. Memory is told which bytes were decoded; when
 //! they are overwritten the whole page's blocks are dropped. In a page where that happens again and again only the
 //! blocks are that were changed, and blocks are short there.
+//!
+//! The cache has so much room. When that is used up, pages go that nobody came to lately: only their blocks, which are
+//! decoded again when they run again. Memory still knows that their bytes were decoded, since whatever else was made
+//! of them (translated code) may stay.
 
 use std::collections::HashMap;
 
@@ -17,10 +21,12 @@ use crate::mem::{Memory, PAGE_SIZE};
 const MAX_BLOCK: usize = 64;
 /// A block of so many ends with its next conditional jump: what follows may never run.
 const ENOUGH: usize = 16;
-/// Room that a page's decoded instructions get at least when they need more.
-const LEAST_ROOM: usize = 8;
-/// Decoded instructions kept at most; beyond it everything is dropped and decoded again.
-const MAX_OPS: usize = 1 << 20;
+/// Elements that a page's lists get room for at least when they need more.
+const LEAST_ROOM: usize = 4;
+/// Room of a cache in bytes, if nobody says otherwise: that of half a million instructions.
+const ROOM: usize = 24 << 20;
+/// What is made free at once is one part of so many of the room.
+const MAKES_FREE: usize = 8;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
 const MOST_LATELY: usize = 64;
 
@@ -35,12 +41,13 @@ const MOST_CHANGES: usize = 4096;
 /// The offset of a block that was dropped.
 const DROPPED: u16 = u16::MAX;
 
-/// A decoded block: its bytes and its first instruction.
+/// A decoded block: its bytes, its first instruction and its serial number.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     from: u16,
     to: u16,
     first: u16,
+    serial: u32,
 }
 
 /// How often a frame's code has changed.
@@ -52,27 +59,53 @@ struct Changes {
 
 /// For each offset in a page: index of the first instruction of the block that starts there, plus one. In parts,
 /// since much of a page is never run.
-#[derive(Debug, Default)]
-struct Starts([Option<Box<[u16; PART]>>; PAGE_SIZE as usize / PART]);
+#[derive(Debug)]
+struct Starts {
+    /// Where in `firsts` each part is; 0 where no block starts.
+    parts: [u8; PAGE_SIZE as usize / PART],
+    /// The first one, if there is any, stands for parts without blocks.
+    firsts: Vec<[u16; PART]>,
+}
 
 /// Offsets in a part.
-const PART: usize = 256;
+const PART: usize = 32;
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self { parts: [0; PAGE_SIZE as usize / PART], firsts: Vec::new() }
+    }
+}
 
 impl Starts {
     #[inline(always)]
     fn get(&self, offset: u64) -> Option<u16> {
-        self.0.get(offset as usize / PART)?.as_ref()?[offset as usize % PART].checked_sub(1)
+        let part = *self.parts.get(offset as usize / PART)?;
+        self.firsts.get(usize::from(part))?[offset as usize % PART].checked_sub(1)
     }
 
     fn set(&mut self, offset: usize, first: u16) {
-        let part = self.0[offset / PART].get_or_insert_with(|| Box::new([0; PART]));
-        part[offset % PART] = first + 1;
+        let part = &mut self.parts[offset / PART];
+        if *part == 0 {
+            let none = usize::from(self.firsts.is_empty());
+            reserve(&mut self.firsts, 1 + none);
+            self.firsts.resize(self.firsts.len() + 1 + none, [0; PART]);
+            *part = self.firsts.len() as u8 - 1;
+        }
+        self.firsts[usize::from(*part)][offset % PART] = first + 1;
     }
 
     fn remove(&mut self, offset: u16) {
-        if let Some(part) = &mut self.0[usize::from(offset) / PART] {
-            part[usize::from(offset) % PART] = 0;
+        let part = usize::from(self.parts[usize::from(offset) / PART]);
+        if part != 0 {
+            self.firsts[part][usize::from(offset) % PART] = 0;
         }
+    }
+}
+
+/// Makes room for more elements. Doubling would leave a third of all memory for decoded code empty.
+fn reserve<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact((list.len() / 4).max(LEAST_ROOM));
     }
 }
 
@@ -83,9 +116,10 @@ pub struct CodePage {
     mode: CodeMode,
     starts: Starts,
     ops: Vec<Op>,
+    /// In the order of their first instructions.
     spans: Vec<Span>,
-    /// For the first instruction of each block: the block's serial number.
-    serials: Vec<u32>,
+    /// Somebody came to it since there was last need of room.
+    used: bool,
 }
 
 impl CodePage {
@@ -121,14 +155,24 @@ impl CodePage {
     /// A number that no other block has had, for the block whose first instruction is number `first`.
     #[inline(always)]
     pub fn serial(&self, first: u16) -> u32 {
-        self.serials[usize::from(first)]
+        let span = self.spans.binary_search_by_key(&first, |span| span.first);
+        span.map_or(0, |at| self.spans[at].serial)
     }
 
+    fn new(frame: FrameNumber, mode: CodeMode) -> Self {
+        Self { frame, mode, starts: Starts::default(), ops: Vec::new(), spans: Vec::new(), used: true }
+    }
+
+    /// Forgets its blocks.
     fn forget(&mut self) {
-        self.starts = Starts::default();
-        self.ops = Vec::new();
-        self.spans = Vec::new();
-        self.serials = Vec::new();
+        *self = Self::new(self.frame, self.mode);
+    }
+
+    /// Bytes of memory that its blocks take.
+    fn bytes(&self) -> usize {
+        self.ops.capacity() * size_of::<Op>()
+            + self.spans.capacity() * size_of::<Span>()
+            + self.starts.firsts.capacity() * size_of::<[u16; PART]>()
     }
 
     /// Drops the blocks that have bytes between two offsets. True when there were any.
@@ -148,13 +192,17 @@ impl CodePage {
 }
 
 /// The cache of decoded blocks. One serves all processors of a machine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CodeCache {
     /// By frame and mode: index into `pages`, plus one.
     index: Vec<u32>,
     pages: Vec<CodePage>,
     free: Vec<u32>,
-    total_ops: usize,
+    /// Bytes that the blocks of all pages take, and may take.
+    bytes: usize,
+    room: usize,
+    /// The page whose turn it is to go.
+    next: usize,
     changes: HashMap<FrameNumber, Changes>,
     /// Where blocks were dropped since somebody asked.
     lately: Vec<CodeWrite>,
@@ -166,14 +214,45 @@ pub struct CodeCache {
     pub dropped: u64,
 }
 
+impl Default for CodeCache {
+    fn default() -> Self {
+        Self::with_room(ROOM)
+    }
+}
+
 impl CodeCache {
+    /// A cache whose blocks take about so many bytes at most.
+    pub fn with_room(room: usize) -> Self {
+        Self {
+            index: Vec::new(),
+            pages: Vec::new(),
+            free: Vec::new(),
+            bytes: 0,
+            room,
+            next: 0,
+            changes: HashMap::new(),
+            lately: Vec::new(),
+            emptied: false,
+            decoded: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Gives it the room that a cache has which serves all of a machine's code.
+    pub fn widen(&mut self) {
+        self.room = ROOM;
+    }
+
     /// The page of decoded code of `frame`, by number; made now if need be. Numbers stay good until the next
     /// [`invalidate`](Self::invalidate) or [`clear`](Self::clear).
     #[inline]
     pub fn page_of(&mut self, frame: FrameNumber, mode: CodeMode) -> u32 {
         let key = frame as usize * CodeMode::COUNT + mode.index();
         match self.index.get(key) {
-            Some(&number) if number != 0 => number - 1,
+            Some(&number) if number != 0 => {
+                self.pages[number as usize - 1].used = true;
+                number - 1
+            }
             _ => self.add_page(key, frame, mode),
         }
     }
@@ -187,64 +266,25 @@ impl CodeCache {
     /// Decodes the block at `offset` of a page. False when its first instruction leaves the page.
     #[cold]
     pub fn decode_block(&mut self, mem: &mut Memory, page: u32, offset: usize) -> bool {
-        if self.total_ops > MAX_OPS {
-            self.empty_pages(mem);
+        if self.bytes > self.room {
+            self.make_room();
         }
         let page = &mut self.pages[page as usize];
+        self.bytes -= page.bytes();
         if page.ops.len() + MAX_BLOCK > usize::from(u16::MAX) {
-            self.total_ops -= page.ops.len();
             page.forget();
         }
-        let most = match self.changes.get_mut(&page.frame) {
-            Some(changes) => {
-                changes.streak = 0;
-                if changes.times < SELDOM { MAX_BLOCK } else { MAX_OFTEN }
-            }
-            None => MAX_BLOCK,
-        };
-        let mut bytes = [0; MAX_BLOCK * super::MAX_LENGTH];
-        let length = (most * super::MAX_LENGTH).min(PAGE_SIZE as usize - offset);
-        let bytes = &mut bytes[..length];
-        mem.ram().read_slice(mem.host_of(page.frame) + offset, bytes);
-        let first = page.ops.len();
-        let mut at = 0;
-        while at < bytes.len() && page.ops.len() - first < most {
-            let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
-            let Ok(op) = decode(rest, page.mode, at as u16) else { break };
-            at = usize::from(op.end);
-            let enough = op.flags & MAY_JUMP != 0 && page.ops.len() - first >= ENOUGH;
-            let last = enough || op.flags & ENDS_BLOCK != 0;
-            if page.ops.len() == page.ops.capacity() {
-                // Doubling would leave a third of all memory for decoded code empty.
-                page.ops.reserve_exact((page.ops.len() / 4).max(LEAST_ROOM));
-                page.serials.reserve_exact(page.ops.capacity() - page.serials.len());
-            }
-            page.ops.push(op);
-            if last {
-                break;
-            }
-        }
-        let len = page.ops.len() - first;
-        if len == 0 {
-            return false;
-        }
-        self.decoded += 1;
-        self.total_ops += len;
-        mem.mark_code(page.frame, offset as u64, at as u64);
-        page.ops[first].block = len as u8;
-        page.ops[first].offset = offset as u16;
-        page.starts.set(offset, first as u16);
-        page.spans.push(Span { from: offset as u16, to: (offset + at) as u16, first: first as u16 });
-        page.serials.resize(page.ops.len(), 0);
-        page.serials[first] = self.decoded as u32;
-        true
+        let done =
+            decode_into(page, mem, offset, most_of(&mut self.changes, page.frame), self.decoded as u32 + 1);
+        self.bytes += page.bytes();
+        self.decoded += u64::from(done);
+        done
     }
 
     #[cold]
     fn add_page(&mut self, key: usize, frame: FrameNumber, mode: CodeMode) -> u32 {
         grow_zeros(&mut self.index, key + CodeMode::COUNT);
-        let starts = Starts::default();
-        let fresh = CodePage { frame, mode, starts, ops: Vec::new(), spans: Vec::new(), serials: Vec::new() };
+        let fresh = CodePage::new(frame, mode);
         let number = match self.free.pop() {
             Some(number) => {
                 self.pages[number as usize] = fresh;
@@ -271,14 +311,24 @@ impl CodeCache {
         (!std::mem::take(&mut self.emptied)).then_some(lately)
     }
 
-    /// Forgets all blocks but keeps the pages and their numbers.
-    fn empty_pages(&mut self, mem: &mut Memory) {
-        self.emptied = true;
-        for page in &mut self.pages {
-            page.forget();
-            mem.clear_code(page.frame);
+    /// Forgets the blocks of pages that nobody came to lately, but keeps the pages' numbers. Those of frames whose code
+    /// changes are kept if others can go: they say what a write changes.
+    fn make_room(&mut self) {
+        let enough = self.room - self.room / MAKES_FREE;
+        let count = self.pages.len();
+        for turn in 0..3 * count {
+            if self.bytes <= enough {
+                return;
+            }
+            self.next = (self.next + 1) % count;
+            let page = &mut self.pages[self.next];
+            let changes = turn < 2 * count && self.changes.contains_key(&page.frame);
+            if !std::mem::take(&mut page.used) && !changes {
+                self.bytes -= page.bytes();
+                page.forget();
+                page.used = false;
+            }
         }
-        self.total_ops = 0;
     }
 
     /// Drops the blocks that were overwritten.
@@ -317,10 +367,8 @@ impl CodeCache {
             let number = std::mem::take(slot);
             if number != 0 {
                 let page = &mut self.pages[number as usize - 1];
-                self.total_ops -= page.ops.len();
-                page.ops = Vec::new();
-                page.spans = Vec::new();
-                page.serials = Vec::new();
+                self.bytes -= page.bytes();
+                page.forget();
                 self.free.push(number - 1);
             }
         }
@@ -334,8 +382,53 @@ impl CodeCache {
         }
         self.index.clear();
         self.free.clear();
-        self.total_ops = 0;
+        (self.bytes, self.next) = (0, 0);
     }
+}
+
+/// Longest block to be decoded in a frame now.
+fn most_of(changes: &mut HashMap<FrameNumber, Changes>, frame: FrameNumber) -> usize {
+    match changes.get_mut(&frame) {
+        Some(changes) => {
+            changes.streak = 0;
+            if changes.times < SELDOM { MAX_BLOCK } else { MAX_OFTEN }
+        }
+        None => MAX_BLOCK,
+    }
+}
+
+/// Decodes the block at `offset` of a page, of `most` instructions at most. False when its first instruction leaves
+/// the page.
+fn decode_into(page: &mut CodePage, mem: &mut Memory, offset: usize, most: usize, serial: u32) -> bool {
+    let mut bytes = [0; MAX_BLOCK * super::MAX_LENGTH];
+    let length = (most * super::MAX_LENGTH).min(PAGE_SIZE as usize - offset);
+    let bytes = &mut bytes[..length];
+    mem.ram().read_slice(mem.host_of(page.frame) + offset, bytes);
+    let first = page.ops.len();
+    let mut at = 0;
+    while at < bytes.len() && page.ops.len() - first < most {
+        let rest = &bytes[at..bytes.len().min(at + super::MAX_LENGTH)];
+        let Ok(op) = decode(rest, page.mode, at as u16) else { break };
+        at = usize::from(op.end);
+        let enough = op.flags & MAY_JUMP != 0 && page.ops.len() - first >= ENOUGH;
+        let last = enough || op.flags & ENDS_BLOCK != 0;
+        reserve(&mut page.ops, 1);
+        page.ops.push(op);
+        if last {
+            break;
+        }
+    }
+    let len = page.ops.len() - first;
+    if len == 0 {
+        return false;
+    }
+    mem.mark_code(page.frame, offset as u64, at as u64);
+    page.ops[first].block = len as u8;
+    page.ops[first].offset = offset as u16;
+    page.starts.set(offset, first as u16);
+    reserve(&mut page.spans, 1);
+    page.spans.push(Span { from: offset as u16, to: (offset + at) as u16, first: first as u16, serial });
+    true
 }
 
 /// Where the index has the pages of a frame.
@@ -446,6 +539,83 @@ mod tests {
         }
         assert_eq!(mem.frame(1).code, 0);
         assert!(cache.dropped < 16);
+    }
+
+    /// Memory whose 64 frames are full of one-byte blocks, and a cache with room for the blocks of a few.
+    fn narrow() -> (Memory, CodeCache) {
+        let mut mem = Memory::new(0x40000, 0).unwrap();
+        mem.map(0, 0x40000, PhysPage::ram);
+        mem.write_bytes(0, &[0xf4; 0x40000]);
+        (mem, CodeCache::with_room(100_000))
+    }
+
+    /// Has the blocks of a frame decoded that are not; says how many these were.
+    fn visit(cache: &mut CodeCache, mem: &mut Memory, frame: FrameNumber) -> u64 {
+        let before = cache.decoded;
+        let page = cache.page_of(frame, CodeMode::LONG);
+        for offset in (0..4096).step_by(16) {
+            if cache.page(page).first(offset).is_none() {
+                assert!(cache.decode_block(mem, page, offset as usize));
+            }
+        }
+        cache.decoded - before
+    }
+
+    #[test]
+    fn pages_that_nobody_comes_to_make_room_for_others() {
+        let (mut mem, mut cache) = narrow();
+        for frame in 0..64 {
+            assert_eq!(visit(&mut cache, &mut mem, frame), 256);
+            assert!(cache.bytes < 120_000, "{} bytes", cache.bytes);
+            assert_eq!(cache.bytes, cache.pages.iter().map(CodePage::bytes).sum::<usize>());
+            // Frame 0 is come by again and again.
+            let again = visit(&mut cache, &mut mem, 0);
+            assert!(again == 0 || frame < 2, "{again} blocks again after frame {frame}");
+        }
+        assert_eq!(visit(&mut cache, &mut mem, 20), 256, "the blocks of a page that went are decoded again");
+        assert!(!cache.has_dropped(), "nothing else is to be dropped for want of room");
+        assert_ne!(mem.frame(21).code, 0, "writes to what was decoded are noticed whether or not it is kept");
+        mem.write_bytes(0x15000, &[0x90]);
+        cache.invalidate(&mut mem);
+        assert_eq!(cache.take_dropped().map(|writes| writes[0].frame), Some(21));
+    }
+
+    #[test]
+    fn frames_whose_code_changes_keep_their_blocks() {
+        let (mut mem, mut cache) = narrow();
+        visit(&mut cache, &mut mem, 1);
+        mem.write_bytes(0x1000, &[0x90]);
+        cache.invalidate(&mut mem);
+        (1..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
+        assert_eq!(visit(&mut cache, &mut mem, 1), 0);
+        assert_eq!(visit(&mut cache, &mut mem, 2), 256);
+    }
+
+    #[test]
+    fn a_watched_machine_gets_more_room() {
+        let (mut mem, mut cache) = narrow();
+        cache.widen();
+        for _ in 0..2 {
+            (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
+        }
+        assert_eq!(cache.decoded, 64 * 256);
+    }
+
+    #[test]
+    fn blocks_are_found_by_their_first_bytes_and_have_serial_numbers() {
+        let (mut mem, mut cache) = narrow();
+        let page = cache.page_of(3, CodeMode::LONG);
+        let offsets = [0x800, 0, 0xfff, 0x7ff, 0x81f, 0x820];
+        for offset in offsets {
+            assert!(cache.decode_block(&mut mem, page, offset));
+        }
+        let page = cache.page(page);
+        let found = (0..5000).filter(|&offset| page.first(offset).is_some()).count();
+        assert_eq!(found, offsets.len());
+        for (serial, offset) in (1..).zip(offsets) {
+            let first = page.first(offset as u64).unwrap();
+            assert_eq!((page.block(first)[0].offset, page.serial(first)), (offset as u16, serial));
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Interpreter {
 
 impl Default for Interpreter {
     fn default() -> Self {
-        Self { cache: CodeCache::default(), pages: Box::new([NO_PAGE; KNOWN_PAGES]) }
+        Self::with_cache(CodeCache::default())
     }
 }
 
@@ -67,6 +67,11 @@ impl Engine for Interpreter {
 }
 
 impl Interpreter {
+    /// One whose decoded code lies in this cache.
+    pub fn with_cache(cache: CodeCache) -> Self {
+        Self { cache, pages: Box::new([NO_PAGE; KNOWN_PAGES]) }
+    }
+
     /// Before a run, for which everything may have changed.
     pub fn begin(&mut self, cpu: &mut Cpu) {
         cpu.deadline = cpu.retired;
@@ -95,6 +100,7 @@ impl Interpreter {
 
     #[inline(never)]
     fn run_observed(&mut self, cpu: &mut Cpu) -> Fallible {
+        self.cache.widen();
         self.run_blocks::<false, Seen>(cpu)
     }
 

@@ -15,6 +15,8 @@ mod set;
 pub use fetch::FetchTable;
 pub use set::{Found, SECOND};
 
+use zerocopy::FromZeros;
+
 use crate::mem::PAGE_SIZE;
 use set::Set;
 
@@ -26,9 +28,10 @@ const CONTEXTS: usize = 3;
 const MOST_SETS: usize = 8;
 /// Pages that global translations were made for are told apart by so many hash values.
 const GLOBALS: usize = 1 << 15;
-/// The tag of an empty entry. It belongs to slot 0, so an access that looks into any other slot never comes
-/// near it; slot 0 has the next page's (see [`empty`]). Guests may try any address, canonical or not.
-const NO_TAG: u64 = 0x8000_0000_0000_0000;
+/// The tag of an empty entry: the first page's, which belongs to slot 0, so an access that looks into any other slot
+/// never comes near it; slot 0 has the next page's (see [`empty`]). Guests may try any address, canonical or not.
+/// Tables of such entries are zeros but for slot 0: they take no memory of the host until they are used.
+const NO_TAG: u64 = 0;
 
 /// In the tag of a page: there is one.
 const PRESENT: u64 = 1;
@@ -52,7 +55,7 @@ pub enum Context {
 }
 
 /// Where a page is in host memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromZeros)]
 #[repr(C)]
 pub struct Entry {
     /// Linear address of the page.
@@ -342,9 +345,10 @@ mod tests {
     #[test]
     fn no_address_matches_an_empty_entry() {
         let tlb = Tlb::default();
-        let near =
-            [NO_TAG - PAGE_SIZE, NO_TAG, NO_TAG + PAGE_SIZE, NO_TAG + 2 * PAGE_SIZE, 0, u64::MAX - 0xfff];
-        for linear in near {
+        let slots = (ENTRIES as u64) << 12;
+        let near = [0, 1, 2, 3, ENTRIES as u64 - 1, 1 << 51].map(|page| page * PAGE_SIZE);
+        let all = near.into_iter().chain(near.map(u64::wrapping_neg)).chain(near.map(|page| page ^ slots));
+        for linear in all.chain(near.map(|page| page.wrapping_sub(8))) {
             for context in [Context::Supervisor, Context::User, Context::SupervisorSmap, Context::Watched] {
                 for entry in [tlb.read(context, linear), tlb.write(context, linear)] {
                     assert!(linear.wrapping_sub(entry.tag) >= PAGE_SIZE, "{linear:#x} {context:?}");

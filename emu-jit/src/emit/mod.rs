@@ -19,7 +19,6 @@ mod x87;
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use emu_core::cpu::eflags::OSZAPC;
-use emu_core::interp::op::Op;
 use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Encoder, Instruction, InstructionInfoFactory, OpKind, Register};
 
@@ -67,6 +66,15 @@ pub struct LinkSite {
     pub careful: bool,
 }
 
+/// A place in the code that has the handler of an instruction run.
+#[derive(Clone, Copy, Debug)]
+pub struct CallSite {
+    /// Offset in the code of the 64-bit operand that is to be the address of the decoded instruction.
+    pub at: usize,
+    /// The number of the instruction in the block.
+    pub index: usize,
+}
+
 /// A finished block.
 #[derive(Debug)]
 pub struct Emitted {
@@ -78,6 +86,8 @@ pub struct Emitted {
     pub direct: usize,
     /// Jumps that can be linked.
     pub links: Vec<LinkSite>,
+    /// Calls of handlers.
+    pub calls: Vec<CallSite>,
     /// Places in code that got a slot for their page so far.
     pub places: usize,
 }
@@ -117,11 +127,11 @@ struct Emitter<'a> {
     asm: Assembler,
     encoder: Encoder,
     block: &'a [Guest],
-    ops: &'a [Op],
     mode: Mode,
     offset: u16,
     thunks: &'a Thunks,
     first_link: u64,
+    calls: Vec<CallSite>,
     cold: Vec<Cold>,
     links: Vec<LinkSite>,
     state: State,
@@ -181,8 +191,6 @@ struct Labels {
 /// What [`emit`] makes of a block, beside the block itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
-    /// The handlers' instructions, at the addresses where they stay.
-    pub ops: &'a [Op],
     /// The loop that the block is.
     pub fast: Option<&'a Loop>,
     /// The mode that it is for.
@@ -244,11 +252,11 @@ fn emit_with(
         asm,
         encoder: Encoder::new(64),
         block,
-        ops: plan.ops,
         mode: plan.mode,
         offset: plan.offset,
         thunks: plan.thunks,
         first_link: plan.first_link,
+        calls: Vec::new(),
         cold: Vec::new(),
         links: Vec::new(),
         state: State::default(),
@@ -284,12 +292,12 @@ fn emit_with(
         }
         emitter.emit_cold()?;
     }
-    let (links, places) = (emitter.links, emitter.places);
+    let (links, calls, places) = (emitter.links, emitter.calls, emitter.places);
     let code = emitter.asm.finalize().map_err(|_| Failed { index: 0 })?;
     if !pins.hold_in(&code[copy], factory) {
         return Ok(None);
     }
-    Ok(Some(Emitted { code, indirect, direct, links, places }))
+    Ok(Some(Emitted { code, indirect, direct, links, calls, places }))
 }
 
 impl<'a> Emitter<'a> {
@@ -432,15 +440,15 @@ impl<'a> Emitter<'a> {
     }
 
     fn call_handler(&mut self, index: usize) {
-        let op = &raw const self.ops[index] as i64;
         let place = self.place(index).0 as i32;
         self.give_back();
         dynasm!(self.asm
             ; .arch x64
             ; mov r13d, place
-            ; mov r14, QWORD op
-            ; call extern self.thunks.call_out
+            ; mov r14, QWORD 0
         );
+        self.calls.push(CallSite { at: self.asm.offset().0 - size_of::<u64>(), index });
+        dynasm!(self.asm; .arch x64; call extern self.thunks.call_out);
         if self.in_fast && self.prepares() {
             dynasm!(self.asm; .arch x64; sub r15, [rsp + REST]);
         }

@@ -9,6 +9,7 @@ mod machine;
 mod narrow;
 
 use emu_core::cpu::fpu::{Fpu, MXCSR_RESET};
+use emu_core::decode::cache::CodeCache;
 use emu_core::engine::Engine;
 use emu_core::interp::Interpreter;
 use emu_core::machine::Stop;
@@ -63,7 +64,8 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed
     let room = if random.below(4) == 0 { 0 } else { 64 << 20 };
     let hot = 1 + random.below(3) as u8;
     let translator = Translator::with_room(hot, most, room).expect("the host has memory");
-    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
+    let decoded = CodeCache::with_room(if hot == 2 { 0 } else { 1 << 20 });
+    let mut one = machine::machine(Box::new(Interpreter::with_cache(decoded)), &start);
     let mut other = machine::machine(Box::new(translator), &start);
     let mut until = 0;
     while until < INSTRUCTIONS {

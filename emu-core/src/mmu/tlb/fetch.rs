@@ -3,6 +3,9 @@
 //! Whatever an engine derives from a linear address of code (decoded pages, jumps between blocks) holds as long as the
 //! page stands here, so both engines walk page tables for fetches at the same instructions.
 
+use zerocopy::FromZeros;
+
+use super::set::zeros;
 use super::{GLOBAL, PRESENT};
 use crate::mem::PAGE_SIZE;
 
@@ -16,7 +19,7 @@ const MOST_DROPPED: usize = 64;
 const DROPPED: u64 = 2;
 
 /// One translation; a tag of 0 stands for none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromZeros)]
 struct Slot {
     /// Linear address of the page, with [`PRESENT`].
     tag: u64,
@@ -42,14 +45,7 @@ fn home(page: u64) -> usize {
 
 impl FetchTable {
     pub(super) fn new(serial: u64) -> Self {
-        Self {
-            slots: Box::new([Slot::default(); SLOTS]),
-            filled: Vec::new(),
-            globals: 0,
-            locals: 0,
-            serial,
-            dropped: Vec::new(),
-        }
+        Self { slots: zeros(), filled: Vec::new(), globals: 0, locals: 0, serial, dropped: Vec::new() }
     }
 
     /// Changes when more is forgotten than [`dropped`](Self::dropped) tells. No two tables of a processor ever have the

@@ -1,5 +1,9 @@
 //! The tables of one process context.
 
+use std::alloc::{Layout, handle_alloc_error};
+
+use zerocopy::FromZeros;
+
 use super::fetch::FetchTable;
 use super::{CONTEXTS, Context, ENTRIES, Entry, GLOBAL, PRESENT, WRITE, empty, slot};
 use crate::mem::PAGE_SIZE;
@@ -14,7 +18,7 @@ const REGIONS: usize = 4096;
 const REGION_SHIFT: u32 = 21;
 
 /// What an invalidation must still hold of a page: its translation, until it is invalidated.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromZeros)]
 struct Page {
     /// Linear address, with [`PRESENT`]; 0 for none.
     tag: u64,
@@ -47,7 +51,10 @@ pub(super) struct Fast(Box<[Entry; 2 * PLACES]>);
 
 impl Fast {
     fn new() -> Self {
-        Self(boxed(|at| empty(at % PLACES)))
+        let mut fast = Self(zeros());
+        // All others are zeros.
+        (0..PLACES).step_by(ENTRIES).for_each(|at| fast.clear(at));
+        fast
     }
 
     /// Both entries of a slot.
@@ -72,6 +79,13 @@ impl Fast {
 
     fn clear(&mut self, at: usize) {
         (self.0[at], self.0[PLACES + at]) = (empty(at), empty(at));
+    }
+
+    /// Empties all slots, and does not write to those that are, since the host may have no memory there yet.
+    fn wipe(&mut self) {
+        for (at, entry) in self.0.iter_mut().enumerate().filter(|(_, entry)| entry.host != 0) {
+            *entry = empty(at);
+        }
     }
 }
 
@@ -118,7 +132,7 @@ impl Set {
             map_epoch: 0,
             read: Fast::new(),
             write: Fast::new(),
-            pages: boxed(|_| [Page::default(); WAYS]),
+            pages: zeros(),
             fetch: [fetch(), fetch()],
             filled: [Vec::new(), Vec::new()],
             dropped: 0,
@@ -214,11 +228,9 @@ impl Set {
     }
 
     fn wipe_fast(&mut self, reads: bool) {
-        for at in 0..PLACES {
-            self.write.clear(at);
-            if reads {
-                self.read.clear(at);
-            }
+        self.write.wipe();
+        if reads {
+            self.read.wipe();
         }
     }
 
@@ -254,7 +266,8 @@ impl Set {
         self.dropped += 1;
         if self.filled.iter().any(|log| log.len() == LOG) {
             self.wipe_fast(true);
-            self.pages.fill([Page::default(); WAYS]);
+            let pages = self.pages.as_flattened_mut().iter_mut();
+            pages.filter(|page| page.tag != 0).for_each(|page| *page = Page::default());
             self.filled.iter_mut().for_each(Vec::clear);
         } else {
             for kind in 0..2 {
@@ -314,7 +327,7 @@ impl Set {
     }
 }
 
-fn boxed<T, const N: usize>(make: impl Fn(usize) -> T) -> Box<[T; N]> {
-    let made: Box<[T]> = (0..N).map(make).collect();
-    made.try_into().unwrap_or_else(|_| unreachable!("the length is right"))
+/// A table of zeros, which the host has no memory for until they are written.
+pub(super) fn zeros<T: FromZeros>() -> Box<T> {
+    T::new_box_zeroed().unwrap_or_else(|_| handle_alloc_error(Layout::new::<T>()))
 }
