@@ -10,6 +10,8 @@ use crate::bochs;
 use crate::error::Error;
 use crate::guest::{APPEND, Files, Medium};
 
+/// What the names of an earlier build's engines begin with; that of ours follows.
+pub(crate) const EARLIER: &str = "earlier-";
 /// QEMU's system emulator for PCs.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -24,6 +26,10 @@ pub enum Engine {
     Jit,
     /// Another build of emu, with its default engine.
     Other(PathBuf),
+    /// The interpreter of the build that an earlier report was made with.
+    EarlierInterp(PathBuf),
+    /// Its translator.
+    EarlierJit(PathBuf),
     /// QEMU's translator.
     Qemu,
     /// Bochs.
@@ -71,7 +77,8 @@ impl Default for Hardware {
 
 impl Engine {
     /// The names of all, in the order in which they are shown.
-    pub const NAMES: [&'static str; 6] = ["native", "interp", "jit", "other", "qemu", "bochs"];
+    pub const NAMES: [&'static str; 8] =
+        ["native", "interp", "earlier-interp", "jit", "earlier-jit", "other", "qemu", "bochs"];
 
     /// The name on the command line and in reports.
     pub fn name(&self) -> &'static str {
@@ -80,6 +87,8 @@ impl Engine {
             Self::Interp => "interp",
             Self::Jit => "jit",
             Self::Other(_) => "other",
+            Self::EarlierInterp(_) => "earlier-interp",
+            Self::EarlierJit(_) => "earlier-jit",
             Self::Qemu => "qemu",
             Self::Bochs => "bochs",
         }
@@ -98,8 +107,22 @@ impl Engine {
             }
             Self::Bochs => bochs::missing(),
             Self::Other(path) if !path.is_file() => Some(format!("{} is no file", path.display())),
-            Self::Interp | Self::Jit | Self::Other(_) => None,
+            _ => None,
         }
+    }
+
+    /// The engine of an earlier build that is held against this one of ours.
+    pub fn earlier(&self, binary: &Path) -> Option<Self> {
+        match self {
+            Self::Interp => Some(Self::EarlierInterp(binary.into())),
+            Self::Jit => Some(Self::EarlierJit(binary.into())),
+            _ => None,
+        }
+    }
+
+    /// True of engines of an earlier build.
+    pub fn is_earlier(&self) -> bool {
+        matches!(self, Self::EarlierInterp(_) | Self::EarlierJit(_))
     }
 
     /// How to start a guest, or the workloads' program itself; `emu` is our own binary.
@@ -115,28 +138,11 @@ impl Engine {
                 command.arg("serve").env("WORK_SHELL", &programs.busybox);
                 start(command, Wire::Pipes)
             }
-            Self::Interp | Self::Jit | Self::Other(_) => {
-                let binary = if let Self::Other(binary) = self { binary } else { emu };
-                let socket =
-                    std::env::temp_dir().join(format!("emu-bench-{}-{}", std::process::id(), self.name()));
-                let mut serial = OsString::from("unix:");
-                serial.push(&socket);
-                let mut command = Command::new(binary);
-                command
-                    .args(["run", "--time", "host", "-m", &format!("{megabytes}M"), "--serial"])
-                    .arg(serial);
-                if !matches!(self, Self::Other(_)) {
-                    command.args(["--accel", self.name()]);
-                }
-                command.args(["--smp", &processors]);
-                for disk in &hardware.disks {
-                    command.arg("--drive").arg(format!("{},snapshot=on", drive_name(disk)));
-                }
-                if let Medium::Linux { kernel, initrd } = &files.medium {
-                    command.args(["--append", APPEND, "--kernel"]).arg(kernel).arg("--initrd").arg(initrd);
-                }
-                start(command, Wire::Unix(socket))
-            }
+            Self::Interp => self.start_build(emu, Some("interp"), files, hardware),
+            Self::Jit => self.start_build(emu, Some("jit"), files, hardware),
+            Self::Other(binary) => self.start_build(binary, None, files, hardware),
+            Self::EarlierInterp(binary) => self.start_build(binary, Some("interp"), files, hardware),
+            Self::EarlierJit(binary) => self.start_build(binary, Some("jit"), files, hardware),
             Self::Qemu => {
                 let mut command = Command::new(QEMU);
                 let memory = megabytes.to_string();
@@ -173,6 +179,33 @@ impl Engine {
                 Ok(Start { command, wire: Wire::Tcp(port), folder: Some(folder) })
             }
         }
+    }
+
+    /// The same for a build of emu, with one of its engines, or its default.
+    fn start_build(
+        &self,
+        binary: &Path,
+        accel: Option<&str>,
+        files: &Files,
+        hardware: &Hardware,
+    ) -> Result<Start, Error> {
+        let socket = std::env::temp_dir().join(format!("emu-bench-{}-{}", std::process::id(), self.name()));
+        let mut serial = OsString::from("unix:");
+        serial.push(&socket);
+        let mut command = Command::new(binary);
+        command.args(["run", "--time", "host", "-m", &format!("{}M", hardware.megabytes)]);
+        command.arg("--serial").arg(serial);
+        if let Some(accel) = accel {
+            command.args(["--accel", accel]);
+        }
+        command.args(["--smp", &hardware.processors.to_string()]);
+        for disk in &hardware.disks {
+            command.arg("--drive").arg(format!("{},snapshot=on", drive_name(disk)));
+        }
+        if let Medium::Linux { kernel, initrd } = &files.medium {
+            command.args(["--append", APPEND, "--kernel"]).arg(kernel).arg("--initrd").arg(initrd);
+        }
+        Ok(Start { command, wire: Wire::Unix(socket), folder: None })
     }
 }
 

@@ -58,8 +58,19 @@ pub enum Medium {
     Disk(PathBuf),
 }
 
+/// What a report names of a Linux guest's files, so that the same can boot again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booted {
+    /// The guest.
+    pub guest: Guest,
+    /// Its bzImage.
+    pub kernel: PathBuf,
+    /// Its initial RAM disk, which has the workloads' program.
+    pub initrd: PathBuf,
+}
+
 /// The files of a guest.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Files {
     /// What can run on the host.
     pub programs: Option<Programs>,
@@ -148,6 +159,27 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 impl Files {
+    /// What a report names of them: nothing of the bundled kernel, which is part of each build of emu.
+    pub fn booted(&self, guest: Guest) -> Option<Booted> {
+        match &self.medium {
+            Medium::Linux { kernel, initrd } => {
+                Some(Booted { guest, kernel: kernel.clone(), initrd: initrd.clone() })
+            }
+            Medium::Disk(_) => None,
+        }
+    }
+
+    /// These, but for what an earlier report booted.
+    pub(crate) fn earlier(&self, booted: &Booted) -> Self {
+        let (kernel, initrd) = (booted.kernel.clone(), booted.initrd.clone());
+        Self {
+            programs: None,
+            medium: Medium::Linux { kernel, initrd },
+            folder: self.folder.clone(),
+            cache: self.cache.clone(),
+        }
+    }
+
     /// A disc that boots Linux by ISOLINUX, for emulators that cannot boot a kernel by themselves.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bochs;
+pub mod builds;
 pub mod chart;
 pub mod compare;
 pub mod cpio;
@@ -20,4 +21,3 @@ pub mod report;
 pub mod statistics;
 pub mod table;
 pub mod workload;
-pub mod yardstick;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Hardware, Start, Wire};
 use crate::error::Error;
-use crate::guest::Files;
+use crate::guest::{Files, Medium};
 
 /// No boot and no workload takes longer.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -178,7 +178,10 @@ impl<'a> Peer<'a> {
         let ends = ends(&wire, &mut child)
             .map_err(|error| Error::Peer(format!("{program} does not start a guest: {error}")));
         let (sender, marks) = channel();
-        let manner = if files.programs.is_some() { Manner::Marks } else { Manner::Prompt };
+        let manner = match files.medium {
+            Medium::Linux { .. } => Manner::Marks,
+            Medium::Disk(_) => Manner::Prompt,
+        };
         let mut peer = Self { engine, manner, child, input: Box::new(io::sink()), marks, wire, folder, stop };
         let (from, input) = ends?;
         peer.input = input;
@@ -193,6 +196,11 @@ impl<'a> Peer<'a> {
         peer.signal(Signal::STOP);
         let time = Time { processor: ready.processor, elapsed: (ready.at - began).as_secs_f64() };
         Ok((peer, time))
+    }
+
+    /// What it runs on.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
     }
 
     /// The memory that it has now.

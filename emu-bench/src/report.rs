@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::Guest;
+use crate::guest::{Booted, Guest};
 use crate::peer::Time;
 use crate::statistics::median;
-use crate::workload::Class;
+use crate::workload::{Class, Workload};
 
 /// The layout of the file that this version writes.
 const VERSION: u32 = 1;
@@ -47,6 +47,12 @@ pub struct Report {
     pub host: String,
     /// The clock that tables and comparisons use.
     pub clock: Clock,
+    /// The [name of the build](crate::builds::name) that ran, if it is kept.
+    #[serde(default)]
+    pub build: Option<String>,
+    /// What Linux guests booted.
+    #[serde(default)]
+    pub booted: Vec<Booted>,
     /// One for each guest and workload.
     pub results: Vec<Measured>,
 }
@@ -62,9 +68,6 @@ pub struct Measured {
     pub class: Class,
     /// One for each engine that ran it.
     pub engines: Vec<Samples>,
-    /// What a [`Yardstick`](crate::yardstick::Yardstick) took in each round, just before.
-    #[serde(default)]
-    pub host: Vec<Time>,
 }
 
 /// One engine's times for one unit of a workload, in the order in which they were taken: the samples of all engines
@@ -92,24 +95,67 @@ impl Measured {
         self.engines.iter().find(|samples| samples.engine == engine)
     }
 
+    /// An engine's samples, each of so many units, to add to.
+    pub(crate) fn samples_of(&mut self, engine: &str, units: u64) -> &mut Vec<Time> {
+        let at = self.engines.iter().position(|samples| samples.engine == engine).unwrap_or_else(|| {
+            self.engines.push(Samples { engine: engine.into(), units, seconds: Vec::new() });
+            self.engines.len() - 1
+        });
+        &mut self.engines[at].seconds
+    }
+
     /// An engine's median time for a unit.
     pub fn median(&self, engine: &str, clock: Clock) -> Option<f64> {
         self.samples(engine).map(|samples| median(&samples.by(clock)))
     }
 
-    /// How many times as long one engine takes as another: the median over pairs.
+    /// How many times as long one engine took as another, pair by pair; empty when one has no samples.
+    pub fn ratios(&self, engine: &str, to: &str, clock: Clock) -> Vec<f64> {
+        let (Some(above), Some(below)) = (self.samples(engine), self.samples(to)) else { return Vec::new() };
+        let pairs = above.by(clock).into_iter().zip(below.by(clock));
+        pairs
+            .filter(|(above, below)| *above > 0.0 && *below > 0.0)
+            .map(|(above, below)| above / below)
+            .collect()
+    }
+
+    /// The median of these ratios.
     pub fn ratio(&self, engine: &str, to: &str, clock: Clock) -> Option<f64> {
-        let (above, below) = (self.samples(engine)?.by(clock), self.samples(to)?.by(clock));
-        let pairs: Vec<f64> =
-            above.iter().zip(&below).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b).collect();
-        (!pairs.is_empty()).then(|| median(&pairs))
+        let ratios = self.ratios(engine, to, clock);
+        (!ratios.is_empty()).then(|| median(&ratios))
     }
 }
 
 impl Report {
     /// An empty one.
     pub fn new(emu: &str, host: String, clock: Clock) -> Self {
-        Self { version: VERSION, emu: emu.into(), host, clock, results: Vec::new() }
+        Self {
+            version: VERSION,
+            emu: emu.into(),
+            host,
+            clock,
+            build: None,
+            booted: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+
+    /// The results of a workload, to add to.
+    pub(crate) fn row(&mut self, guest: Guest, workload: &Workload) -> &mut Measured {
+        let same = |result: &Measured| result.guest == guest && result.workload == workload.name;
+        let at = self.results.iter().position(same).unwrap_or_else(|| {
+            let (workload, class) = (workload.name.into(), workload.class);
+            self.results.push(Measured { guest, workload, class, engines: Vec::new() });
+            self.results.len() - 1
+        });
+        &mut self.results[at]
+    }
+
+    /// True when it has samples of this engine for a workload.
+    pub fn has(&self, guest: Guest, workload: &str, engine: &str) -> bool {
+        self.results.iter().any(|result| {
+            result.guest == guest && result.workload == workload && result.samples(engine).is_some()
+        })
     }
 
     /// The engines that occur, in the order in which they are shown.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::engine::EARLIER;
 use crate::guest::Guest;
 use crate::report::{Measured, Report};
 use crate::statistics::geometric_mean;
@@ -41,7 +42,8 @@ fn ours(engines: &[&str]) -> Option<&'static str> {
 }
 
 fn rows(report: &Report, results: &[&Measured]) -> Vec<Vec<String>> {
-    let (engines, clock) = (report.engines(), report.clock);
+    let (mut engines, clock) = (report.engines(), report.clock);
+    engines.retain(|name| !name.starts_with(EARLIER));
     let us = ours(&engines);
     let against: Vec<&str> =
         engines.iter().copied().filter(|name| Some(*name) != us && *name != "native").collect();

@@ -1,6 +1,7 @@
 //! `emu bench` as a process.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -41,4 +42,42 @@ fn what_was_measured_is_kept_when_the_user_stops_it() {
     });
     let _ = fs::remove_file(&json);
     assert!(kept, "samples were kept");
+}
+
+/// The build that a report was made with is kept and runs in turn with the one that is held against it.
+#[test]
+fn a_comparison_runs_in_turn_with_the_build_of_the_report() {
+    let cache = std::env::temp_dir().join(format!("emu-bench-cache-{}", std::process::id()));
+    fs::create_dir_all(&cache).expect("a folder");
+    let json = cache.join("old.json");
+    let bench = |option: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emu"));
+        command.env("EMU_CACHE", &cache);
+        command.args(["bench", "--guests", "kernel", "--engines", "jit", "--only", "boot", "--rounds", "2"]);
+        let output = command.arg(option).arg(&json).output().expect("emu can be started");
+        let [text, errors] =
+            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        assert!(output.status.success(), "{text}{errors}");
+        text + &errors
+    };
+    bench("--json");
+    let builds: Vec<_> = fs::read_dir(cache.join("builds")).expect("builds").flatten().collect();
+    let [kept] = &builds[..] else { panic!("one build is kept, not {}", builds.len()) };
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    assert_eq!(report["build"].as_str(), kept.file_name().to_str());
+    // It is that file that runs: a script in its place leaves a trace.
+    let trace = cache.join("trace");
+    let script =
+        format!("#!/bin/sh\ntouch '{}'\nexec '{}' \"$@\"\n", trace.display(), env!("CARGO_BIN_EXE_emu"));
+    fs::write(kept.path(), script).expect("it can be replaced");
+    fs::set_permissions(kept.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let text = bench("--compare");
+    assert!(text.contains("in turn with the same build:"), "{text}");
+    assert!(text.contains("of 1 changed beyond noise") && trace.exists(), "{text}");
+    // Without it, the bundled kernel has nothing that seconds of another day could be held against.
+    fs::remove_file(kept.path()).expect("it is there");
+    let text = bench("--compare");
+    assert!(text.contains("is not kept here") && text.contains("1 without native samples"), "{text}");
+    let _ = fs::remove_dir_all(&cache);
 }
