@@ -180,7 +180,8 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
         exchange.calls.left += 1;
     } else {
         exchange.calls.next_block += 1;
-        (frame.jumps, frame.page) = (exchange.frame.jumps, exchange.frame.page);
+        (frame.jumps, frame.jumps_mask) = (exchange.frame.jumps, exchange.frame.jumps_mask);
+        frame.page = exchange.frame.page;
         frame.spill[1] = cpu.deadline - cpu.retired;
     }
     frame.load(cpu);

@@ -50,12 +50,16 @@ pub struct Frame {
     pub flag_b: u64,
     /// Table of indirect jumps of the current context.
     pub jumps: usize,
+    /// Bits of an offset in it, see [`crate::jumps`].
+    pub jumps_mask: u64,
     /// Base of FS.
     pub fs_base: u64,
     /// Base of GS.
     pub gs_base: u64,
     /// For the thunks and within one instruction.
     pub spill: [u64; 2],
+    /// Makes the size a multiple of 16.
+    pub unused: u64,
     /// Its FIP.
     pub x87_ip: u64,
     /// Offset of its memory operand.
@@ -117,11 +121,17 @@ impl Exchange {
     pub fn go_on(&mut self, cpu: &Cpu, mode: Mode) -> Option<usize> {
         let place = Place::of(cpu, mode);
         let jumps = self.contexts.select(place, cpu.tlb.fetches(cpu.cpl == 3));
-        self.frame.jumps = jumps.address();
+        (self.frame.jumps, self.frame.jumps_mask) = jumps.table();
         let rip = cpu.regs[RIP];
         let code = jumps.find(rip)?;
         self.frame.page = rip.wrapping_sub(place.linear(rip) % PAGE_SIZE);
         Some(code)
+    }
+
+    /// Has the jump cache that was looked into last know the code for a RIP.
+    pub fn remember(&mut self, rip: u64, code: usize) {
+        let jumps = self.contexts.insert(rip, code);
+        (self.frame.jumps, self.frame.jumps_mask) = jumps.table();
     }
 }
 
@@ -204,6 +214,7 @@ offsets! {
     X87_SLOTS = offset_of!(Frame, x87_slots);
     X87_AREA = offset_of!(Exchange, x87);
     JUMPS = offset_of!(Frame, jumps);
+    JUMPS_MASK = offset_of!(Frame, jumps_mask);
     FS_BASE = offset_of!(Frame, fs_base);
     GS_BASE = offset_of!(Frame, gs_base);
     SPILL = offset_of!(Frame, spill);
@@ -241,9 +252,11 @@ impl Default for Frame {
             x87_data: 0,
             x87_slots: [0; 2],
             jumps: 0,
+            jumps_mask: 0,
             fs_base: 0,
             gs_base: 0,
             spill: [0; 2],
+            unused: 0,
         }
     }
 }

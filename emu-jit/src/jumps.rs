@@ -13,15 +13,20 @@ use emu_core::mmu::tlb::FetchTable;
 use crate::analysis::MOST;
 use crate::mode::Mode;
 
-/// Entries in a table: so many that hot places of a large program seldom share one.
-pub const ENTRIES: usize = 1 << 15;
-/// RIP times 16, exclusive-or RIP, is the offset of an entry in these bits: by RIP alone places of a program at a
-/// distance of a power of two would share entries.
-pub const OFFSET_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
-/// Entries that are wiped one by one; where there are more, the whole table is.
-const FEW: usize = ENTRIES / 8;
-/// Entries that are remembered by page; beyond it everything is forgotten.
-const MOST_BY_PAGE: usize = 4 * ENTRIES;
+/// Entries of a new table: a small program has fewer places.
+pub const LEAST: usize = 1 << 10;
+/// Entries of a table at most, which are found for twice as many places of 32 MB of code.
+pub const MOST_ENTRIES: usize = 1 << 19;
+/// Entries of a table that was emptied at most: what ran may not run again.
+const MOST_EMPTY: usize = 1 << 15;
+/// Entries of all tables of a processor at most. One table of the largest size may go beyond it.
+const MOST_TOGETHER: usize = 1 << 20;
+/// The low half of RIP times [`FACTOR`], shifted right by so many bits, is the offset of an entry in as many bits as the
+/// table has. By RIP alone places at a distance of a power of two would share entries, and aligned ones use few of them.
+pub const SHIFT: i8 = 8;
+/// Of 200 numbers the one that is best at its worst for places at distances of 8 to 4096 bytes in tables of all sizes;
+/// the golden ratio has half of those at 128 bytes share entries in tables of one size.
+pub const FACTOR: i32 = 0xa58e_e7dd_u32 as i32;
 
 /// Most bytes of a block.
 const LONGEST: u64 = (MOST * MAX_LENGTH) as u64;
@@ -86,9 +91,18 @@ impl Contexts {
         jumps
     }
 
-    /// The table that was selected last.
-    pub fn current(&mut self) -> &mut Jumps {
-        &mut self.tables[self.current]
+    /// Has the table that was selected last know the block at `rip`.
+    pub fn insert(&mut self, rip: u64, code: usize) -> &Jumps {
+        if self.tables[self.current].is_crowded() {
+            let together: usize = self.tables.iter().map(|jumps| jumps.entries.len()).sum();
+            let jumps = &mut self.tables[self.current];
+            if together + jumps.entries.len() <= MOST_TOGETHER {
+                jumps.grow();
+            }
+        }
+        let jumps = &mut self.tables[self.current];
+        jumps.insert(rip, code);
+        jumps
     }
 
     fn switch(&mut self, place: Place, fetches: &FetchTable) {
@@ -139,33 +153,48 @@ pub struct Jumps {
     dropped: usize,
     /// When it was last switched to.
     used: u64,
-    entries: Box<[Jump; ENTRIES]>,
-    /// Indices of entries by their page.
+    /// A power of two.
+    entries: Box<[Jump]>,
+    /// Offsets in their page of the places that were entered, by page.
     by_page: HashMap<u64, Vec<u16>>,
-    pages_filled: usize,
+    /// How many those are.
+    places: usize,
+    /// Entries that gave way to others since the table has its size.
+    replaced: usize,
     no_target: u64,
-}
-
-fn index(rip: u64) -> usize {
-    (rip ^ rip >> 4) as usize & (ENTRIES - 1)
 }
 
 impl Jumps {
     /// An empty table; `no_target` is where nothing leads.
     fn new(no_target: usize) -> Self {
-        let entries = vec![[0; 2]; ENTRIES].into_boxed_slice().try_into().expect("the length is right");
         let mut jumps = Self {
             place: Place { mode: 0, base: 0, limit: 0, mask: 0 },
             serial: 0,
             dropped: 0,
             used: 0,
-            entries,
+            entries: Box::default(),
             by_page: HashMap::new(),
-            pages_filled: 0,
+            places: 0,
+            replaced: 0,
             no_target: no_target as u64,
         };
-        jumps.wipe(0);
+        jumps.renew(LEAST);
         jumps
+    }
+
+    /// A new table of so many entries.
+    fn renew(&mut self, entries: usize) -> Box<[Jump]> {
+        let old = std::mem::replace(&mut self.entries, vec![[0; 2]; entries].into_boxed_slice());
+        self.wipe(0);
+        self.replaced = 0;
+        old
+    }
+
+    /// Index of the entry for a RIP.
+    #[inline]
+    fn index(&self, rip: u64) -> usize {
+        let offset = (rip as u32).wrapping_mul(FACTOR as u32) >> SHIFT;
+        (offset >> 4) as usize & (self.entries.len() - 1)
     }
 
     fn wipe(&mut self, at: usize) {
@@ -179,6 +208,11 @@ impl Jumps {
 
     /// Empties it, for code at this place from these pages.
     fn start(&mut self, place: Place, fetches: &FetchTable) {
+        if self.entries.len() > LEAST {
+            self.renew(LEAST);
+            self.by_page.clear();
+            self.places = 0;
+        }
         self.clear();
         (self.place, self.serial, self.dropped) = (place, fetches.serial(), fetches.dropped().len());
     }
@@ -196,55 +230,180 @@ impl Jumps {
 
     /// Forgets entries of a page, from an offset on.
     fn drop_page(&mut self, page: u64, from: u64) {
-        let Some(entries) = self.by_page.remove(&page) else { return };
-        for &at in &entries {
-            let at = usize::from(at);
-            let linear = self.place.linear(self.entries[at][0]);
-            if linear & !(PAGE_SIZE - 1) == page && linear % PAGE_SIZE >= from {
-                self.wipe(at);
+        let Some(mut offsets) = self.by_page.remove(&page) else { return };
+        self.places -= offsets.len();
+        offsets.retain(|&offset| {
+            let gone = u64::from(offset) >= from;
+            if gone {
+                self.forget(page | u64::from(offset));
             }
-        }
-        if from == 0 {
-            self.pages_filled -= entries.len();
-        } else {
-            self.by_page.insert(page, entries);
+            !gone
+        });
+        if !offsets.is_empty() {
+            self.places += offsets.len();
+            self.by_page.insert(page, offsets);
         }
     }
 
-    /// Host address of the table.
-    pub fn address(&self) -> usize {
-        self.entries.as_ptr() as usize
+    /// Forgets the place at a linear address.
+    fn forget(&mut self, linear: u64) {
+        let rip = linear.wrapping_sub(self.place.base) & self.place.mask;
+        let at = self.index(rip);
+        if self.entries[at][0] == rip {
+            self.wipe(at);
+        }
+    }
+
+    /// Host address of the table, and the bits of an offset in it.
+    #[inline]
+    pub fn table(&self) -> (usize, u64) {
+        (self.entries.as_ptr() as usize, (self.entries.len() as u64 - 1) << 4)
     }
 
     /// Code for a RIP.
     #[inline]
     pub fn find(&self, rip: u64) -> Option<usize> {
-        let [known, code] = self.entries[index(rip)];
+        let [known, code] = self.entries[self.index(rip)];
         (known == rip && code != self.no_target).then_some(code as usize)
     }
 
+    /// Do many places share entries that a larger table would not have them share?
+    fn is_crowded(&self) -> bool {
+        let entries = self.entries.len();
+        entries < MOST_ENTRIES && self.replaced > entries / 8 && self.places > entries / 4
+    }
+
+    /// Takes twice as many entries.
+    #[cold]
+    fn grow(&mut self) {
+        let old = self.renew(2 * self.entries.len());
+        for &entry in &old {
+            if entry[1] != 0 && entry[1] != self.no_target {
+                let at = self.index(entry[0]);
+                self.entries[at] = entry;
+            }
+        }
+    }
+
     /// Remembers where the block at `rip` is.
-    pub fn insert(&mut self, rip: u64, code: usize) {
-        if self.pages_filled == MOST_BY_PAGE {
+    fn insert(&mut self, rip: u64, code: usize) {
+        if self.places > 2 * self.entries.len().max(MOST_EMPTY) {
             self.clear();
         }
-        let at = index(rip);
-        self.by_page.entry(self.place.linear(rip) & !(PAGE_SIZE - 1)).or_default().push(at as u16);
-        self.pages_filled += 1;
+        let linear = self.place.linear(rip);
+        let offsets = self.by_page.entry(linear & !(PAGE_SIZE - 1)).or_default();
+        let offset = (linear % PAGE_SIZE) as u16;
+        if !offsets.contains(&offset) {
+            offsets.push(offset);
+            self.places += 1;
+        }
+        let at = self.index(rip);
+        let [known, former] = self.entries[at];
+        self.replaced += usize::from(former != 0 && known != rip && former != self.no_target);
         self.entries[at] = [rip, code as u64];
     }
 
     /// Forgets everything.
     fn clear(&mut self) {
-        if self.pages_filled < FEW {
-            for at in std::mem::take(&mut self.by_page).into_values().flatten() {
-                self.wipe(at.into());
+        let by_page = std::mem::take(&mut self.by_page);
+        if self.places < self.entries.len() / 8 {
+            for (page, offsets) in by_page {
+                offsets.into_iter().for_each(|offset| self.forget(page | u64::from(offset)));
             }
+        } else if self.entries.len() > MOST_EMPTY {
+            self.renew(MOST_EMPTY);
         } else {
             self.entries.fill([0; 2]);
-            self.by_page.clear();
             self.wipe(0);
         }
-        self.pages_filled = 0;
+        (self.places, self.replaced) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOWHERE: usize = 7;
+
+    fn contexts(tables: usize) -> Contexts {
+        let mut contexts = Contexts::new(NOWHERE);
+        for _ in 0..tables {
+            let mut jumps = Jumps::new(NOWHERE);
+            jumps.place.mask = u64::MAX;
+            contexts.tables.push(jumps);
+        }
+        contexts
+    }
+
+    fn known(contexts: &Contexts, places: impl Iterator<Item = u64>) -> usize {
+        places.filter(|&rip| contexts.tables[contexts.current].find(rip) == Some(rip as usize + 1)).count()
+    }
+
+    #[test]
+    fn a_table_grows_with_what_it_has_to_know() {
+        let mut contexts = contexts(1);
+        for count in [100, 1 << 14, 1 << 18] {
+            let places = || (0..count).map(|n| 0x7f12_3456_7009 + 64 * n);
+            for _ in 0..2 {
+                for rip in places() {
+                    contexts.insert(rip, rip as usize + 1);
+                }
+            }
+            let found = known(&contexts, places());
+            assert!(found as u64 > count * 3 / 4, "{found} of {count}");
+            let entries = contexts.tables[0].entries.len() as u64;
+            assert!(entries <= 1024.max(4 * count), "{entries} entries for {count} places");
+        }
+    }
+
+    #[test]
+    fn the_tables_of_a_processor_do_not_grow_without_end() {
+        let mut contexts = contexts(MOST_CONTEXTS);
+        for current in 0..MOST_CONTEXTS {
+            contexts.current = current;
+            for rip in (0..2 << 18).map(|n| 1 + 40 * n) {
+                contexts.insert(rip, 1);
+            }
+        }
+        let together: usize = contexts.tables.iter().map(|jumps| jumps.entries.len()).sum();
+        assert!(together <= MOST_TOGETHER + MOST_ENTRIES, "{together}");
+        let places: usize = contexts.tables.iter().map(|jumps| jumps.places).sum();
+        assert!(places <= 2 * MOST_TOGETHER + 2 * MOST_CONTEXTS * MOST_EMPTY, "{places}");
+    }
+
+    #[test]
+    fn a_page_takes_what_was_entered_before_the_table_grew() {
+        let mut contexts = contexts(1);
+        let places = || (0..4096).map(|n| 0x40_0000 + 16 * n);
+        for rip in places().chain(places()) {
+            contexts.insert(rip, rip as usize + 1);
+        }
+        assert!(contexts.tables[0].entries.len() > LEAST);
+        let (before, in_page) = (known(&contexts, places()), known(&contexts, places().skip(512).take(256)));
+        assert!(in_page > 100);
+        contexts.tables[0].drop_page(0x40_2000, 0);
+        assert_eq!(known(&contexts, places().skip(512).take(256)), 0);
+        assert_eq!(known(&contexts, places()), before - in_page);
+        // A block of the page before may go on in a page.
+        let ends = known(&contexts, places().skip(1000).take(24));
+        assert!(ends > 0);
+        contexts.tables[0].drop_page(0x40_3000, 0xe80);
+        assert_eq!(known(&contexts, places().skip(1000).take(24)), 0);
+        assert_eq!(known(&contexts, places()), before - in_page - ends);
+        contexts.clear();
+        assert_eq!(known(&contexts, places()), 0);
+        assert_eq!((contexts.tables[0].places, contexts.tables[0].replaced), (0, 0));
+    }
+
+    #[test]
+    fn nothing_is_at_rip_0_before_it_is_entered() {
+        let mut contexts = contexts(1);
+        assert_eq!(contexts.tables[0].find(0), None);
+        contexts.insert(0, 5);
+        assert_eq!(contexts.tables[0].find(0), Some(5));
+        contexts.clear();
+        assert_eq!(contexts.tables[0].find(0), None);
+        assert_eq!(contexts.tables[0].entries[0], [NO_RIP, NOWHERE as u64]);
     }
 }

@@ -56,7 +56,7 @@ use thunks::{AFTER_CALL, FIRST_LINK, Thunks};
 use units::{Key, Place, Unit, Units};
 
 /// Bytes of host code that are kept.
-const CODE_SIZE: usize = 64 << 20;
+const CODE_SIZE: usize = 256 << 20;
 /// More than any one block takes.
 const MOST_CODE: usize = 64 << 10;
 /// Bytes that a buffer must have: the longest block's and those of the thunks.
@@ -66,7 +66,7 @@ const HOT: u8 = 30;
 /// Bytes that the interpreter's decoded code may take: code that is cold here runs seldom, and most of it only once.
 const COLD_ROOM: usize = 8 << 20;
 /// Counters of how often places are come by.
-const PLACES: usize = 1 << 16;
+const PLACES: usize = 1 << 18;
 
 /// The translating engine; what is not translated is interpreted.
 pub struct Translator {
@@ -233,7 +233,7 @@ impl Translator {
         let exchange = &mut self.cpus[cpu.number];
         exchange.frame.page = rip.wrapping_sub(u64::from(offset));
         if !careful {
-            exchange.contexts.current().insert(rip, code);
+            exchange.remember(rip, code);
         }
         Some(code)
     }

@@ -15,9 +15,9 @@ use crate::code_buffer::CodeBuffer;
 use crate::emit::{NOTED, SLOT_MASK};
 use crate::enter::{LEAVES, Place};
 use crate::frame::{
-    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, HALVES, HIGH, JUMPS, PAGES, PINNED, REMAINING, RUN,
-    SPILL, STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN, X87_IP, X87_OPCODE,
-    X87_SEGMENT, X87_USED,
+    COPIED, CPU, EXCHANGE, FLAG_A, FLAG_B, FLAG_WRITER, HALVES, HIGH, JUMPS, JUMPS_MASK, PAGES, PINNED,
+    REMAINING, RUN, SPILL, STACK, TLB_READ, TLB_WRITE, VECTORS_IN, WINDOW, X87_AREA, X87_DATA, X87_IN,
+    X87_IP, X87_OPCODE, X87_SEGMENT, X87_USED,
 };
 use crate::pages::{CLEARED, UNKNOWN};
 use crate::{functions, jumps};
@@ -224,10 +224,9 @@ pub fn emit(code: &mut CodeBuffer, callees: Callees, avx: bool) -> Thunks {
     let by_cache = base + asm.offset().0;
     dynasm!(asm
         ; .arch x64
-        ; mov r14d, r13d
-        ; shl r14d, 4
-        ; xor r14d, r13d
-        ; and r14d, jumps::OFFSET_MASK
+        ; imul r14d, r13d, jumps::FACTOR
+        ; shr r14d, jumps::SHIFT
+        ; and r14d, [rsp + JUMPS_MASK]
         ; add r14, [rsp + JUMPS]
         ; cmp r13, [r14]
         ; jne >miss

@@ -25,6 +25,8 @@ const ENOUGH: usize = 16;
 const LEAST_ROOM: usize = 4;
 /// Room of a cache in bytes, if nobody says otherwise: that of half a million instructions.
 const ROOM: usize = 24 << 20;
+/// To so much it grows at most: that of 20 MB of code.
+const MOST_ROOM: usize = 192 << 20;
 /// What is made free at once is one part of so many of the room.
 const MAKES_FREE: usize = 8;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
@@ -120,6 +122,8 @@ pub struct CodePage {
     spans: Vec<Span>,
     /// Somebody came to it since there was last need of room.
     used: bool,
+    /// It had blocks that had to make room for others.
+    gave_way: bool,
 }
 
 impl CodePage {
@@ -160,7 +164,8 @@ impl CodePage {
     }
 
     fn new(frame: FrameNumber, mode: CodeMode) -> Self {
-        Self { frame, mode, starts: Starts::default(), ops: Vec::new(), spans: Vec::new(), used: true }
+        let starts = Starts::default();
+        Self { frame, mode, starts, ops: Vec::new(), spans: Vec::new(), used: true, gave_way: false }
     }
 
     /// Forgets its blocks.
@@ -203,6 +208,10 @@ pub struct CodeCache {
     room: usize,
     /// The page whose turn it is to go.
     next: usize,
+    /// From which the next such page is drawn.
+    chance: u32,
+    /// Blocks that were decoded since there was last need of room, and those of them in pages that had given way.
+    lately_decoded: [u32; 2],
     changes: HashMap<FrameNumber, Changes>,
     /// Where blocks were dropped since somebody asked.
     lately: Vec<CodeWrite>,
@@ -230,6 +239,8 @@ impl CodeCache {
             bytes: 0,
             room,
             next: 0,
+            chance: 0,
+            lately_decoded: [0; 2],
             changes: HashMap::new(),
             lately: Vec::new(),
             emptied: false,
@@ -240,7 +251,7 @@ impl CodeCache {
 
     /// Gives it the room that a cache has which serves all of a machine's code.
     pub fn widen(&mut self) {
-        self.room = ROOM;
+        self.room = self.room.max(ROOM);
     }
 
     /// The page of decoded code of `frame`, by number; made now if need be. Numbers stay good until the next
@@ -266,7 +277,7 @@ impl CodeCache {
     /// Decodes the block at `offset` of a page. False when its first instruction leaves the page.
     #[cold]
     pub fn decode_block(&mut self, mem: &mut Memory, page: u32, offset: usize) -> bool {
-        if self.bytes > self.room {
+        if self.bytes > self.room && !self.grow() {
             self.make_room();
         }
         let page = &mut self.pages[page as usize];
@@ -277,8 +288,22 @@ impl CodeCache {
         let done =
             decode_into(page, mem, offset, most_of(&mut self.changes, page.frame), self.decoded as u32 + 1);
         self.bytes += page.bytes();
+        let again = page.gave_way;
         self.decoded += u64::from(done);
+        self.lately_decoded[0] += 1;
+        self.lately_decoded[1] += u32::from(again);
         done
+    }
+
+    /// Takes twice as much room when most of what is decoded had been decoded before: more code runs again and again
+    /// than fits. False when it is enough.
+    fn grow(&mut self) -> bool {
+        let [all, again] = std::mem::take(&mut self.lately_decoded);
+        let grows = again > all / 2 && self.room < MOST_ROOM;
+        if grows {
+            self.room = (2 * self.room).min(MOST_ROOM);
+        }
+        grows
     }
 
     #[cold]
@@ -312,7 +337,8 @@ impl CodeCache {
     }
 
     /// Forgets the blocks of pages that nobody came to lately, but keeps the pages' numbers. Those of frames whose code
-    /// changes are kept if others can go: they say what a write changes.
+    /// changes are kept if others can go: they say what a write changes. Which pages is left to chance: of code that
+    /// comes round and round and does not fit, some stays so, while nothing would if the oldest went.
     fn make_room(&mut self) {
         let enough = self.room - self.room / MAKES_FREE;
         let count = self.pages.len();
@@ -320,13 +346,15 @@ impl CodeCache {
             if self.bytes <= enough {
                 return;
             }
-            self.next = (self.next + 1) % count;
+            self.chance = self.chance.wrapping_mul(0x915f_77f5).wrapping_add(1);
+            let drawn = (u64::from(self.chance) * count as u64 >> 32) as usize;
+            self.next = if turn < 2 * count { drawn } else { (self.next + 1) % count };
             let page = &mut self.pages[self.next];
             let changes = turn < 2 * count && self.changes.contains_key(&page.frame);
             if !std::mem::take(&mut page.used) && !changes {
                 self.bytes -= page.bytes();
                 page.forget();
-                page.used = false;
+                (page.used, page.gave_way) = (false, true);
             }
         }
     }
@@ -599,6 +627,31 @@ mod tests {
             (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
         }
         assert_eq!(cache.decoded, 64 * 256);
+    }
+
+    #[test]
+    fn code_that_runs_again_and_again_gets_more_room() {
+        let (mut mem, mut cache) = narrow();
+        (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
+        assert_eq!(cache.room, 100_000, "what runs once needs no more");
+        for _ in 0..6 {
+            (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
+        }
+        assert!((400_000..2_000_000).contains(&cache.room), "{} bytes", cache.room);
+        assert_eq!((0..64).map(|frame| visit(&mut cache, &mut mem, frame)).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn a_part_of_what_does_not_fit_stays() {
+        let (mut mem, mut cache) = narrow();
+        let mut round = || {
+            // As if it could not grow.
+            cache.room = 300_000;
+            (0..64).map(|frame| visit(&mut cache, &mut mem, frame)).sum::<u64>()
+        };
+        round();
+        let again: u64 = (0..8).map(|_| round()).sum();
+        assert!(again < 8 * 64 * 256 * 9 / 10, "{again} blocks were decoded again");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::memory::Address;
 use super::system::SYSTEM_FLAGS;
 use super::{Cold, Emitter, Failed, LinkSite, R13, R14};
 use crate::analysis::{Guest, Kind, Want};
-use crate::frame::{CPU, JUMPS, PAGE, SPILL};
+use crate::frame::{CPU, JUMPS, JUMPS_MASK, PAGE, SPILL};
 use crate::groups::Way;
 use crate::jumps;
 
@@ -378,10 +378,9 @@ impl Emitter<'_> {
     fn look_up(&mut self, miss: DynamicLabel) {
         dynasm!(self.asm
             ; .arch x64
-            ; mov r14d, r13d
-            ; shl r14d, 4
-            ; xor r14d, r13d
-            ; and r14d, jumps::OFFSET_MASK
+            ; imul r14d, r13d, jumps::FACTOR
+            ; shr r14d, jumps::SHIFT
+            ; and r14d, [BYTE rsp + JUMPS_MASK as i8]
             ; add r14, [BYTE rsp + JUMPS as i8]
             ; cmp r13, [r14]
             ; jne =>miss
