@@ -7,6 +7,7 @@ mod exceptions;
 mod loops;
 mod machine;
 mod narrow;
+mod places;
 
 use emu_core::cpu::fpu::{Fpu, MXCSR_RESET};
 use emu_core::decode::cache::CodeCache;

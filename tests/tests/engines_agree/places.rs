@@ -1,0 +1,59 @@
+//! Programs of many places, each of which jumps to another page.
+
+use emu_core::interp::Interpreter;
+use emu_jit::Translator;
+use emu_jit::analysis::MOST;
+
+use crate::machine::{self, Start};
+
+/// Bytes from one place to the next.
+const PIECE: usize = 64;
+/// Bytes before the first place: data lie there.
+const BEFORE: usize = 1 << 20;
+
+/// So many places: each adds to EAX and jumps to the one `stride` further on.
+fn code(count: usize, stride: usize) -> Vec<u8> {
+    let mut code = vec![0xe9]; // jmp to the first
+    code.extend((BEFORE as i32 - 5).to_le_bytes());
+    code.resize(BEFORE, 0x90);
+    for at in 0..count {
+        code.push(0x05); // add eax, number
+        code.extend((at as u32).to_le_bytes());
+        code.push(0xe9); // jmp
+        let next = BEFORE + (at + stride) % count * PIECE;
+        code.extend((next as i32 - code.len() as i32 - 4).to_le_bytes());
+        code.resize(BEFORE + (at + 1) * PIECE, 0x90);
+    }
+    code
+}
+
+/// The engines agree on it, and the translator stays in translated code once it has met all places.
+#[test]
+fn many_places_find_each_other() {
+    const COUNT: u64 = 6000;
+    const ROUND: u64 = 2 * COUNT;
+    let start = Start {
+        bits: 64,
+        code: code(COUNT as usize, 2101),
+        data: Vec::new(),
+        regs: [0; 16],
+        vectors: [[0; 4]; 16],
+        flags: 2,
+        mxcsr: 0x1f80,
+        control: 0x37f,
+        restarts: false,
+        user: true,
+    };
+    let translator = Translator::with_limits(1, MOST).expect("the host has memory");
+    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
+    let mut other = machine::machine(Box::new(translator), &start);
+    let mut unknown = Vec::new();
+    for round in 1..=20 {
+        let until = round * ROUND + round % 3;
+        assert_eq!(one.run(until), other.run(until));
+        assert_eq!(machine::registers(&one), machine::registers(&other), "round {round}");
+        unknown.push(other.translation().expect("it translates").exits.unknown);
+    }
+    let last = unknown[19] - unknown[9];
+    assert!(last < 10 * COUNT / 5, "{last} of {} jumps leave translated code, {unknown:?}", 10 * COUNT);
+}
