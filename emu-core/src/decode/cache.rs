@@ -26,7 +26,7 @@ const LEAST_ROOM: usize = 4;
 /// Room of a cache in bytes, if nobody says otherwise: that of half a million instructions.
 const ROOM: usize = 24 << 20;
 /// To so much it grows at most: that of 20 MB of code.
-const MOST_ROOM: usize = 192 << 20;
+const MOST_ROOM: usize = 256 << 20;
 /// What is made free at once is one part of so many of the room.
 const MAKES_FREE: usize = 8;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
@@ -208,8 +208,6 @@ pub struct CodeCache {
     room: usize,
     /// The page whose turn it is to go.
     next: usize,
-    /// From which the next such page is drawn.
-    chance: u32,
     /// Blocks that were decoded since there was last need of room, and those of them in pages that had given way.
     lately_decoded: [u32; 2],
     changes: HashMap<FrameNumber, Changes>,
@@ -239,7 +237,6 @@ impl CodeCache {
             bytes: 0,
             room,
             next: 0,
-            chance: 0,
             lately_decoded: [0; 2],
             changes: HashMap::new(),
             lately: Vec::new(),
@@ -337,8 +334,7 @@ impl CodeCache {
     }
 
     /// Forgets the blocks of pages that nobody came to lately, but keeps the pages' numbers. Those of frames whose code
-    /// changes are kept if others can go: they say what a write changes. Which pages is left to chance: of code that
-    /// comes round and round and does not fit, some stays so, while nothing would if the oldest went.
+    /// changes are kept if others can go: they say what a write changes.
     fn make_room(&mut self) {
         let enough = self.room - self.room / MAKES_FREE;
         let count = self.pages.len();
@@ -346,9 +342,7 @@ impl CodeCache {
             if self.bytes <= enough {
                 return;
             }
-            self.chance = self.chance.wrapping_mul(0x915f_77f5).wrapping_add(1);
-            let drawn = (u64::from(self.chance) * count as u64 >> 32) as usize;
-            self.next = if turn < 2 * count { drawn } else { (self.next + 1) % count };
+            self.next = (self.next + 1) % count;
             let page = &mut self.pages[self.next];
             let changes = turn < 2 * count && self.changes.contains_key(&page.frame);
             if !std::mem::take(&mut page.used) && !changes {
@@ -639,19 +633,6 @@ mod tests {
         }
         assert!((400_000..2_000_000).contains(&cache.room), "{} bytes", cache.room);
         assert_eq!((0..64).map(|frame| visit(&mut cache, &mut mem, frame)).sum::<u64>(), 0);
-    }
-
-    #[test]
-    fn a_part_of_what_does_not_fit_stays() {
-        let (mut mem, mut cache) = narrow();
-        let mut round = || {
-            // As if it could not grow.
-            cache.room = 300_000;
-            (0..64).map(|frame| visit(&mut cache, &mut mem, frame)).sum::<u64>()
-        };
-        round();
-        let again: u64 = (0..8).map(|_| round()).sum();
-        assert!(again < 8 * 64 * 256 * 9 / 10, "{again} blocks were decoded again");
     }
 
     #[test]
