@@ -10,6 +10,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 
 use crate::chart::{self, Line};
+use crate::document::Section;
 use crate::engine::{Engine, Hardware};
 use crate::error::Error;
 use crate::guest::{Files, Guest, Medium};
@@ -28,6 +29,10 @@ pub struct Plan {
     pub engines: Vec<Engine>,
     /// Where the pictures go.
     pub folder: PathBuf,
+    /// Which of the [`SECTIONS`], or none for all.
+    pub only: Vec<String>,
+    /// What leads from the document to the pictures, if it shows them.
+    pub link: Option<String>,
     /// Samples of each point.
     pub rounds: usize,
     /// The clock that counts.
@@ -77,19 +82,39 @@ const SIZED: [Sized; 3] = [
     },
 ];
 
+/// The names of the sections, in their order.
+pub const SECTIONS: [&str; 9] =
+    ["start", "ram", "memory", "touched", "disks", "processors", "working-set", "code-size", "processes"];
+
 /// Measures all curves, writes their pictures and returns the tables.
 ///
 /// # Errors
 /// As for [`measure`](crate::measure::measure).
-pub fn draw(plan: &Plan, bar: &ProgressBar, stop: &AtomicBool) -> Result<String, Error> {
+pub fn draw(plan: &Plan, bar: &ProgressBar, stop: &AtomicBool) -> Result<Vec<Section>, Error> {
     fs::create_dir_all(&plan.folder).map_err(Error::host(plan.folder.display()))?;
     let files = Guest::Linux64.files(&plan.cache)?;
-    let work = Work { plan, bar, stop, files };
+    let mut work = Work { plan, bar, stop, files, sections: Vec::new() };
     bar.set_length(4 + 14 + 5 + 4 + 17);
-    let mut text = work.start()?;
-    text += &work.machines()?;
-    text += &work.workloads()?;
-    Ok(text)
+    if plan.wants("start") {
+        work.start()?;
+    }
+    if ["ram", "memory", "touched"].iter().any(|name| plan.wants(name)) {
+        work.ram()?;
+    }
+    if plan.wants("disks") {
+        work.disks()?;
+    }
+    if plan.wants("processors") {
+        work.processors()?;
+    }
+    work.workloads()?;
+    Ok(work.sections)
+}
+
+impl Plan {
+    fn wants(&self, section: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == section)
+    }
 }
 
 struct Work<'a> {
@@ -97,6 +122,7 @@ struct Work<'a> {
     bar: &'a ProgressBar,
     stop: &'a AtomicBool,
     files: Files,
+    sections: Vec<Section>,
 }
 
 /// The measured points of one engine, by engine.
@@ -138,18 +164,28 @@ impl Work<'_> {
         self.plan.engines.iter().filter(|engine| !matches!(engine, Engine::Native | Engine::Bochs))
     }
 
-    fn picture(
-        &self,
-        file: &str,
+    /// Adds a section of a table.
+    fn table(&mut self, name: &'static str, title: &str, axes: [&str; 2], points: &Points) {
+        self.sections.push(Section { name, text: table(title, axes[0], axes[1], points) });
+    }
+
+    /// Adds a section of a picture and its table.
+    fn curve(
+        &mut self,
+        name: &'static str,
         title: &str,
         axes: [&str; 2],
         logarithmic: bool,
         points: &Points,
     ) -> Result<(), Error> {
         let lines: Vec<Line> = points.iter().map(|(name, list)| (*name, list.clone())).collect();
-        let path = self.plan.folder.join(format!("{file}.svg"));
+        let path = self.plan.folder.join(format!("{name}.svg"));
         fs::write(&path, chart::curves(title, axes[0], axes[1], logarithmic, &lines))
-            .map_err(Error::host(path.display()))
+            .map_err(Error::host(path.display()))?;
+        let link = self.plan.link.as_ref().map(|link| format!("![{title}]({link}{name}.svg)\n\n"));
+        let text = link.unwrap_or_default() + &table(title, axes[0], axes[1], points);
+        self.sections.push(Section { name, text });
+        Ok(())
     }
 
     /// Boots a machine; returns the seconds, and the memory that the process then has.
@@ -165,7 +201,7 @@ impl Work<'_> {
     }
 
     /// From the start of the process to the end of a run of one instruction.
-    fn start(&self) -> Result<String, Error> {
+    fn start(&mut self) -> Result<(), Error> {
         let mut text =
             String::from("Start: process created, one guest instruction, process gone (elapsed ms)\n\n");
         text += "| machine | interp | jit |\n| --- | ---: | ---: |\n";
@@ -199,12 +235,12 @@ impl Work<'_> {
             text += "\n";
             self.bar.inc(1);
         }
-        Ok(text + "\n")
+        self.sections.push(Section { name: "start", text });
+        Ok(())
     }
 
-    /// Curves over what the machine has: the boot's time, and memory.
-    fn machines(&self) -> Result<String, Error> {
-        let mut text = String::new();
+    /// Over RAM: the boot's time, and memory.
+    fn ram(&mut self) -> Result<(), Error> {
         let (mut boots, mut overhead, mut touched) = (Points::new(), Points::new(), Points::new());
         for megabytes in [128, 256, 512, 1024, 2048, 4096, 8192] {
             self.bar.set_message(format!("boot with {megabytes} MB"));
@@ -221,12 +257,20 @@ impl Work<'_> {
                 self.bar.inc(1);
             }
         }
-        text += &table("Boot against RAM", "MB", "s", &boots);
-        text += &table("Memory beside the guest's RAM, after the boot", "MB of RAM", "MB", &overhead);
-        text += &table("Guest RAM touched, after the boot", "MB of RAM", "MB", &touched);
-        self.picture("ram", "Boot against RAM", ["MB of RAM", "s"], false, &boots)?;
-        self.picture("memory", "Memory beside the guest's RAM", ["MB of RAM", "MB"], false, &overhead)?;
+        self.curve("ram", "Boot against RAM", ["MB of RAM", "s"], false, &boots)?;
+        self.curve(
+            "memory",
+            "Memory beside the guest's RAM, after the boot",
+            ["MB of RAM", "MB"],
+            false,
+            &overhead,
+        )?;
+        self.table("touched", "Guest RAM touched, after the boot", ["MB of RAM", "MB"], &touched);
+        Ok(())
+    }
 
+    /// Over IDE disks.
+    fn disks(&mut self) -> Result<(), Error> {
         let mut boots = Points::new();
         let image = self.plan.cache.join(format!("empty-{}.img", std::process::id()));
         let file = fs::File::create(&image).map_err(Error::host(image.display()))?;
@@ -245,9 +289,11 @@ impl Work<'_> {
         let measured = disks();
         let _ = fs::remove_file(&image);
         measured?;
-        text += &table("Boot against disks", "disks", "s", &boots);
-        self.picture("disks", "Boot against disks", ["disks", "s"], false, &boots)?;
+        self.curve("disks", "Boot against disks", ["disks", "s"], false, &boots)
+    }
 
+    /// Over processors.
+    fn processors(&mut self) -> Result<(), Error> {
         let mut boots = Points::new();
         for processors in [1, 2, 4, 8] {
             self.bar.set_message(format!("boot with {processors} processors"));
@@ -257,20 +303,21 @@ impl Work<'_> {
             }
             self.bar.inc(1);
         }
-        text += &table("Boot against processors", "processors", "s", &boots);
-        self.picture("processors", "Boot against processors", ["processors", "s"], false, &boots)?;
-        Ok(text)
+        self.curve("processors", "Boot against processors", ["processors", "s"], false, &boots)
     }
 
     /// Curves over workloads with a size.
-    fn workloads(&self) -> Result<String, Error> {
+    fn workloads(&mut self) -> Result<(), Error> {
+        let curves: Vec<&Sized> = SIZED.iter().filter(|curve| self.plan.wants(curve.file)).collect();
+        if curves.is_empty() {
+            return Ok(());
+        }
         let mut peers = Vec::new();
         for engine in &self.plan.engines {
             let hardware = Hardware { megabytes: 512, ..Hardware::default() };
             peers.push(Peer::start(engine, &self.plan.emu, &self.files, &hardware, self.stop)?.0);
         }
-        let mut text = String::new();
-        for curve in &SIZED {
+        for curve in curves {
             let mut points = Points::new();
             for size in curve.sizes {
                 let name = format!("{}:{size}", curve.workload);
@@ -290,9 +337,8 @@ impl Work<'_> {
                 }
                 self.bar.inc(1);
             }
-            text += &table(curve.title, curve.across, curve.up, &points);
-            self.picture(curve.file, curve.title, [curve.across, curve.up], true, &points)?;
+            self.curve(curve.file, curve.title, [curve.across, curve.up], true, &points)?;
         }
-        Ok(text)
+        Ok(())
     }
 }

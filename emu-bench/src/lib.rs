@@ -11,6 +11,7 @@ pub mod compare;
 pub mod cpio;
 pub mod curves;
 pub mod debian;
+pub mod document;
 pub mod engine;
 pub mod error;
 pub mod guest;

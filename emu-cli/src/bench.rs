@@ -1,8 +1,11 @@
 //! `emu bench`: guest workloads as whole processes on our engines, on the host and on other emulators.
 
+mod compare;
+mod document;
+
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,17 +13,18 @@ use anyhow::{Context, Result};
 use clap::Args;
 use emu_bench::builds;
 use emu_bench::chart;
-use emu_bench::compare::{self, Change};
 use emu_bench::curves;
+use emu_bench::document::Section;
 use emu_bench::engine::Engine;
 use emu_bench::error::Error;
 use emu_bench::guest::Guest;
-use emu_bench::measure::{self, Plan, Row};
+use emu_bench::measure::{self, Plan};
 use emu_bench::report::{Clock, Report};
 use emu_bench::table;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::compare::{Earlier, compared, quick_rows};
 use crate::info;
 use crate::outcome::{Outcome, usage};
 use crate::outputs::Outputs;
@@ -74,12 +78,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["only", "guests", "json", "svg", "compare", "quick"])]
     pub curves: Option<PathBuf>,
 
+    /// Measure all guests and all curves, and fill the sections of FILE, with pictures in the folder images beside it
+    #[arg(long, value_name = "FILE.md", conflicts_with_all = ["only", "guests", "other", "json", "svg", "compare", "quick", "curves"])]
+    pub document: Option<PathBuf>,
+
     /// List the workloads
     #[arg(long)]
     pub list: bool,
 }
 
-/// The same of curves.
+/// Rounds of curves and documents without `--rounds`.
 const CURVE_ROUNDS: usize = 3;
 /// Rounds of `--quick` in turn with an earlier build: the fewest that make a change worth a second look.
 const QUICK_PAIRS: usize = 4;
@@ -118,13 +126,28 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
+    if let Some(file) = &args.document {
+        let rounds = args.rounds.map_or(CURVE_ROUNDS, NonZeroUsize::get);
+        return document::fill(file, &emu, engines, rounds, clock, &stop);
+    }
     if let Some(folder) = &args.curves {
         let rounds = args.rounds.map_or(CURVE_ROUNDS, NonZeroUsize::get);
-        let plan = curves::Plan { emu, cache, engines, folder: folder.clone(), rounds, clock };
+        let plan = curves::Plan {
+            emu,
+            cache,
+            engines,
+            folder: folder.clone(),
+            only: Vec::new(),
+            link: None,
+            rounds,
+            clock,
+        };
         let bar = bar();
         let drawn = curves::draw(&plan, &bar, &stop);
         bar.finish_and_clear();
-        return stopped(drawn)?.map_or(Ok(Outcome::Signal(SIGINT)), |text| print(&text));
+        let text =
+            |sections: Vec<Section>| sections.into_iter().map(|section| section.text).collect::<String>();
+        return stopped(drawn)?.map_or(Ok(Outcome::Signal(SIGINT)), |sections| print(&text(sections)));
     }
     let mut outputs = Outputs::default();
     args.compare.iter().for_each(|path| outputs.reads(path));
@@ -182,90 +205,6 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     }
     let printed = print(&text)?;
     Ok(if complete { printed } else { Outcome::Signal(SIGINT) })
-}
-
-/// The build that an earlier report was made with.
-struct Earlier {
-    binary: PathBuf,
-    /// Those of our engines that it has.
-    engines: Vec<Engine>,
-}
-
-impl Earlier {
-    /// Nothing when it is not kept here.
-    fn find(old: &Report, cache: &Path) -> Option<Self> {
-        let binary = old.build.as_ref().and_then(|name| builds::find(cache, name))?;
-        let has = |engine: &Engine| old.engines().contains(&engine.name());
-        let engines: Vec<Engine> = [Engine::Interp, Engine::Jit].into_iter().filter(has).collect();
-        (!engines.is_empty()).then_some(Self { binary, engines })
-    }
-}
-
-/// What there is time for several times: in Linux guests the interpreter takes a minute a round.
-fn quick_rows(guests: &[Guest], engines: &[Engine]) -> Vec<Row> {
-    let of = |guest: Guest, engine: &'static str| {
-        guest.workloads().iter().map(move |workload| Row { guest, workload: workload.name.into(), engine })
-    };
-    let pairs = guests.iter().flat_map(|guest| engines.iter().map(|engine| (*guest, engine)));
-    let quick = pairs.filter(|(guest, engine)| *guest == Guest::Kernel || **engine != Engine::Interp);
-    quick.flat_map(|(guest, engine)| of(guest, engine.name())).collect()
-}
-
-/// What changed since the earlier report, in words; nothing when the user stops it.
-fn compared(
-    old: &Report,
-    new: &Report,
-    plan: &Plan,
-    earlier: Option<&Earlier>,
-    stop: &AtomicBool,
-) -> Result<Option<String>> {
-    if earlier.is_none() {
-        let (changes, untold) = compare::by_native(old, new);
-        let mut text = compare::render(&changes);
-        report!("the build of --compare is not kept here, so its figures count in the host's own (native)");
-        if untold > 0 {
-            text += &format!("{untold} without native samples on both sides: nothing is told of them\n");
-        }
-        return Ok(Some(text));
-    }
-    let mut changes = compare::in_turn(new);
-    let suspects = compare::suspects(&changes);
-    if !suspects.is_empty() {
-        report!("{} of {} seem to have changed: a second look at them", suspects.len(), changes.len());
-        let Some(()) = second_look(plan, new, &mut changes, suspects, stop)? else { return Ok(None) };
-    }
-    let same = builds::name(&plan.emu).ok() == old.build;
-    let which = if same { "the same build" } else { "the build of --compare" };
-    Ok(Some(format!("in turn with {which}:\n{}", compare::render(&changes))))
-}
-
-/// Measures those that seem to have changed until it is clear whether they did; nothing when the user stops it.
-fn second_look(
-    plan: &Plan,
-    new: &Report,
-    changes: &mut [Change],
-    suspects: Vec<Row>,
-    stop: &AtomicBool,
-) -> Result<Option<()>> {
-    let mut plan = Plan { rows: Some(suspects), ..plan.clone() };
-    let mut second = Report::new(&new.emu, new.host.clone(), new.clock);
-    let bar = bar();
-    bar.set_length((compare::SECOND_LOOK * plan.rows.iter().flatten().count()) as u64);
-    for n in 0..compare::SECOND_LOOK {
-        let round = measure::round(&plan, n, &mut second, &bar, stop);
-        if stopped(round)?.is_none() {
-            bar.finish_and_clear();
-            report!("stopped: it is not told what changed");
-            return Ok(None);
-        }
-        let open = compare::confirm(changes, &compare::in_turn(&second), n + 1);
-        if open.is_empty() {
-            break;
-        }
-        plan.rows = Some(open);
-    }
-    bar.finish_and_clear();
-    Ok(Some(()))
 }
 
 /// Prints the workloads of each guest.
@@ -350,12 +289,8 @@ fn engines(args: &BenchArgs, earlier: Option<&Earlier>) -> Result<Vec<Engine>> {
         }
         chosen.push(engine);
     }
-    if let Some(earlier) = earlier {
-        let known = chosen.iter().filter(|engine| earlier.engines.contains(engine));
-        let twins: Vec<Engine> = known.filter_map(|engine| engine.earlier(&earlier.binary)).collect();
-        chosen.extend(twins);
-        // Each beside its twin, so that little happens between their turns.
-        chosen.sort_by_key(|engine| Engine::NAMES.iter().position(|name| *name == engine.name()));
-    }
-    Ok(chosen)
+    Ok(match earlier {
+        Some(earlier) => earlier.twins(chosen),
+        None => chosen,
+    })
 }

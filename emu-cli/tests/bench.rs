@@ -81,3 +81,31 @@ fn a_comparison_runs_in_turn_with_the_build_of_the_report() {
     assert!(text.contains("is not kept here") && text.contains("1 without native samples"), "{text}");
     let _ = fs::remove_dir_all(&cache);
 }
+
+/// A document's sections are filled, and the rest of it stays; one without sections is left alone.
+#[test]
+fn a_document_is_filled_with_what_was_measured() {
+    let folder = std::env::temp_dir().join(format!("emu-bench-document-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("speed.md");
+    let words = |body: &str| format!("before\n<!-- emu bench: kernel -->\n{body}<!-- end -->\nbehind\n");
+    let bench = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emu"));
+        command.env("EMU_CACHE", &folder).args(["bench", "--engines", "jit", "--rounds", "1", "--document"]);
+        command.arg(&file).output().expect("emu can be started")
+    };
+    fs::write(&file, words("old\n")).expect("it can be written");
+    let output = bench();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(&file).expect("it is there");
+    let (before, rest) = text.split_once("-->\n").expect("a section");
+    let (body, behind) = rest.split_once("<!--").expect("its end");
+    assert_eq!(format!("{before}-->\nold\n<!--{behind}"), words("old\n"));
+    assert!(body.contains("| selftest") && body.contains(" ms |") && !body.contains("old"), "{body}");
+    fs::write(&file, "no sections").expect("it can be written");
+    let output = bench();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && errors.contains("expected sections"), "{errors}");
+    assert_eq!(fs::read_to_string(&file).expect("it is there"), "no sections");
+    let _ = fs::remove_dir_all(&folder);
+}
