@@ -36,7 +36,6 @@ use std::time::{Duration, Instant};
 
 use emu_core::cpu::{CS, Cpu, RIP};
 use emu_core::decode::MAX_LENGTH;
-use emu_core::decode::cache::CodeCache;
 use emu_core::engine::{Calls, Engine, Exit, Exits, Translation};
 use emu_core::interp::op::Op;
 use emu_core::interp::{Interpreter, fetch_frame, take_fault};
@@ -63,8 +62,6 @@ const MOST_CODE: usize = 64 << 10;
 const LEAST_CODE: usize = MOST_CODE + (16 << 10);
 /// Times that a place is come by before it is translated.
 const HOT: u8 = 30;
-/// Bytes that the interpreter's decoded code may take: code that is cold here runs seldom, and most of it only once.
-const COLD_ROOM: usize = 8 << 20;
 /// Counters of how often places are come by.
 const PLACES: usize = 1 << 18;
 
@@ -116,8 +113,7 @@ impl Translator {
         Self::with_room(hot, most, CODE_SIZE)
     }
 
-    /// The same with room for `size` bytes of code, at least as much as the longest block and the fixed pieces take; what
-    /// the interpreter decodes has no more.
+    /// The same with room for `size` bytes of code, at least as much as the longest block and the fixed pieces take.
     ///
     /// # Errors
     /// When the host refuses memory that can be executed.
@@ -126,7 +122,7 @@ impl Translator {
         let mut code = CodeBuffer::new(size.max(LEAST_CODE))?;
         let thunks = thunks::emit(&mut code, enter::callees(), is_x86_feature_detected!("avx"));
         Ok(Self {
-            cold: Interpreter::with_cache(CodeCache::with_room(COLD_ROOM.min(size))),
+            cold: Interpreter::default(),
             keep: code.used(),
             code,
             thunks,

@@ -5,9 +5,10 @@
 //! they are overwritten the whole page's blocks are dropped. In a page where that happens again and again only the
 //! blocks are that were changed, and blocks are short there.
 //!
-//! The cache has so much room. When that is used up, pages go that nobody came to lately: only their blocks, which are
-//! decoded again when they run again. Memory still knows that their bytes were decoded, since whatever else was made
-//! of them (translated code) may stay.
+//! The cache has so much room. When that is used up, pages give way: only their blocks, which are decoded again when
+//! they run again. Memory still knows that their bytes were decoded, since whatever else was made
+//! of them (translated code) may stay. Where most of what is decoded was decoded before, the room is too small for what
+//! the guest does and is made larger; it shrinks when there is no need any more.
 
 use std::collections::HashMap;
 
@@ -23,12 +24,16 @@ const MAX_BLOCK: usize = 64;
 const ENOUGH: usize = 16;
 /// Elements that a page's lists get room for at least when they need more.
 const LEAST_ROOM: usize = 4;
-/// Room of a cache in bytes, if nobody says otherwise: that of half a million instructions.
-const ROOM: usize = 24 << 20;
-/// To so much it grows at most: that of 20 MB of code.
+/// Room of a cache in bytes at first: of Linux's boot, which decodes 76,000 blocks, 8,000 are decoded again.
+const ROOM: usize = 6 << 20;
+/// The most that it may become: some 20 MB of guest code that is met once.
 const MOST_ROOM: usize = 256 << 20;
 /// What is made free at once is one part of so many of the room.
-const MAKES_FREE: usize = 8;
+const PARTS: usize = 8;
+/// Blocks decoded after which the room may shrink that nobody needs.
+const REVIEW: u32 = 8192;
+/// Times that a page is spared, on average, while room is made.
+const SPARED: usize = 4;
 /// Dropped frames remembered for whoever asks; beyond it the answer is "all".
 const MOST_LATELY: usize = 64;
 
@@ -120,10 +125,10 @@ pub struct CodePage {
     ops: Vec<Op>,
     /// In the order of their first instructions.
     spans: Vec<Span>,
-    /// Somebody came to it since there was last need of room.
-    used: bool,
-    /// It had blocks that had to make room for others.
-    gave_way: bool,
+    /// It gave way once.
+    gone: bool,
+    /// Number of the page of the same frame in another mode, plus one; 0 for none.
+    other: u32,
 }
 
 impl CodePage {
@@ -164,13 +169,13 @@ impl CodePage {
     }
 
     fn new(frame: FrameNumber, mode: CodeMode) -> Self {
-        let starts = Starts::default();
-        Self { frame, mode, starts, ops: Vec::new(), spans: Vec::new(), used: true, gave_way: false }
+        let (starts, ops, spans) = (Starts::default(), Vec::new(), Vec::new());
+        Self { frame, mode, starts, ops, spans, gone: false, other: 0 }
     }
 
     /// Forgets its blocks.
     fn forget(&mut self) {
-        *self = Self::new(self.frame, self.mode);
+        (self.starts, self.ops, self.spans) = (Starts::default(), Vec::new(), Vec::new());
     }
 
     /// Bytes of memory that its blocks take.
@@ -199,17 +204,22 @@ impl CodePage {
 /// The cache of decoded blocks. One serves all processors of a machine.
 #[derive(Debug)]
 pub struct CodeCache {
-    /// By frame and mode: index into `pages`, plus one.
+    /// By frame: number of its first page, plus one.
     index: Vec<u32>,
     pages: Vec<CodePage>,
     free: Vec<u32>,
     /// Bytes that the blocks of all pages take, and may take.
     bytes: usize,
     room: usize,
-    /// The page whose turn it is to go.
-    next: usize,
-    /// Blocks that were decoded since there was last need of room, and those of them in pages that had given way.
-    lately_decoded: [u32; 2],
+    /// The least and the most room.
+    rooms: [usize; 2],
+    /// Blocks decoded since room was last made, and those of them that were decoded before they gave way.
+    fresh: u32,
+    again: u32,
+    /// Most were, the last time.
+    narrow: bool,
+    /// Which page gives way next.
+    chance: u32,
     changes: HashMap<FrameNumber, Changes>,
     /// Where blocks were dropped since somebody asked.
     lately: Vec<CodeWrite>,
@@ -223,21 +233,24 @@ pub struct CodeCache {
 
 impl Default for CodeCache {
     fn default() -> Self {
-        Self::with_room(ROOM)
+        Self::with_room(ROOM, MOST_ROOM)
     }
 }
 
 impl CodeCache {
-    /// A cache whose blocks take about so many bytes at most.
-    pub fn with_room(room: usize) -> Self {
+    /// A cache whose blocks take about `least` bytes at most, and up to `most` where the guest needs them.
+    pub fn with_room(least: usize, most: usize) -> Self {
         Self {
             index: Vec::new(),
             pages: Vec::new(),
             free: Vec::new(),
             bytes: 0,
-            room,
-            next: 0,
-            lately_decoded: [0; 2],
+            room: least,
+            rooms: [least, most],
+            fresh: 0,
+            again: 0,
+            narrow: false,
+            chance: 0,
             changes: HashMap::new(),
             lately: Vec::new(),
             emptied: false,
@@ -246,23 +259,19 @@ impl CodeCache {
         }
     }
 
-    /// Gives it the room that a cache has which serves all of a machine's code.
-    pub fn widen(&mut self) {
-        self.room = self.room.max(ROOM);
-    }
-
     /// The page of decoded code of `frame`, by number; made now if need be. Numbers stay good until the next
     /// [`invalidate`](Self::invalidate) or [`clear`](Self::clear).
     #[inline]
     pub fn page_of(&mut self, frame: FrameNumber, mode: CodeMode) -> u32 {
-        let key = frame as usize * CodeMode::COUNT + mode.index();
-        match self.index.get(key) {
-            Some(&number) if number != 0 => {
-                self.pages[number as usize - 1].used = true;
-                number - 1
+        let mut known = self.index.get(frame as usize).map_or(0, |&number| number);
+        while let Some(number) = known.checked_sub(1) {
+            let page = &self.pages[number as usize];
+            if page.mode == mode {
+                return number;
             }
-            _ => self.add_page(key, frame, mode),
+            known = page.other;
         }
+        self.add_page(frame, mode)
     }
 
     /// The page of that number.
@@ -274,7 +283,7 @@ impl CodeCache {
     /// Decodes the block at `offset` of a page. False when its first instruction leaves the page.
     #[cold]
     pub fn decode_block(&mut self, mem: &mut Memory, page: u32, offset: usize) -> bool {
-        if self.bytes > self.room && !self.grow() {
+        if self.bytes > self.room || self.fresh >= REVIEW {
             self.make_room();
         }
         let page = &mut self.pages[page as usize];
@@ -282,31 +291,22 @@ impl CodeCache {
         if page.ops.len() + MAX_BLOCK > usize::from(u16::MAX) {
             page.forget();
         }
-        let done =
-            decode_into(page, mem, offset, most_of(&mut self.changes, page.frame), self.decoded as u32 + 1);
+        let most = most_of(&mut self.changes, page.frame);
+        let decoded = decode_into(page, mem, offset, most, self.decoded as u32 + 1);
         self.bytes += page.bytes();
-        let again = page.gave_way;
-        self.decoded += u64::from(done);
-        self.lately_decoded[0] += 1;
-        self.lately_decoded[1] += u32::from(again);
-        done
-    }
-
-    /// Takes twice as much room when most of what is decoded had been decoded before: more code runs again and again
-    /// than fits. False when it is enough.
-    fn grow(&mut self) -> bool {
-        let [all, again] = std::mem::take(&mut self.lately_decoded);
-        let grows = again > all / 2 && self.room < MOST_ROOM;
-        if grows {
-            self.room = (2 * self.room).min(MOST_ROOM);
-        }
-        grows
+        let Some(known) = decoded else { return false };
+        self.decoded += 1;
+        self.fresh += 1;
+        self.again += u32::from(known && page.gone);
+        true
     }
 
     #[cold]
-    fn add_page(&mut self, key: usize, frame: FrameNumber, mode: CodeMode) -> u32 {
-        grow_zeros(&mut self.index, key + CodeMode::COUNT);
-        let fresh = CodePage::new(frame, mode);
+    fn add_page(&mut self, frame: FrameNumber, mode: CodeMode) -> u32 {
+        grow_zeros(&mut self.index, frame as usize + 1);
+        let mut fresh = CodePage::new(frame, mode);
+        let first = &mut self.index[frame as usize];
+        fresh.other = *first;
         let number = match self.free.pop() {
             Some(number) => {
                 self.pages[number as usize] = fresh;
@@ -317,7 +317,7 @@ impl CodeCache {
                 (self.pages.len() - 1) as u32
             }
         };
-        self.index[key] = number + 1;
+        *first = number + 1;
         number
     }
 
@@ -333,22 +333,37 @@ impl CodeCache {
         (!std::mem::take(&mut self.emptied)).then_some(lately)
     }
 
-    /// Forgets the blocks of pages that nobody came to lately, but keeps the pages' numbers. Those of frames whose code
-    /// changes are kept if others can go: they say what a write changes.
+    /// Forgets blocks until there is room again, or makes the room larger: when it was too small twice in a row.
+    ///
+    /// Pages are taken by chance: of code that comes round and round and does not fit, some stays so, while nothing
+    /// would if the oldest went. (To spare those that somebody came to lately was tried: Linux boots with as many blocks
+    /// decoded again.) Frames whose code changes are spared: their blocks say what a write changes. Memory is not told
+    /// and numbers stay.
+    #[cold]
     fn make_room(&mut self) {
-        let enough = self.room - self.room / MAKES_FREE;
+        let (fresh, again) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.again));
+        let [least, most] = self.rooms;
+        let narrow = again > fresh - fresh / 4;
+        if std::mem::replace(&mut self.narrow, narrow) && narrow && self.room < most {
+            self.room = (2 * self.room).min(most);
+            return;
+        }
+        if again < fresh / PARTS as u32 {
+            self.room = (self.room / 2).max(least);
+        }
+        let enough = self.room - self.room / PARTS;
         let count = self.pages.len();
-        for turn in 0..3 * count {
+        for turn in 0.. {
             if self.bytes <= enough {
                 return;
             }
-            self.next = (self.next + 1) % count;
-            let page = &mut self.pages[self.next];
-            let changes = turn < 2 * count && self.changes.contains_key(&page.frame);
-            if !std::mem::take(&mut page.used) && !changes {
+            // All numbers come, in an order that seems to have none.
+            self.chance = self.chance.wrapping_mul(0x915f_77f5).wrapping_add(1);
+            let page = &mut self.pages[(u64::from(self.chance) * count as u64 >> 32) as usize];
+            if turn >= SPARED * count || !self.changes.contains_key(&page.frame) {
                 self.bytes -= page.bytes();
                 page.forget();
-                (page.used, page.gave_way) = (false, true);
+                page.gone = true;
             }
         }
     }
@@ -384,15 +399,13 @@ impl CodeCache {
     }
 
     fn drop_frame(&mut self, frame: FrameNumber) {
-        for key in keys(frame) {
-            let Some(slot) = self.index.get_mut(key) else { continue };
-            let number = std::mem::take(slot);
-            if number != 0 {
-                let page = &mut self.pages[number as usize - 1];
-                self.bytes -= page.bytes();
-                page.forget();
-                self.free.push(number - 1);
-            }
+        let mut known = self.index.get_mut(frame as usize).map_or(0, std::mem::take);
+        while let Some(number) = known.checked_sub(1) {
+            let page = &mut self.pages[number as usize];
+            self.bytes -= page.bytes();
+            page.forget();
+            known = std::mem::take(&mut page.other);
+            self.free.push(number);
         }
     }
 
@@ -404,7 +417,7 @@ impl CodeCache {
         }
         self.index.clear();
         self.free.clear();
-        (self.bytes, self.next) = (0, 0);
+        self.bytes = 0;
     }
 }
 
@@ -419,9 +432,15 @@ fn most_of(changes: &mut HashMap<FrameNumber, Changes>, frame: FrameNumber) -> u
     }
 }
 
-/// Decodes the block at `offset` of a page, of `most` instructions at most. False when its first instruction leaves
-/// the page.
-fn decode_into(page: &mut CodePage, mem: &mut Memory, offset: usize, most: usize, serial: u32) -> bool {
+/// Decodes the block at `offset` of a page, of `most` instructions at most. Says whether its bytes were decoded before;
+/// `None` when its first instruction leaves the page.
+fn decode_into(
+    page: &mut CodePage,
+    mem: &mut Memory,
+    offset: usize,
+    most: usize,
+    serial: u32,
+) -> Option<bool> {
     let mut bytes = [0; MAX_BLOCK * super::MAX_LENGTH];
     let length = (most * super::MAX_LENGTH).min(PAGE_SIZE as usize - offset);
     let bytes = &mut bytes[..length];
@@ -442,27 +461,27 @@ fn decode_into(page: &mut CodePage, mem: &mut Memory, offset: usize, most: usize
     }
     let len = page.ops.len() - first;
     if len == 0 {
-        return false;
+        return None;
     }
-    mem.mark_code(page.frame, offset as u64, at as u64);
+    let known = mem.mark_code(page.frame, offset as u64, at as u64);
     page.ops[first].block = len as u8;
     page.ops[first].offset = offset as u16;
     page.starts.set(offset, first as u16);
     reserve(&mut page.spans, 1);
     page.spans.push(Span { from: offset as u16, to: (offset + at) as u16, first: first as u16, serial });
-    true
-}
-
-/// Where the index has the pages of a frame.
-fn keys(frame: FrameNumber) -> std::ops::Range<usize> {
-    let first = frame as usize * CodeMode::COUNT;
-    first..first + CodeMode::COUNT
+    Some(known)
 }
 
 /// Drops what a write changed, in all modes. False when there is no such block.
 fn drop_blocks(index: &[u32], pages: &mut [CodePage], write: CodeWrite) -> bool {
-    let numbers = keys(write.frame).filter_map(|key| index.get(key)?.checked_sub(1));
-    numbers.fold(false, |any, number| pages[number as usize].drop_blocks(write.from, write.to) | any)
+    let mut any = false;
+    let mut known = index.get(write.frame as usize).map_or(0, |&number| number);
+    while let Some(number) = known.checked_sub(1) {
+        let page = &mut pages[number as usize];
+        any |= page.drop_blocks(write.from, write.to);
+        known = page.other;
+    }
+    any
 }
 
 /// Makes a table of zeros so long at least. Firmware runs from the frame with the highest number, so a table by
@@ -470,9 +489,14 @@ fn drop_blocks(index: &[u32], pages: &mut [CodePage], write: CodeWrite) -> bool 
 /// memory.
 pub fn grow_zeros(table: &mut Vec<u32>, length: usize) {
     if table.len() < length {
+        /// Entries in a page of the host.
+        const PIECE: usize = 1024;
         // Such zeros are pages that the host has not touched yet; `resize` would write them.
         let mut longer = vec![0; length.max(2 * table.len())];
-        longer[..table.len()].copy_from_slice(table);
+        let pieces = longer.chunks_mut(PIECE).zip(table.chunks(PIECE));
+        pieces.filter(|(_, old)| old.iter().any(|&n| n != 0)).for_each(|(new, old)| {
+            new[..old.len()].copy_from_slice(old);
+        });
         *table = longer;
     }
 }
@@ -563,12 +587,12 @@ mod tests {
         assert!(cache.dropped < 16);
     }
 
-    /// Memory whose 64 frames are full of one-byte blocks, and a cache with room for the blocks of a few.
+    /// Memory whose 128 frames are full of one-byte blocks, and a cache with room for the blocks of a few.
     fn narrow() -> (Memory, CodeCache) {
-        let mut mem = Memory::new(0x40000, 0).unwrap();
-        mem.map(0, 0x40000, PhysPage::ram);
-        mem.write_bytes(0, &[0xf4; 0x40000]);
-        (mem, CodeCache::with_room(100_000))
+        let mut mem = Memory::new(0x80000, 0).unwrap();
+        mem.map(0, 0x80000, PhysPage::ram);
+        mem.write_bytes(0, &[0xf4; 0x80000]);
+        (mem, CodeCache::with_room(100_000, 100_000))
     }
 
     /// Has the blocks of a frame decoded that are not; says how many these were.
@@ -584,22 +608,59 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_nobody_comes_to_make_room_for_others() {
+    fn pages_make_room_for_others() {
         let (mut mem, mut cache) = narrow();
         for frame in 0..64 {
             assert_eq!(visit(&mut cache, &mut mem, frame), 256);
-            assert!(cache.bytes < 120_000, "{} bytes", cache.bytes);
+            assert!(cache.bytes < 125_000, "{} bytes", cache.bytes);
             assert_eq!(cache.bytes, cache.pages.iter().map(CodePage::bytes).sum::<usize>());
-            // Frame 0 is come by again and again.
-            let again = visit(&mut cache, &mut mem, 0);
-            assert!(again == 0 || frame < 2, "{again} blocks again after frame {frame}");
         }
-        assert_eq!(visit(&mut cache, &mut mem, 20), 256, "the blocks of a page that went are decoded again");
+        assert_eq!(cache.room, 100_000);
+        let gone = (1..64).filter(|&frame| cache.pages[frame as usize].ops.is_empty()).count();
+        assert!(gone > 40, "{gone} of 64 pages gave way");
+        let frame = (1..64).find(|&frame| cache.pages[frame as usize].ops.is_empty()).unwrap();
+        assert_ne!(
+            mem.frame(frame).code,
+            0,
+            "writes to what was decoded are noticed whether or not it is kept"
+        );
+        assert_eq!(
+            visit(&mut cache, &mut mem, frame),
+            256,
+            "the blocks of a page that went are decoded again"
+        );
         assert!(!cache.has_dropped(), "nothing else is to be dropped for want of room");
-        assert_ne!(mem.frame(21).code, 0, "writes to what was decoded are noticed whether or not it is kept");
-        mem.write_bytes(0x15000, &[0x90]);
+        mem.write_bytes(u64::from(frame) << 12, &[0x90]);
         cache.invalidate(&mut mem);
-        assert_eq!(cache.take_dropped().map(|writes| writes[0].frame), Some(21));
+        assert_eq!(cache.take_dropped().map(|writes| writes[0].frame), Some(frame));
+    }
+
+    #[test]
+    fn of_code_that_comes_round_and_does_not_fit_some_stays() {
+        let (mut mem, mut cache) = narrow();
+        let round = |cache: &mut CodeCache, mem: &mut Memory| -> u64 {
+            (0..6).map(|frame| visit(cache, mem, frame)).sum()
+        };
+        assert_eq!(round(&mut cache, &mut mem), 6 * 256);
+        let again: u64 = (0..100).map(|_| round(&mut cache, &mut mem)).sum();
+        let all = 100 * 6 * 256;
+        assert!((all / 10..all / 4 * 3).contains(&again), "{again} of {all} blocks again");
+    }
+
+    #[test]
+    fn where_much_is_decoded_again_there_is_more_room_while_it_lasts() {
+        let (mut mem, _) = narrow();
+        let mut cache = CodeCache::with_room(100_000, 10_000_000);
+        let mut round = |cache: &mut CodeCache, frames: std::ops::Range<FrameNumber>| -> u64 {
+            frames.map(|frame| visit(cache, &mut mem, frame)).sum()
+        };
+        let again: u64 = (0..20).map(|_| round(&mut cache, 0..32)).sum();
+        assert!(again < 8 * 32 * 256, "{again} blocks in 20 rounds of {}", 32 * 256);
+        assert_eq!(round(&mut cache, 0..32), 0, "it fits now");
+        let room = cache.room;
+        assert!(room < 2_000_000, "{room} bytes for 32 pages");
+        round(&mut cache, 32..128);
+        assert!(cache.room < room, "code that is new is no reason to keep as much");
     }
 
     #[test]
@@ -614,25 +675,31 @@ mod tests {
     }
 
     #[test]
-    fn a_watched_machine_gets_more_room() {
+    fn a_frame_has_blocks_in_several_modes() {
         let (mut mem, mut cache) = narrow();
-        cache.widen();
-        for _ in 0..2 {
-            (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
+        let modes = [16, 32, 64].map(|size| CodeMode { size, ..CodeMode::LONG });
+        let pages = modes.map(|mode| cache.page_of(7, mode));
+        assert!(pages.iter().all(|&page| cache.decode_block(&mut mem, page, 0)));
+        assert_eq!(modes.map(|mode| cache.page_of(7, mode)), pages);
+        mem.write_bytes(0x7000, &[0x90]);
+        cache.invalidate(&mut mem);
+        for mode in modes {
+            let page = cache.page_of(7, mode);
+            assert_eq!(cache.page(page).first(0), None);
         }
-        assert_eq!(cache.decoded, 64 * 256);
+        assert_eq!(cache.pages.len(), 3);
     }
 
     #[test]
-    fn code_that_runs_again_and_again_gets_more_room() {
-        let (mut mem, mut cache) = narrow();
-        (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
-        assert_eq!(cache.room, 100_000, "what runs once needs no more");
-        for _ in 0..6 {
-            (0..64).for_each(|frame| _ = visit(&mut cache, &mut mem, frame));
+    fn a_table_that_grows_keeps_what_is_in_it() {
+        let mut table = Vec::new();
+        for n in 1..20 {
+            grow_zeros(&mut table, n * 700);
+            table[n * 700 - 1] = n as u32;
         }
-        assert!((400_000..2_000_000).contains(&cache.room), "{} bytes", cache.room);
-        assert_eq!((0..64).map(|frame| visit(&mut cache, &mut mem, frame)).sum::<u64>(), 0);
+        let filled: Vec<_> = table.iter().enumerate().filter(|(_, n)| **n != 0).collect();
+        assert!(filled.iter().zip(1..).all(|(&(at, &n), m)| n == m && at == 700 * m as usize - 1));
+        assert_eq!(filled.len(), 19);
     }
 
     #[test]

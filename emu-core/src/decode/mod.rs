@@ -37,17 +37,9 @@ impl CodeMode {
     /// 64-bit code of a processor that has everything.
     pub const LONG: Self = Self { size: 64, flat: true, features: Features::ALL };
 
-    /// How many modes there are.
-    pub const COUNT: usize = 6;
-
     /// The mode that a processor is in.
     pub fn of(cpu: &Cpu) -> Self {
         Self { size: cpu.code_size(), flat: cpu.flat, features: cpu.model.features }
-    }
-
-    /// A number below [`COUNT`](Self::COUNT).
-    pub fn index(self) -> usize {
-        self.size as usize / 32 * 2 + usize::from(self.flat)
     }
 }
 

@@ -100,7 +100,6 @@ impl Interpreter {
 
     #[inline(never)]
     fn run_observed(&mut self, cpu: &mut Cpu) -> Fallible {
-        self.cache.widen();
         self.run_blocks::<false, Seen>(cpu)
     }
 

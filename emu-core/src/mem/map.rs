@@ -330,8 +330,8 @@ impl Memory {
     }
 
     /// Notes that `size` bytes at `offset` of `frame` are now decoded as instructions. Writes to them will
-    /// be found in [`take_code_writes`](Self::take_code_writes).
-    pub fn mark_code(&mut self, frame: FrameNumber, offset: u64, size: u64) {
+    /// be found in [`take_code_writes`](Self::take_code_writes). True when all of them were noted before.
+    pub fn mark_code(&mut self, frame: FrameNumber, offset: u64, size: u64) -> bool {
         let chunks = &mut self.code[frame as usize];
         if *chunks == 0 {
             // Fast write paths to this frame may exist and must go.
@@ -339,9 +339,12 @@ impl Memory {
         }
         *chunks |= code_chunks(offset, size);
         let bytes = self.code_bytes[frame as usize].get_or_insert_with(|| Box::new([0; _]));
+        let mut known = true;
         for at in offset as usize..(offset + size) as usize {
+            known &= bytes[at / 64] >> (at % 64) & 1 != 0;
             bytes[at / 64] |= 1 << (at % 64);
         }
+        known
     }
 
     /// Notes that `frame` holds no decoded instructions any more.

@@ -65,7 +65,7 @@ fn compare_code(bits: u32, code: Vec<u8>, data_size: usize, restarts: bool, seed
     let room = if random.below(4) == 0 { 0 } else { 64 << 20 };
     let hot = 1 + random.below(3) as u8;
     let translator = Translator::with_room(hot, most, room).expect("the host has memory");
-    let decoded = CodeCache::with_room(if hot == 2 { 0 } else { 1 << 20 });
+    let decoded = CodeCache::with_room(0, if hot == 2 { 0 } else { 1 << 20 });
     let mut one = machine::machine(Box::new(Interpreter::with_cache(decoded)), &start);
     let mut other = machine::machine(Box::new(translator), &start);
     let mut until = 0;
