@@ -24,6 +24,7 @@ use crate::args::Accel;
 use crate::debug::{Debug, Halt};
 use crate::disk_file::DiskFile;
 use crate::drive::MAX_DRIVES;
+use crate::timed::{Devices, Timed};
 
 /// Serial ports of the board.
 pub const PORTS: usize = 2;
@@ -216,10 +217,11 @@ impl Guest {
     /// When the host has no memory for it.
     pub fn assemble_on(engine: Box<dyn Engine>, parts: &mut Parts) -> Result<Self> {
         let (pc, mem) = board(parts)?;
-        let mut machine = Machine::with_processors(parts.processors, mem, Box::new(pc), engine, parts.time);
+        let board = Box::new(Timed { pc, devices: None });
+        let mut machine = Machine::with_processors(parts.processors, mem, board, engine, parts.time);
         machine.set_model(parts.cpu);
         if let Some((port, source)) = parts.source.take() {
-            machine.with_bus(|pc: &mut Pc, at| pc.set_console_source(at, port, source));
+            machine.with_bus(|board: &mut Timed, at| board.pc.set_console_source(at, port, source));
         }
         Ok(Self { machine, debug: Debug::default() })
     }
@@ -230,7 +232,17 @@ impl Guest {
     }
 
     fn with_pc<R>(&mut self, f: impl FnOnce(&mut Pc, &mut Access<'_>) -> R) -> R {
-        self.machine.with_bus(f)
+        self.machine.with_bus(|board: &mut Timed, at| f(&mut board.pc, at))
+    }
+
+    /// Measures from now on what chips cost the host.
+    pub fn time_devices(&mut self) {
+        self.machine.with_bus(|board: &mut Timed, _| board.devices = Some(Devices::default()));
+    }
+
+    /// What they cost since then.
+    pub fn devices(&mut self) -> Devices {
+        self.machine.with_bus(|board: &mut Timed, _| board.devices.unwrap_or_default())
     }
 
     /// Runs until `until` instructions have retired in all, or something comes up; a step of a debugger is shorter.

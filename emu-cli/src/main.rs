@@ -33,6 +33,7 @@ mod session;
 mod size;
 mod stats;
 mod terminal;
+mod timed;
 mod trace;
 mod tracing;
 mod typed;

@@ -117,6 +117,9 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         session.guest.debug.motion = Motion::Stand;
     }
     session.hash_log = files.hash_log.take();
+    if files.stats.is_some() {
+        session.guest.time_devices();
+    }
     if args.explain {
         session.guest.machine().add_observer(Box::new(Explainer::new(symbols.clone())));
     }
@@ -288,7 +291,7 @@ impl Files {
             screenshot::write(&picture, file).with_context(|| format!("--screenshot {}", path.display()))?;
         }
         if let Some((path, mut file)) = self.stats {
-            let report = Report::new(&session.guest, started.elapsed());
+            let report = Report::new(&mut session.guest, started.elapsed(), session.slept);
             let text = serde_json::to_string_pretty(&report)? + "\n";
             file.write_all(text.as_bytes()).with_context(|| format!("--stats {}", path.display()))?;
         }

@@ -97,6 +97,8 @@ pub struct Session {
     pub hash_log: Option<HashLog>,
     /// What ends the run.
     pub limits: Limits,
+    /// Host time that it slept while all processors were halted.
+    pub slept: Duration,
     /// `--trace`.
     pub tracing: Option<Tracing>,
     /// `--gdb`.
@@ -130,6 +132,7 @@ impl Session {
             debugcon: None,
             hash_log: None,
             limits: Limits::default(),
+            slept: Duration::ZERO,
             tracing: None,
             chains: 0,
             gdb: None,
@@ -422,8 +425,9 @@ impl Session {
         self.sleep(time.min(frame).min(key));
     }
 
-    fn sleep(&self, time: Duration) {
-        let mut until = Instant::now() + time.min(LONGEST_SLEEP);
+    fn sleep(&mut self, time: Duration) {
+        let began = Instant::now();
+        let mut until = began + time.min(LONGEST_SLEEP);
         if let Some(deadline) = self.limits.deadline {
             until = until.min(deadline);
         }
@@ -431,6 +435,8 @@ impl Session {
         select.recv(&self.events);
         // The event itself is left for the next step.
         let _ = select.ready_deadline(until);
+        drop(select);
+        self.slept += began.elapsed();
     }
 
     fn event(&mut self, event: Event) -> Step {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use emu_core::bus::TICKS_PER_SECOND;
 use emu_core::engine::Translation;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::machine::Guest;
@@ -16,6 +17,10 @@ pub struct Report {
     instructions: u64,
     /// Host time from the first instruction to the last.
     seconds: f64,
+    /// Processor time of the process until now.
+    processor_seconds: f64,
+    /// Host time that it slept while the guest's processors were halted.
+    idle_seconds: f64,
     /// Million instructions for each second of host time.
     mips: f64,
     guest_seconds: f64,
@@ -34,8 +39,23 @@ pub struct Report {
     blocks: u64,
     /// Code pages dropped because they were overwritten.
     code_invalidations: u64,
+    devices: Devices,
     #[serde(skip_serializing_if = "Option::is_none")]
     translator: Option<Translator>,
+}
+
+/// What the guest's chips did.
+#[derive(Debug, Serialize)]
+struct Devices {
+    /// Host time.
+    seconds: f64,
+    port_reads: u64,
+    port_writes: u64,
+    /// But for those of a local APIC that change nothing.
+    mmio_reads: u64,
+    mmio_writes: u64,
+    /// Times that a chip acted by itself.
+    events: u64,
 }
 
 /// What the translator did.
@@ -47,6 +67,8 @@ struct Translator {
     code_bytes: u64,
     /// Host time spent translating.
     seconds: f64,
+    /// Instructions that retired in translated code, with those that it called handlers for.
+    instructions: u64,
     /// Times that control went from the engine into translated code.
     entries: u64,
     /// Why it came back.
@@ -82,6 +104,7 @@ impl From<Translation> for Translator {
             blocks: done.blocks,
             code_bytes: done.code_bytes,
             seconds: done.time.as_secs_f64(),
+            instructions: done.instructions,
             entries: done.entries,
             exits: Exits {
                 unknown: exits.unknown,
@@ -95,8 +118,9 @@ impl From<Translation> for Translator {
 }
 
 impl Report {
-    /// The report on a run that took `time`.
-    pub fn new(guest: &Guest, time: Duration) -> Self {
+    /// The report on a run that took `time`, of which it slept for `slept`.
+    pub fn new(guest: &mut Guest, time: Duration, slept: Duration) -> Self {
+        let devices = guest.devices();
         let stats = guest.stats();
         let (instructions, seconds) = (guest.instructions(), time.as_secs_f64());
         Self {
@@ -104,6 +128,8 @@ impl Report {
             instructions,
             seconds,
             mips: if seconds > 0.0 { instructions as f64 / seconds / 1e6 } else { 0.0 },
+            processor_seconds: processor_seconds(),
+            idle_seconds: slept.as_secs_f64(),
             guest_seconds: guest.now() as f64 / TICKS_PER_SECOND as f64,
             rep_iterations: stats.rep_iterations,
             exceptions: stats.exceptions,
@@ -113,7 +139,21 @@ impl Report {
             slow_accesses: stats.slow_accesses,
             blocks: stats.blocks,
             code_invalidations: stats.code_invalidations,
+            devices: Devices {
+                seconds: devices.time.as_secs_f64(),
+                port_reads: devices.port_reads,
+                port_writes: devices.port_writes,
+                mmio_reads: devices.mmio_reads,
+                mmio_writes: devices.mmio_writes,
+                events: devices.events,
+            },
             translator: guest.translation().map(Translator::from),
         }
     }
+}
+
+/// Processor time of all of this process's threads.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -190,9 +190,29 @@ fn statistics_are_json() {
     let stats: serde_json::Value = serde_json::from_slice(&fs::read(stats).unwrap()).unwrap();
     assert_eq!(stats["instructions"], 100_000);
     assert_eq!(stats["engine"], if cfg!(target_arch = "x86_64") { "jit" } else { "interp" });
-    for key in ["seconds", "mips", "exceptions", "interrupts"] {
+    for key in ["seconds", "processor_seconds", "mips", "exceptions", "interrupts"] {
         assert!(stats[key].is_number(), "{key}: {stats}");
     }
+}
+
+/// Where the time goes: chips, and sleep.
+#[test]
+fn statistics_say_what_chips_did_and_how_long_it_slept() {
+    let scratch = Scratch::new("devices");
+    let stats = |code: &[u8], name: &str, limit: &[&str]| -> serde_json::Value {
+        let (bios, path) = (scratch.bios(code), scratch.name(name));
+        emu(&[&["--bios", &bios, "--time", "host", "--stats", &path], limit].concat());
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    // in al, 61h; out 80h, al; jmp
+    let busy = stats(&[0xe4, 0x61, 0xe6, 0x80, 0xeb, 0xfa], "busy", &["--max-insns", "30000"]);
+    let devices = &busy["devices"];
+    assert_eq!((&devices["port_reads"], &devices["port_writes"]), (&10_000.into(), &10_000.into()), "{busy}");
+    assert!(devices["seconds"].as_f64().unwrap() > 0.0 && busy["idle_seconds"] == 0.0, "{busy}");
+    // sti; hlt; jmp
+    let idle = stats(&[0xfb, 0xf4, 0xeb, 0xfc], "idle", &["--timeout", "1"]);
+    assert!(idle["idle_seconds"].as_f64().unwrap() > 0.5, "{idle}");
+    assert_eq!(idle["devices"]["port_reads"], 0);
 }
 
 #[test]
@@ -213,6 +233,8 @@ fn statistics_say_what_the_translator_did() {
     let exits: u64 =
         ["unknown", "unlinked", "no_room", "handler"].map(|why| number(&done["exits"][why])).iter().sum();
     assert_eq!(number(&done["entries"]), exits, "{done}");
+    // All but what it takes to become warm.
+    assert!((900_000..1_000_000).contains(&number(&done["instructions"])), "{done}");
     assert!(done["seconds"].is_number() && exits > 0, "{done}");
     assert!(["same_block", "next_block", "left"].iter().all(|how| done["calls"][how].is_u64()), "{done}");
 }

@@ -75,6 +75,8 @@ pub struct Translation {
     pub code_bytes: u64,
     /// Host time spent translating.
     pub time: Duration,
+    /// Instructions that retired in translated code, with those that it called handlers for.
+    pub instructions: u64,
     /// Times that control went from the engine into translated code.
     pub entries: u64,
     /// Why it came back.

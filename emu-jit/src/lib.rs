@@ -81,6 +81,8 @@ pub struct Translator {
     most: usize,
     /// Places in code that got a slot for their page.
     places: usize,
+    /// Instructions that retired in translated code.
+    retired: u64,
     entries: u64,
     exits: Exits,
     /// Host time spent translating.
@@ -132,6 +134,7 @@ impl Translator {
             factory: InstructionInfoFactory::new(),
             hot,
             places: 0,
+            retired: 0,
             entries: 0,
             exits: Exits::default(),
             time: Duration::ZERO,
@@ -417,10 +420,12 @@ impl Translator {
         self.entries += 1;
         if token == AFTER_CALL {
             self.exits.handler += 1;
+            self.retired += cpu.retired - before;
             let fault = exchange.fault.take()?;
             return take_fault(cpu, fault);
         }
         cpu.retired = cpu.deadline.wrapping_sub(exchange.remaining as u64);
+        self.retired += cpu.retired - before;
         if token >= FIRST_LINK {
             self.exits.unlinked += 1;
             if self.units.link(token - FIRST_LINK, self.thunks.by_cache, &mut self.code) {
@@ -554,6 +559,7 @@ impl Engine for Translator {
             blocks: self.units.translated,
             code_bytes: self.code.used() as u64,
             time: self.time,
+            instructions: self.retired,
             entries: self.entries,
             exits: self.exits,
             calls,

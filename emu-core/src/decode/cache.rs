@@ -359,7 +359,7 @@ impl CodeCache {
             }
             // All numbers come, in an order that seems to have none.
             self.chance = self.chance.wrapping_mul(0x915f_77f5).wrapping_add(1);
-            let page = &mut self.pages[(u64::from(self.chance) * count as u64 >> 32) as usize];
+            let page = &mut self.pages[((u64::from(self.chance) * count as u64) >> 32) as usize];
             if turn >= SPARED * count || !self.changes.contains_key(&page.frame) {
                 self.bytes -= page.bytes();
                 page.forget();
