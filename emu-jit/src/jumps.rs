@@ -270,7 +270,10 @@ impl Jumps {
     /// Do many places share entries that a larger table would not have them share?
     fn is_crowded(&self) -> bool {
         let entries = self.entries.len();
-        entries < MOST_ENTRIES && self.replaced > entries / 8 && self.places > entries / 4
+        let many = entries < MOST_ENTRIES && self.replaced > entries / 8 && self.places > entries / 4;
+        // A few that take turns all the time cost as much.
+        let often = entries < MOST_EMPTY && self.replaced > 4 * entries;
+        many || often
     }
 
     /// Takes twice as many entries.
@@ -355,6 +358,25 @@ mod tests {
             let entries = contexts.tables[0].entries.len() as u64;
             assert!(entries <= 1024.max(4 * count), "{entries} entries for {count} places");
         }
+    }
+
+    /// Two hot places of a small program shared an entry for ever, and each jump to them left translated code.
+    #[test]
+    fn two_places_that_take_turns_in_an_entry_come_to_have_their_own() {
+        let mut contexts = contexts(1);
+        let first = 0x804_9000u64;
+        let second =
+            (first + 1..).find(|&rip| contexts.tables[0].index(rip) == contexts.tables[0].index(first));
+        let second = second.expect("there is one");
+        let mut misses = 0;
+        for rip in [first, second].into_iter().cycle().take(1_000_000) {
+            if contexts.tables[0].find(rip).is_none() {
+                contexts.insert(rip, rip as usize + 1);
+                misses += 1;
+            }
+        }
+        assert!(misses < 200_000, "{misses} misses");
+        assert!(contexts.tables[0].entries.len() <= MOST_EMPTY);
     }
 
     #[test]
