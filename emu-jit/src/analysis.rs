@@ -477,6 +477,8 @@ fn goes_on(insn: &Instruction, mode: Mode) -> bool {
         | M::Popfd
         | M::Popfq
         | M::Pause => true,
+        // Of a segment register, which changes nothing.
+        M::Push => true,
         // Reading a control register. Writing one, and SS, may change the mode.
         M::Mov if control(insn.op1_register()) => true,
         M::Mov | M::Pop if mode.size() == 64 => {

@@ -17,7 +17,8 @@ use crate::thunks::Callees;
 
 /// Where a call out comes from, packed into 32 bits: offset of the block in its page, instructions of the block,
 /// index of the instruction, whether its flags are wanted as LAHF and SETO leave them, and whether it is a repeated
-/// string instruction, behind which the block may go on although it writes RIP, or one that needs the x87 state.
+/// string instruction, behind which the block may go on although it writes RIP, one that needs the x87 state, or one
+/// behind which other code may be needed than before.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub struct Place(pub u32);
@@ -52,6 +53,15 @@ impl Place {
     /// The same place, of an instruction whose handler must find the x87 state in the processor.
     pub fn with_x87(self) -> Self {
         Self(self.0 | Self::X87)
+    }
+
+    /// The same place, of an instruction that ends its block whatever its handler says.
+    pub fn last(self) -> Self {
+        Self(self.0 | 1 << 28)
+    }
+
+    fn is_last(self) -> bool {
+        self.0 >> 28 & 1 != 0
     }
 
     fn repeats(self) -> bool {
@@ -131,7 +141,7 @@ extern "sysv64" fn call_out(stack: &mut StackFrame, op: &Op, place: Place, remai
     // A repeated string instruction has retired more than one.
     let remaining = remaining.wrapping_sub(cpu.retired.wrapping_sub(before) as i64);
     let behind = if op.flags & WRITES_RIP == 0 {
-        true
+        !place.is_last()
     } else {
         place.repeats() && cpu.regs[RIP] == next && remaining >= 0
     };

@@ -286,7 +286,7 @@ impl Emitter<'_> {
             _ => self.call_out(self.index),
         }
         if guest.kind == Kind::Last {
-            // What it changed is for the engine to look at, even when the handler saw no reason to stop.
+            // Behind its handler it went on elsewhere. What was changed here is for the engine to look at.
             let next = i32::from(self.offset) + i32::from(guest.op.end);
             dynasm!(self.asm; .arch x64; mov r13, [BYTE rsp + PAGE as i8]; lea r13, [r13 + next]);
             self.cut_rip();

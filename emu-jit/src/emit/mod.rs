@@ -427,6 +427,7 @@ impl<'a> Emitter<'a> {
             matches!(guest.effect, Effect::Whole(_) | Effect::Partial(_) | Effect::Varies) && guest.live != 0;
         let place = Place::new(self.offset, self.block.len(), index, split);
         let place = if repeats(&guest.insn) { place.repeating() } else { place };
+        let place = if guest.kind == Kind::Last { place.last() } else { place };
         if self.takes_x87(index) { place.with_x87() } else { place }
     }
 
