@@ -1,4 +1,5 @@
-//! Programs of many places, each of which jumps to another page.
+//! Where the translator goes on: programs of many places, each of which jumps to another page, and instructions behind
+//! which other code may be needed than before.
 
 use emu_core::interp::Interpreter;
 use emu_jit::Translator;
@@ -56,4 +57,31 @@ fn many_places_find_each_other() {
     }
     let last = unknown[19] - unknown[9];
     assert!(last < 10 * COUNT / 5, "{last} of {} jumps leave translated code, {unknown:?}", 10 * COUNT);
+}
+
+/// Each left translated code although nothing had changed: seven times in a system call of a 32-bit Linux.
+#[test]
+fn segment_loads_go_on_in_translated_code() {
+    const ROUNDS: u64 = 10_000;
+    let start = Start {
+        bits: 32,
+        // push ds; pop ds; push es; pop es; inc eax; jmp
+        code: vec![0x1e, 0x1f, 0x06, 0x07, 0x40, 0xeb, 0xf9],
+        data: Vec::new(),
+        regs: [0, 0, 0, 0, 0x8000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        vectors: [[0; 4]; 16],
+        flags: 2,
+        mxcsr: 0x1f80,
+        control: 0x37f,
+        restarts: false,
+        user: false,
+    };
+    let translator = Translator::with_limits(1, MOST).expect("the host has memory");
+    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
+    let mut other = machine::machine(Box::new(translator), &start);
+    assert_eq!(one.run(6 * ROUNDS), other.run(6 * ROUNDS));
+    assert_eq!(machine::registers(&one), machine::registers(&other));
+    let done = other.translation().expect("it translates");
+    assert!(done.instructions > 5 * ROUNDS, "{done:?}");
+    assert!(done.entries < ROUNDS / 10 && done.calls.next_block > ROUNDS, "{done:?}");
 }
