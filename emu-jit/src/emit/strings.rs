@@ -1,4 +1,5 @@
-//! REP MOVS and REP STOS of 64-bit code where they stand, on the host's own string units: from page end to page end.
+//! REP MOVS and REP STOS of 64-bit code and of flat 32-bit code where they stand, on the host's own string units: from
+//! page end to page end.
 
 use std::mem::offset_of;
 
@@ -9,12 +10,13 @@ use emu_core::mem::PAGE_SIZE;
 use iced_x86::{Mnemonic as M, OpKind, Register};
 
 use super::system::SYSTEM_FLAGS;
-use super::{Cold, Emitter};
+use super::{Cold, Emitter, R13, R14};
 use crate::analysis::{Want, repeats};
 use crate::frame::{CPU, SPILL, WITHIN};
 
 const ITERATIONS: i32 = (offset_of!(Cpu, counters) + offset_of!(Counters, rep_iterations)) as i32;
 
+const RCX: u8 = 1;
 const RSI: u8 = 6;
 const RDI: u8 = 7;
 
@@ -35,11 +37,19 @@ impl Emitter<'_> {
             M::Stosq => (8, false),
             _ => return false,
         };
-        let wide = insn.op0_kind() == OpKind::MemoryESRDI
-            && (!moves
-                || insn.op1_kind() == OpKind::MemorySegRSI
-                    && !matches!(insn.memory_segment(), Register::FS | Register::GS));
-        if self.mode.size() != 64 || !repeats(insn) || !wide {
+        let long = self.mode.size() == 64;
+        let (to, source) = match self.mode.size() {
+            64 => (OpKind::MemoryESRDI, OpKind::MemorySegRSI),
+            32 if self.mode.flat() => (OpKind::MemoryESEDI, OpKind::MemorySegESI),
+            _ => return false,
+        };
+        let flat = match insn.memory_segment() {
+            Register::FS | Register::GS => false,
+            Register::CS => long,
+            _ => true,
+        };
+        let wide = insn.op0_kind() == to && (!moves || insn.op1_kind() == source && flat);
+        if !repeats(insn) || !wide {
             return false;
         }
         let (from, back) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
@@ -50,16 +60,16 @@ impl Emitter<'_> {
             ; mov r13, [BYTE rsp + CPU as i8]
             ; test DWORD [r13 + SYSTEM_FLAGS], DF as i32
             ; jnz =>from
-            ; test rcx, rcx
-            ; jz =>from
             ; =>again
-            ; mov [rsp + WITHIN], rcx
         );
+        // The high halves of registers are none of 32-bit code's, until it writes them.
+        self.copy(R14, RCX, long);
+        dynasm!(self.asm; .arch x64; test r14, r14; jz =>from; mov [rsp + WITHIN], r14);
         // In `WITHIN`: repetitions for which there is room.
         let pages = [(RSI, Want::Read, SPILL), (RDI, Want::Write, SPILL + 8)];
         for (register, want, host) in pages.into_iter().skip(usize::from(!moves)) {
             let enough = self.asm.new_dynamic_label();
-            dynasm!(self.asm; .arch x64; mov r13, Rq(register));
+            self.copy(R13, register, long);
             self.find_entry(bytes, want, from);
             dynasm!(self.asm
                 ; .arch x64
@@ -83,7 +93,13 @@ impl Emitter<'_> {
             ; sub r15, r14
             ; mov r13, [BYTE rsp + CPU as i8]
             ; add [r13 + ITERATIONS], r14
-            ; sub rcx, r14
+        );
+        match long {
+            true => dynasm!(self.asm; .arch x64; sub rcx, r14),
+            false => dynasm!(self.asm; .arch x64; sub ecx, r14d),
+        }
+        dynasm!(self.asm
+            ; .arch x64
             ; mov [rsp + WITHIN], rcx
             ; mov rcx, r14
             ; mov r14, rdi
@@ -103,12 +119,19 @@ impl Emitter<'_> {
             _ => dynasm!(self.asm; .arch x64; rep stosq),
         }
         if moves {
-            dynasm!(self.asm; .arch x64; sub rsi, [rsp + SPILL]; add rsi, r13);
+            dynasm!(self.asm; .arch x64; sub rsi, [rsp + SPILL]);
+            match long {
+                true => dynasm!(self.asm; .arch x64; add rsi, r13),
+                false => dynasm!(self.asm; .arch x64; add esi, r13d),
+            }
+        }
+        dynasm!(self.asm; .arch x64; sub rdi, [rsp + SPILL + 8]);
+        match long {
+            true => dynasm!(self.asm; .arch x64; add rdi, r14),
+            false => dynasm!(self.asm; .arch x64; add edi, r14d),
         }
         dynasm!(self.asm
             ; .arch x64
-            ; sub rdi, [rsp + SPILL + 8]
-            ; add rdi, r14
             ; mov rcx, [rsp + WITHIN]
             ; test rcx, rcx
             ; jnz =>again
@@ -119,5 +142,13 @@ impl Emitter<'_> {
             ; =>back
         );
         true
+    }
+
+    /// A register as code of this width sees it.
+    fn copy(&mut self, to: u8, from: u8, long: bool) {
+        match long {
+            true => dynasm!(self.asm; .arch x64; mov Rq(to), Rq(from)),
+            false => dynasm!(self.asm; .arch x64; mov Rd(to), Rd(from)),
+        }
     }
 }
