@@ -35,7 +35,7 @@ use crate::piped::PipedInput;
 use crate::say::report;
 use crate::screenshot;
 use crate::session::{Keyboard, Limits, Line, Session};
-use crate::stats::Report;
+use crate::stats::{self, Report};
 use crate::terminal::{self, RawMode, Screen};
 use crate::trace::symbols::Symbols;
 use crate::tracing::Tracing;
@@ -134,6 +134,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         deadline: args.timeout.map(|timeout| started + timeout),
         no_reboot: args.no_reboot,
     };
+    let start = stats::processor_seconds();
     let outcome = session.run();
     let traced = session.tracing.take().map_or(Ok(()), |mut tracing| tracing.finish(&mut session.guest));
     drop(raw);
@@ -141,7 +142,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
 
     // Whatever happened, what the guest wrote is brought to safety; the first trouble is the one that is told.
     let flushed = handles.iter().map(DiskHandle::finish).fold(Ok(()), Result::and);
-    let reported = files.report(&mut session, started);
+    let reported = files.report(&mut session, start, started);
     let outcome = outcome?;
     flushed.and(reported).and(traced).map(|()| outcome)
 }
@@ -282,7 +283,7 @@ impl Files {
     }
 
     /// Writes what is written at the end.
-    fn report(self, session: &mut Session, started: Instant) -> Result<()> {
+    fn report(self, session: &mut Session, start: f64, started: Instant) -> Result<()> {
         if let Some(log) = &mut session.hash_log {
             log.finish().context("--hash-log")?;
         }
@@ -291,7 +292,7 @@ impl Files {
             screenshot::write(&picture, file).with_context(|| format!("--screenshot {}", path.display()))?;
         }
         if let Some((path, mut file)) = self.stats {
-            let report = Report::new(&mut session.guest, started.elapsed(), session.slept);
+            let report = Report::new(&mut session.guest, start, started.elapsed(), session.slept);
             let text = serde_json::to_string_pretty(&report)? + "\n";
             file.write_all(text.as_bytes()).with_context(|| format!("--stats {}", path.display()))?;
         }

@@ -15,6 +15,8 @@ pub struct Report {
     engine: &'static str,
     /// Retired instructions; each iteration of a REP instruction counts.
     instructions: u64,
+    /// Processor time from the creation of the process to the first instruction.
+    start_seconds: f64,
     /// Host time from the first instruction to the last.
     seconds: f64,
     /// Processor time of the process until now.
@@ -118,14 +120,15 @@ impl From<Translation> for Translator {
 }
 
 impl Report {
-    /// The report on a run that took `time`, of which it slept for `slept`.
-    pub fn new(guest: &mut Guest, time: Duration, slept: Duration) -> Self {
+    /// The report on a run that took `time`, of which it slept for `slept`, after `start` seconds of processor time.
+    pub fn new(guest: &mut Guest, start: f64, time: Duration, slept: Duration) -> Self {
         let devices = guest.devices();
         let stats = guest.stats();
         let (instructions, seconds) = (guest.instructions(), time.as_secs_f64());
         Self {
             engine: guest.engine(),
             instructions,
+            start_seconds: start,
             seconds,
             mips: if seconds > 0.0 { instructions as f64 / seconds / 1e6 } else { 0.0 },
             processor_seconds: processor_seconds(),
@@ -153,7 +156,7 @@ impl Report {
 }
 
 /// Processor time of all of this process's threads.
-fn processor_seconds() -> f64 {
+pub fn processor_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -84,6 +84,16 @@ impl Running {
         self.child.stdin = None;
     }
 
+    /// Kilobytes of the host's memory that are its own or mapped from files; `None` where the host does not tell.
+    pub fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let size = |name| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        Some(size("RssAnon:")? + size("RssFile:")?)
+    }
+
     /// What it has printed so far.
     ///
     /// # Panics

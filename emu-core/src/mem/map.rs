@@ -72,8 +72,8 @@ pub struct Memory {
     epoch: u64,
     /// Changes of the map itself, and of A20.
     maps: u64,
-    /// Which bytes of a frame were decoded as instructions, where any were.
-    code_bytes: Vec<Option<Box<ByteMap>>>,
+    /// Which bytes of each frame were decoded as instructions.
+    code_bytes: ByteMaps,
     code_writes: Vec<CodeWrite>,
     /// Writes to frames with instructions since these were last dropped for it, and how often they were.
     beside: Vec<(u16, u8)>,
@@ -95,6 +95,47 @@ const STRETCHES: usize = 2;
 
 /// One bit for each byte of a frame.
 type ByteMap = [u64; PAGE_SIZE as usize / 64];
+
+/// The maps of those frames that have one. There is little to be touched when the machine begins or ends, however many
+/// frames it has.
+#[derive(Debug)]
+struct ByteMaps {
+    /// By frame: number of its map, plus one.
+    numbers: Vec<u32>,
+    maps: Vec<ByteMap>,
+    /// Numbers of maps that no frame has.
+    free: Vec<u32>,
+}
+
+impl ByteMaps {
+    fn new(frames: usize) -> Self {
+        Self { numbers: vec![0; frames], maps: Vec::new(), free: Vec::new() }
+    }
+
+    fn get(&self, frame: FrameNumber) -> Option<&ByteMap> {
+        let number = self.numbers[frame as usize].checked_sub(1)?;
+        Some(&self.maps[number as usize])
+    }
+
+    /// That of a frame; of zeros, if it had none.
+    fn of(&mut self, frame: FrameNumber) -> &mut ByteMap {
+        let number = &mut self.numbers[frame as usize];
+        if *number == 0 {
+            *number = 1 + self.free.pop().unwrap_or_else(|| {
+                self.maps.push([0; _]);
+                self.maps.len() as u32 - 1
+            });
+        }
+        &mut self.maps[*number as usize - 1]
+    }
+
+    fn remove(&mut self, frame: FrameNumber) {
+        if let Some(number) = std::mem::take(&mut self.numbers[frame as usize]).checked_sub(1) {
+            self.maps[number as usize] = [0; _];
+            self.free.push(number);
+        }
+    }
+}
 
 /// Writes beside a frame's instructions that it may have before these are dropped, the first time.
 const FEW_BESIDE: u16 = 64;
@@ -143,7 +184,7 @@ impl Memory {
             management: false,
             epoch: 1,
             maps: 0,
-            code_bytes: vec![None; frames],
+            code_bytes: ByteMaps::new(frames),
             code_writes: Vec::new(),
             beside: vec![(0, 0); frames],
         })
@@ -338,7 +379,7 @@ impl Memory {
             self.epoch += 1;
         }
         *chunks |= code_chunks(offset, size);
-        let bytes = self.code_bytes[frame as usize].get_or_insert_with(|| Box::new([0; _]));
+        let bytes = self.code_bytes.of(frame);
         let mut known = true;
         for at in offset as usize..(offset + size) as usize {
             known &= bytes[at / 64] >> (at % 64) & 1 != 0;
@@ -350,7 +391,7 @@ impl Memory {
     /// Notes that `frame` holds no decoded instructions any more.
     pub fn clear_code(&mut self, frame: FrameNumber) {
         self.code[frame as usize] = 0;
-        self.code_bytes[frame as usize] = None;
+        self.code_bytes.remove(frame);
     }
 
     /// Writes bytes to a frame, within it, and notes that. Decoded instructions count as written only where their bytes
@@ -381,7 +422,7 @@ impl Memory {
 
     /// Notes which decoded instructions a write is about to change.
     fn write_code(&mut self, frame: FrameNumber, offset: usize, bytes: &[u8]) {
-        let Some(code) = &self.code_bytes[frame as usize] else { return };
+        let Some(code) = self.code_bytes.get(frame) else { return };
         let host = self.host_of(frame);
         let (mut from, mut to) = (u16::MAX, 0);
         for (piece, start) in bytes.chunks(64).zip((offset..).step_by(64)) {
@@ -478,6 +519,22 @@ mod tests {
         let mut mem = Memory::new(0x10000, 0x2000).unwrap();
         mem.map(0, 0x10000, PhysPage::ram);
         mem
+    }
+
+    #[test]
+    fn frames_have_maps_of_their_own_and_new_ones_after_they_lost_them() {
+        let mut maps = ByteMaps::new(8);
+        for frame in [3, 5, 7] {
+            maps.of(frame)[0] = frame.into();
+        }
+        maps.remove(5);
+        maps.remove(4);
+        assert_eq!(
+            [3, 4, 5, 7].map(|frame| maps.get(frame).map(|map| map[0])),
+            [Some(3), None, None, Some(7)]
+        );
+        assert_eq!((maps.of(1)[0], maps.of(2)[0]), (0, 0));
+        assert_eq!(maps.maps.len(), 4, "the map that 5 had serves again");
     }
 
     #[test]

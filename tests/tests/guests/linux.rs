@@ -15,6 +15,13 @@ use emu_tests::scratch::Scratch;
 
 const LIMIT: Duration = Duration::from_secs(900);
 
+/// Megabytes that the emulator may take of the host's memory, beside the guest's RAM and translated code (which are
+/// shared mappings, and some 10 of the latter): it takes 31 to 33 with one processor, 44 to 48 with four.
+const MOST_MEMORY: u64 = 48;
+const MOST_MEMORY_OF_MANY: u64 = 64;
+/// Processors of the largest machine that this holds for.
+const MANY: u32 = 4;
+
 const INIT: &str = "#!/busybox sh
 /busybox mkdir /bin
 /busybox --install -s /bin
@@ -162,7 +169,7 @@ pub fn check_for(guest: &Guest, setup: Setup, lines: &[&str]) {
         return;
     }
     let expected = complaints_on_qemu(guest, &files, setup);
-    let (ended, seconds) = session(on_emu(&files, setup, bios.as_deref()), setup.end);
+    let (ended, seconds, memory) = session(on_emu(&files, setup, bios.as_deref()), setup.end);
     let text = ended.text();
     let wanted = match setup.end {
         End::PowerOff => 0,
@@ -176,7 +183,14 @@ pub fn check_for(guest: &Guest, setup: Setup, lines: &[&str]) {
     }
     let new: Vec<_> = complaints(&text).difference(&expected).cloned().collect();
     assert!(new.is_empty(), "not on QEMU:\n{}\nin:\n{text}", new.join("\n"));
-    eprintln!("{} on {setup:?}: {seconds}", guest.package);
+    eprintln!("{} on {setup:?}: {seconds}, {memory} KB beside the guest's RAM", guest.package);
+    if setup.cpus <= MANY && cfg!(not(debug_assertions)) {
+        let most = if setup.cpus == 1 { MOST_MEMORY } else { MOST_MEMORY_OF_MANY };
+        assert!(
+            memory < most << 10,
+            "{memory} KB of the host's memory beside the guest's RAM and translated code"
+        );
+    }
 }
 
 fn on_emu(files: &Files, setup: Setup, bios: Option<&Path>) -> Command {
@@ -210,19 +224,21 @@ fn on_qemu(files: &Files, setup: Setup) -> String {
         .arg(&files.kernel)
         .arg("-initrd")
         .arg(&files.initrd);
-    let (ended, seconds) = session(command, setup.end);
+    let (ended, seconds, _) = session(command, setup.end);
     assert_eq!(ended.code(), Some(0), "on QEMU: {}", ended.story());
     eprintln!("on QEMU with {} processors: {seconds}", setup.cpus);
     ended.text()
 }
 
-/// Types the session; returns how it ended, and how long it took.
-fn session(command: Command, end: End) -> (Ended, String) {
+/// Types the session; returns how it ended, how long it took, and kilobytes of memory, but those that are shared, before
+/// the end.
+fn session(command: Command, end: End) -> (Ended, String, u64) {
     let started = Instant::now();
     let before = processor_seconds_of_children();
     let mut running = Running::start(command, LIMIT);
     // A shell that starts throws away what was typed before.
     let there = running.wait_for("\n/ # ");
+    let mut memory = 0;
     let seconds = started.elapsed().as_secs_f64();
     if there {
         // Line by line: the terminal's echo of what is typed ahead would mix with what commands print.
@@ -230,6 +246,7 @@ fn session(command: Command, end: End) -> (Ended, String) {
             running.send(format!("{line}\n").as_bytes());
             running.wait_for_times("\n/ # ", done + 2);
         }
+        memory = running.memory().unwrap_or_default();
         running.send(match end {
             End::PowerOff => b"poweroff -f\n",
             End::Restart => b"reboot -f\n",
@@ -237,7 +254,7 @@ fn session(command: Command, end: End) -> (Ended, String) {
     }
     let ended = running.finish();
     let taken = processor_seconds_of_children().zip(before).map_or(0.0, |(after, before)| after - before);
-    (ended, format!("shell after {seconds:.1} s, {taken:.2} s of processor time in all"))
+    (ended, format!("shell after {seconds:.1} s, {taken:.2} s of processor time in all"), memory)
 }
 
 /// The warnings and worse in the kernel's log, and its remarks about the firmware, without times and numbers.
