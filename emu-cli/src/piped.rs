@@ -6,6 +6,8 @@
 //! bytes as they come, and may differ from time to time.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,22 @@ pub struct PipedInput {
     piece: std::vec::IntoIter<u8>,
     patience: Duration,
     patient: bool,
+    waited: Waited,
+}
+
+/// How long the machine stood still for the writer.
+#[derive(Clone, Debug, Default)]
+pub struct Waited(Arc<AtomicU64>);
+
+impl Waited {
+    /// So long until now.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, time: Duration) {
+        self.0.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
 }
 
 impl PipedInput {
@@ -64,7 +82,13 @@ impl PipedInput {
             }
         };
         thread::Builder::new().name("input".into()).spawn(read).context("input thread")?;
-        Ok(Self { pieces, piece: Vec::new().into_iter(), patience, patient: true })
+        let waited = Waited::default();
+        Ok(Self { pieces, piece: Vec::new().into_iter(), patience, patient: true, waited })
+    }
+
+    /// How long the machine stands still for it, also later.
+    pub fn waited(&self) -> Waited {
+        self.waited.clone()
     }
 
     fn piece(&mut self, sent: &mut Vec<u8>) -> Result<Vec<u8>, NextByte> {
@@ -73,8 +97,10 @@ impl PipedInput {
             if self.pieces.is_empty() && SerialOut::Stdout.write(sent).is_ok() {
                 sent.clear();
             }
-            let deadline = Instant::now() + self.patience;
-            match self.pieces.recv_deadline(deadline) {
+            let began = Instant::now();
+            let received = self.pieces.recv_deadline(began + self.patience);
+            self.waited.add(began.elapsed());
+            match received {
                 Ok(piece) => return Ok(piece),
                 Err(RecvTimeoutError::Disconnected) => return Err(NextByte::End),
                 Err(RecvTimeoutError::Timeout) => self.patient = false,
@@ -128,6 +154,7 @@ mod tests {
         let (mut writer, reader) = UnixStream::pair().unwrap();
         let mut input = PipedInput::over(reader, Duration::from_millis(50)).unwrap();
         assert_eq!(input.next(&mut Vec::new()), NextByte::Later);
+        assert!(input.waited().time() >= Duration::from_millis(50));
         input.patience = Duration::from_secs(3600);
         assert_eq!(input.next(&mut Vec::new()), NextByte::Later);
         writer.write_all(b"x").unwrap();

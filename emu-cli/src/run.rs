@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Sender, bounded, unbounded};
@@ -81,8 +81,9 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let gdb = args.gdb.as_ref().map(gdb::Server::listen).transpose()?;
     outputs.keep()?;
 
-    let source =
-        plan.piped.map(|port| PipedInput::start().map(|input| (port, Box::new(input) as _))).transpose()?;
+    let input = plan.piped.map(|port| PipedInput::start().map(|input| (port, input))).transpose()?;
+    let waited = input.as_ref().map(|(_, input)| input.waited()).unwrap_or_default();
+    let source = input.map(|(port, input)| (port, Box::new(input) as _));
     if let Some(note) = cpu.note() {
         report!("{note}");
     }
@@ -142,7 +143,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
 
     // Whatever happened, what the guest wrote is brought to safety; the first trouble is the one that is told.
     let flushed = handles.iter().map(DiskHandle::finish).fold(Ok(()), Result::and);
-    let reported = files.report(&mut session, start, started);
+    let reported = files.report(&mut session, start, started, waited.time());
     let outcome = outcome?;
     flushed.and(reported).and(traced).map(|()| outcome)
 }
@@ -283,7 +284,7 @@ impl Files {
     }
 
     /// Writes what is written at the end.
-    fn report(self, session: &mut Session, start: f64, started: Instant) -> Result<()> {
+    fn report(self, session: &mut Session, start: f64, started: Instant, waited: Duration) -> Result<()> {
         if let Some(log) = &mut session.hash_log {
             log.finish().context("--hash-log")?;
         }
@@ -292,7 +293,7 @@ impl Files {
             screenshot::write(&picture, file).with_context(|| format!("--screenshot {}", path.display()))?;
         }
         if let Some((path, mut file)) = self.stats {
-            let report = Report::new(&mut session.guest, start, started.elapsed(), session.slept);
+            let report = Report::new(&mut session.guest, start, started.elapsed(), [session.slept, waited]);
             let text = serde_json::to_string_pretty(&report)? + "\n";
             file.write_all(text.as_bytes()).with_context(|| format!("--stats {}", path.display()))?;
         }

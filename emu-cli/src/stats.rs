@@ -21,7 +21,7 @@ pub struct Report {
     seconds: f64,
     /// Processor time of the process until now.
     processor_seconds: f64,
-    /// Host time that it slept while the guest's processors were halted.
+    /// Host time that it slept while the guest's processors were halted, or stood still for what is piped in.
     idle_seconds: f64,
     /// Million instructions for each second of host time.
     mips: f64,
@@ -120,8 +120,9 @@ impl From<Translation> for Translator {
 }
 
 impl Report {
-    /// The report on a run that took `time`, of which it slept for `slept`, after `start` seconds of processor time.
-    pub fn new(guest: &mut Guest, start: f64, time: Duration, slept: Duration) -> Self {
+    /// The report on a run that took `time`, after `start` seconds of processor time. Of its time it slept, or waited for
+    /// a chip's input from a pipe, for these.
+    pub fn new(guest: &mut Guest, start: f64, time: Duration, [slept, waited]: [Duration; 2]) -> Self {
         let devices = guest.devices();
         let stats = guest.stats();
         let (instructions, seconds) = (guest.instructions(), time.as_secs_f64());
@@ -132,7 +133,7 @@ impl Report {
             seconds,
             mips: if seconds > 0.0 { instructions as f64 / seconds / 1e6 } else { 0.0 },
             processor_seconds: processor_seconds(),
-            idle_seconds: slept.as_secs_f64(),
+            idle_seconds: (slept + waited).as_secs_f64(),
             guest_seconds: guest.now() as f64 / TICKS_PER_SECOND as f64,
             rep_iterations: stats.rep_iterations,
             exceptions: stats.exceptions,
@@ -143,7 +144,7 @@ impl Report {
             blocks: stats.blocks,
             code_invalidations: stats.code_invalidations,
             devices: Devices {
-                seconds: devices.time.as_secs_f64(),
+                seconds: devices.time.saturating_sub(waited).as_secs_f64(),
                 port_reads: devices.port_reads,
                 port_writes: devices.port_writes,
                 mmio_reads: devices.mmio_reads,
