@@ -3,8 +3,6 @@
 //! One table serves one context (process context, privilege, mode and code segment) of one processor. It leads to
 //! pages only that the processor's table of instruction fetches has.
 
-use std::collections::HashMap;
-
 use emu_core::cpu::{CS, Cpu};
 use emu_core::decode::MAX_LENGTH;
 use emu_core::mem::PAGE_SIZE;
@@ -12,6 +10,7 @@ use emu_core::mmu::tlb::FetchTable;
 
 use crate::analysis::MOST;
 use crate::mode::Mode;
+use crate::units::Map;
 
 /// Entries of a new table: a small program has fewer places.
 pub const LEAST: usize = 1 << 10;
@@ -156,7 +155,7 @@ pub struct Jumps {
     /// A power of two.
     entries: Box<[Jump]>,
     /// Offsets in their page of the places that were entered, by page.
-    by_page: HashMap<u64, Vec<u16>>,
+    by_page: Map<u64, Vec<u16>>,
     /// How many those are.
     places: usize,
     /// Entries that gave way to others since the table has its size.
@@ -173,7 +172,7 @@ impl Jumps {
             dropped: 0,
             used: 0,
             entries: Box::default(),
-            by_page: HashMap::new(),
+            by_page: Map::default(),
             places: 0,
             replaced: 0,
             no_target: no_target as u64,

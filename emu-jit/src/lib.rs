@@ -241,12 +241,9 @@ impl Translator {
     /// pages.
     fn make(&mut self, cpu: &mut Cpu, frame: FrameNumber, key: Key, linear: u64) -> Option<(u16, usize)> {
         if self.units.get(frame, key).is_none() {
-            let place = (frame as usize).wrapping_mul(0x9e37_79b1)
-                ^ usize::from(key.offset) << 4
-                ^ usize::from(key.careful);
-            let heat = &mut self.heat[place % PLACES];
+            let heat = &mut self.heat[heat_of(frame, key)];
             *heat = heat.saturating_add(1);
-            if *heat < u16::from(self.hot) << self.units.patience(frame) {
+            if *heat < self.hot.into() || *heat < u16::from(self.hot) << self.units.patience(frame) {
                 return None;
             }
             *heat = 0;
@@ -471,6 +468,14 @@ fn called(block: &[Guest], emitted: &mut Emitted) -> Box<[Op]> {
         emitted.code[call.at..call.at + 8].copy_from_slice(&op.to_le_bytes());
     }
     ops
+}
+
+/// Which counter says how often a place was come by. Those of places that lie together do so, too.
+fn heat_of(frame: FrameNumber, key: Key) -> usize {
+    /// Places at so few bytes from each other share one.
+    const BYTES: usize = 4;
+    let page = (frame as usize).wrapping_mul(0x9e37_79b1) ^ usize::from(key.careful);
+    page.wrapping_add(usize::from(key.offset) / BYTES) % PLACES
 }
 
 /// The frame of the page after that of `linear`, if the processor has fetched from it lately.

@@ -83,7 +83,7 @@ pub enum Place {
 
 /// Hashes small numbers by one multiplication.
 #[derive(Clone, Copy, Debug, Default)]
-struct Fold(u64);
+pub struct Fold(u64);
 
 impl Hasher for Fold {
     fn finish(&self) -> u64 {
@@ -106,7 +106,8 @@ impl Hasher for Fold {
     }
 }
 
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
+/// A map whose keys are hashed so.
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
 
 /// The places of each frame.
 #[derive(Debug, Default)]
