@@ -65,6 +65,9 @@ impl Pins {
 
     /// Does code leave these registers alone?
     pub(super) fn hold_in(self, code: &[u8], factory: &mut InstructionInfoFactory) -> bool {
+        if self.registers().next().is_none() {
+            return true;
+        }
         Decoder::new(64, code, DecoderOptions::NONE).iter().all(|insn| {
             // Called pieces of code use them as they like.
             insn.flow_control() != FlowControl::Call
