@@ -252,7 +252,7 @@ impl Work<'_> {
                 // QEMU's guest memory is private to it, so what belongs to the guest cannot be told apart.
                 if *engine != Engine::Qemu {
                     push(&mut overhead, engine.name(), at, memory.own as f64 / 1048576.0);
-                    push(&mut touched, engine.name(), at, memory.shared as f64 / 1048576.0);
+                    push(&mut touched, engine.name(), at, memory.guest as f64 / 1048576.0);
                 }
                 self.bar.inc(1);
             }

@@ -34,14 +34,37 @@ pub struct Time {
     pub elapsed: f64,
 }
 
-/// Bytes that a process has in the host's memory.
+/// Bytes that a process of emu has in the host's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Its own, and mapped files.
+    /// The guest's RAM.
+    pub guest: u64,
+    /// Everything else: its own, translated code, mapped files.
     pub own: u64,
-    /// In shared mappings: with emu, the guest's RAM, and translated code.
-    pub shared: u64,
 }
+
+impl Memory {
+    /// What the host says of a process's mappings (`/proc/PID/smaps`, see proc(5)).
+    fn of(smaps: &str) -> Self {
+        let (mut memory, mut guest) = (Self::default(), false);
+        for line in smaps.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("Rss:"), Some(kilobytes)) => {
+                    let bytes = kilobytes.parse::<u64>().unwrap_or(0) << 10;
+                    if guest { memory.guest += bytes } else { memory.own += bytes }
+                }
+                // A range of addresses begins a mapping, whose file is in the sixth column.
+                (Some(range), _) if range.contains('-') => guest = line.contains(GUEST_MEMORY),
+                _ => {}
+            }
+        }
+        memory
+    }
+}
+
+/// The file that emu keeps guest memory in.
+const GUEST_MEMORY: &str = "memfd:guest-memory";
 
 /// How a workload ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -208,13 +231,8 @@ impl<'a> Peer<'a> {
     /// # Errors
     /// When the host does not tell.
     pub fn memory(&self) -> Result<Memory, Error> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = fs::read_to_string(&path).map_err(Error::host(&path))?;
-        let kilobytes = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
-        };
-        Ok(Memory { own: kilobytes("RssAnon:") + kilobytes("RssFile:"), shared: kilobytes("RssShmem:") })
+        let path = format!("/proc/{}/smaps", self.child.id());
+        Ok(Memory::of(&fs::read_to_string(&path).map_err(Error::host(&path))?))
     }
 
     fn signal(&self, signal: Signal) {
@@ -366,6 +384,13 @@ mod tests {
         assert_eq!(Manner::Prompt.mark(b"emu$ selftest", true), None);
         let line = b"selftest: 133 ok, 0 failed\r";
         assert_eq!(Manner::Prompt.mark(line, true), Some("selftest: 133 ok, 0 failed".into()));
+    }
+
+    #[test]
+    fn guest_memory_is_told_from_the_rest() {
+        let smaps = "7f00-7f10 rw-s 00000000 00:01 12 /memfd:guest-memory (deleted)\nSize: 64 kB\nRss: 48 kB\nPss: 48 kB\n\
+                     7f20-7f30 r-xs 00000000 00:01 13 /dev/zero (deleted)\nRss:  8 kB\n7f40-7f50 rw-p 0 00:00 0\nRss: 4 kB\n";
+        assert_eq!(Memory::of(smaps), Memory { guest: 48 << 10, own: 12 << 10 });
     }
 
     #[test]
