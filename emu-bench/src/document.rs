@@ -27,7 +27,12 @@ fn begin(name: &str) -> String {
 pub fn names(document: &str) -> Result<Vec<&str>, Error> {
     let mut names = Vec::new();
     let mut rest = document;
-    while let Some((_, from)) = rest.split_once(BEGIN) {
+    while let Some((before, from)) = rest.split_once(BEGIN) {
+        // Within a line it is told of, not used.
+        if !before.is_empty() && !before.ends_with('\n') {
+            rest = from;
+            continue;
+        }
         let ended = from.split_once(NAMED).and_then(|(name, body)| Some((name, body.split_once(END)?.1)));
         let Some((name, behind)) = ended else {
             let first = from.lines().next().unwrap_or_default();
@@ -77,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_document_without_sections_or_without_an_end_is_refused() {
-        assert!(names("words").is_err());
+        assert!(names("words").is_err() && names("as <!-- emu bench: a --> or <!-- end -->").is_err());
         assert!(names("<!-- emu bench: a -->\n").unwrap_err().to_string().contains("expected <!-- end -->"));
         assert_eq!(names(&skeleton(&["a", "b"])).unwrap(), ["a", "b"]);
     }
