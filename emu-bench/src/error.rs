@@ -43,11 +43,5 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Host { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+// The text has the source's already.
+impl std::error::Error for Error {}

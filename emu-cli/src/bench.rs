@@ -89,7 +89,7 @@ pub struct BenchArgs {
 
 /// Rounds of curves and documents without `--rounds`.
 const CURVE_ROUNDS: usize = 3;
-/// Rounds of `--quick` in turn with an earlier build: the fewest that make a change worth a second look.
+/// Rounds of `--quick` in turn with an earlier build, where a change that seems to be one is looked at again.
 const QUICK_PAIRS: usize = 4;
 /// Rounds without `--rounds`: the fewest that tell a change from chance also when a sample is spoilt.
 const ROUNDS: usize = 7;
@@ -109,7 +109,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let cache = measure::cache(&emu);
     let guests = guests(args)?;
     let linux = guests.iter().any(|guest| *guest != Guest::Kernel);
-    let old = args.compare.as_deref().map(Report::read).transpose()?;
+    let old = args.compare.as_deref().map(Report::read).transpose().context("--compare")?;
     let earlier = old.as_ref().and_then(|old| Earlier::find(old, &cache));
     let mut engines = engines(args, earlier.as_ref())?;
     // What a later build is held against, if this one should not be kept.

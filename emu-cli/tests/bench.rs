@@ -107,5 +107,26 @@ fn a_document_is_filled_with_what_was_measured() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && errors.contains("expected sections"), "{errors}");
     assert_eq!(fs::read_to_string(&file).expect("it is there"), "no sections");
+    // A new document needs a folder.
+    let output = Command::new(env!("CARGO_BIN_EXE_emu"))
+        .args(["bench", "--engines", "jit", "--document"])
+        .arg(folder.join("none/speed.md"))
+        .output()
+        .expect("emu can be started");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && errors.lines().count() == 1, "{errors}");
+    assert!(!folder.join("none").exists());
     let _ = fs::remove_dir_all(&folder);
+}
+
+/// What is wrong with a file is said once, in one line.
+#[test]
+fn a_report_that_is_missing_is_told_in_one_line() {
+    let output = Command::new(env!("CARGO_BIN_EXE_emu"))
+        .args(["bench", "--compare", "/no/such.json"])
+        .output()
+        .expect("emu can be started");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && errors.lines().count() == 1, "{errors}");
+    assert_eq!(errors.matches("No such file").count(), 1, "{errors}");
 }

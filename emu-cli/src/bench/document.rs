@@ -40,7 +40,9 @@ pub fn fill(
     let names: Vec<&str> =
         ["machine"].into_iter().chain(Guest::ALL.map(Guest::name)).chain(curves::SECTIONS).collect();
     let old = match fs::read_to_string(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => document::skeleton(&names),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && folder_of(file).is_dir() => {
+            document::skeleton(&names)
+        }
         text => text.with_context(|| format!("--document {}", file.display()))?,
     };
     let wanted = match document::names(&old) {
@@ -54,7 +56,7 @@ pub fn fill(
             names.join(", ")
         );
     }
-    let folder = file.parent().map(Path::to_owned).unwrap_or_default().join(PICTURES);
+    let folder = folder_of(file).join(PICTURES);
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let cache = measure::cache(emu);
     let began = load();
@@ -88,6 +90,14 @@ pub fn fill(
         .and_then(|()| fs::rename(&part, file))
         .with_context(|| format!("--document {}", file.display()))?;
     Ok(Outcome::Done)
+}
+
+/// The folder that a file is in or would be.
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Sections, and pictures by their file names.

@@ -1,7 +1,10 @@
 //! Where the translator goes on: programs of many places, each of which jumps to another page, and instructions behind
 //! which other code may be needed than before.
 
+use emu_core::cpu::RSP;
+use emu_core::cpu::fpu::MXCSR_RESET;
 use emu_core::interp::Interpreter;
+use emu_core::machine::Machine;
 use emu_jit::Translator;
 use emu_jit::analysis::MOST;
 
@@ -28,26 +31,38 @@ fn code(count: usize, stride: usize) -> Vec<u8> {
     code
 }
 
+/// A program with a stack and nothing else.
+fn start(bits: u32, user: bool, code: Vec<u8>) -> Start {
+    let mut regs = [0; 16];
+    regs[RSP] = 0x8000;
+    let (data, vectors) = (Vec::new(), [[0; 4]; 16]);
+    Start {
+        bits,
+        code,
+        data,
+        regs,
+        vectors,
+        flags: 2,
+        mxcsr: MXCSR_RESET,
+        control: 0x37f,
+        restarts: false,
+        user,
+    }
+}
+
+/// The program on the interpreter, and on a translator that translates at once.
+fn both(start: &Start) -> (Machine, Machine) {
+    let translator = Translator::with_limits(1, MOST).expect("the host has memory");
+    let interpreter = Box::<Interpreter>::default();
+    (machine::machine(interpreter, start), machine::machine(Box::new(translator), start))
+}
+
 /// The engines agree on it, and the translator stays in translated code once it has met all places.
 #[test]
 fn many_places_find_each_other() {
     const COUNT: u64 = 6000;
     const ROUND: u64 = 2 * COUNT;
-    let start = Start {
-        bits: 64,
-        code: code(COUNT as usize, 2101),
-        data: Vec::new(),
-        regs: [0; 16],
-        vectors: [[0; 4]; 16],
-        flags: 2,
-        mxcsr: 0x1f80,
-        control: 0x37f,
-        restarts: false,
-        user: true,
-    };
-    let translator = Translator::with_limits(1, MOST).expect("the host has memory");
-    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
-    let mut other = machine::machine(Box::new(translator), &start);
+    let (mut one, mut other) = both(&start(64, true, code(COUNT as usize, 2101)));
     let mut unknown = Vec::new();
     for round in 1..=20 {
         let until = round * ROUND + round % 3;
@@ -63,22 +78,8 @@ fn many_places_find_each_other() {
 #[test]
 fn segment_loads_go_on_in_translated_code() {
     const ROUNDS: u64 = 10_000;
-    let start = Start {
-        bits: 32,
-        // push ds; pop ds; push es; pop es; inc eax; jmp
-        code: vec![0x1e, 0x1f, 0x06, 0x07, 0x40, 0xeb, 0xf9],
-        data: Vec::new(),
-        regs: [0, 0, 0, 0, 0x8000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        vectors: [[0; 4]; 16],
-        flags: 2,
-        mxcsr: 0x1f80,
-        control: 0x37f,
-        restarts: false,
-        user: false,
-    };
-    let translator = Translator::with_limits(1, MOST).expect("the host has memory");
-    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
-    let mut other = machine::machine(Box::new(translator), &start);
+    // push ds; pop ds; push es; pop es; inc eax; jmp
+    let (mut one, mut other) = both(&start(32, false, vec![0x1e, 0x1f, 0x06, 0x07, 0x40, 0xeb, 0xf9]));
     assert_eq!(one.run(6 * ROUNDS), other.run(6 * ROUNDS));
     assert_eq!(machine::registers(&one), machine::registers(&other));
     let done = other.translation().expect("it translates");
@@ -89,22 +90,10 @@ fn segment_loads_go_on_in_translated_code() {
 /// Such a loop was taken for one that spoils registers which nothing was in, and its DEC left to the interpreter's handler.
 #[test]
 fn a_loop_that_only_counts_needs_no_handler() {
-    let start = Start {
-        bits: 64,
-        // dec rax; jne to it
-        code: vec![0x48, 0xff, 0xc8, 0x75, 0xfb],
-        data: Vec::new(),
-        regs: [u64::MAX, 0, 0, 0, 0x8000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        vectors: [[0; 4]; 16],
-        flags: 3,
-        mxcsr: 0x1f80,
-        control: 0x37f,
-        restarts: false,
-        user: true,
-    };
-    let translator = Translator::with_limits(1, MOST).expect("the host has memory");
-    let mut one = machine::machine(Box::new(Interpreter::default()), &start);
-    let mut other = machine::machine(Box::new(translator), &start);
+    // dec rax; jne to it
+    let mut start = start(64, true, vec![0x48, 0xff, 0xc8, 0x75, 0xfb]);
+    start.regs[0] = u64::MAX;
+    let (mut one, mut other) = both(&start);
     assert_eq!(one.run(50_001), other.run(50_001));
     assert_eq!(machine::registers(&one), machine::registers(&other));
     let done = other.translation().expect("it translates");
